@@ -1,0 +1,83 @@
+//! Intents: what the signer is asked to do. It sees these, never a hash or ready calldata.
+
+use alloy_primitives::{Address, B256, Bytes};
+
+use crate::amount::Amount;
+use crate::fee::Fees;
+use crate::id::{DeploymentId, ExternalId, TenantId, WithdrawalId};
+use crate::number::{PaymentRef, PayoutNumber};
+use crate::seal::{Seal, SealedPayment};
+use crate::slot::{AttemptKind, Slot};
+
+/// One sealed payment, as the signer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaymentIntent {
+    /// The withdrawal.
+    pub withdrawal: WithdrawalId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The tenant's own id of it.
+    pub external_id: ExternalId,
+    /// The token; `None` for the native coin.
+    pub token: Option<Address>,
+    /// How much.
+    pub amount: Amount,
+    /// To whom.
+    pub to: Address,
+    /// Its payout number.
+    pub number: PayoutNumber,
+    /// Its ref.
+    pub reference: PaymentRef,
+    /// The seal that intake put on it.
+    pub seal: Seal,
+}
+
+impl PaymentIntent {
+    /// What its seal must cover.
+    #[must_use]
+    pub const fn sealed(&self, deployment: DeploymentId, chain_id: u64) -> SealedPayment {
+        SealedPayment {
+            deployment,
+            chain_id,
+            token: self.token,
+            amount: self.amount,
+            to: self.to,
+            number: self.number,
+            reference: self.reference,
+        }
+    }
+}
+
+/// One attempt to be signed for a slot that the database has bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningIntent {
+    /// The slot.
+    pub slot: Slot,
+    /// Whether it pays or cancels. A filler of a gap is a cancel of a slot without payments.
+    pub kind: AttemptKind,
+    /// The slot's fixed set of payments: one on the `direct` rail; none in a filler.
+    pub payments: Vec<PaymentIntent>,
+    /// What it may cost.
+    pub fees: Fees,
+    /// Its gas limit.
+    pub gas_limit: u64,
+}
+
+/// Signed bytes, journaled, not yet committed nor sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedAttempt {
+    /// The slot.
+    pub slot: Slot,
+    /// Whether it pays or cancels.
+    pub kind: AttemptKind,
+    /// The digest of its payload.
+    pub payload_digest: B256,
+    /// The transaction's hash.
+    pub hash: B256,
+    /// The bytes for `eth_sendRawTransaction`.
+    pub raw: Bytes,
+    /// What it may cost.
+    pub fees: Fees,
+    /// Its gas limit.
+    pub gas_limit: u64,
+}

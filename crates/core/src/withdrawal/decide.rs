@@ -1,0 +1,201 @@
+//! `decide`: the one function that moves a withdrawal, and says what the move causes.
+
+use thiserror::Error;
+
+use super::state::{BlockRef, FailureReason, HoldReason, InvalidTransition, State, StateCode};
+use crate::id::SlotId;
+
+/// How a binding came to be released. Each is positive evidence, never an absence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseCause {
+    /// Our own cancel is final in its slot.
+    Canceled {
+        /// Whether the client asked for it: then the withdrawal ends, else it is queued again.
+        requested: bool,
+    },
+    /// Its transaction is final and reverted: on the `direct` rail it has failed.
+    Reverted,
+    /// The slot was bound, and no byte was ever signed for it: neither the store nor the journal has any.
+    NeverSigned,
+}
+
+/// What happened to a withdrawal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The processor took it.
+    ValidationStarted,
+    /// Policy lets it pass.
+    PolicyPassed,
+    /// Policy refuses it.
+    PolicyRefused,
+    /// Policy asks for somebody's consent.
+    ApprovalRequired,
+    /// That consent was given.
+    Approved,
+    /// That consent was refused.
+    ApprovalRefused,
+    /// The client takes it back.
+    CancelRequested,
+    /// The signer bound it.
+    Bound(SlotId),
+    /// Its signed bytes are committed.
+    AttemptCommitted,
+    /// Its bytes are about to be sent.
+    SendStarted,
+    /// A provider took them.
+    SendAccepted,
+    /// A block holds the payment.
+    Included(BlockRef),
+    /// The chain's confirmations are there.
+    Confirmed,
+    /// The conservative depth is there.
+    Finalized,
+    /// The block that held it left the chain.
+    Reorged,
+    /// Its binding was released.
+    Released(ReleaseCause),
+    /// The node refuses to execute it, and no byte was ever signed.
+    PreflightReverted,
+    /// Somebody has to decide.
+    Held(HoldReason),
+    /// An operator let it go on.
+    Resumed,
+}
+
+/// What a move causes, to be committed with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Ledger: held → paid out.
+    Settle,
+    /// Ledger: paid out → held. Never to available: a reorg proves nothing about the payment.
+    Unsettle,
+    /// Ledger: held → available.
+    Release,
+    /// The payment's live binding ends.
+    Unbind,
+    /// Policy, approval and screening run again before it is bound once more.
+    Revalidate,
+    /// Nothing is left to do: the work row goes.
+    Finish,
+}
+
+/// An event that does not fit the state. The caller's picture is old: read again, never force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// The state does not allow the move.
+    #[error(transparent)]
+    Transition(#[from] InvalidTransition),
+    /// It is where the event would bring it already.
+    #[error("a withdrawal is {0} already")]
+    Already(StateCode),
+}
+
+/// Moves a withdrawal.
+///
+/// # Errors
+/// [`Refused`] when the event does not fit; nothing may be written then.
+pub fn decide(state: State, event: Event) -> Result<(State, Vec<Effect>), Refused> {
+    let moved = match event {
+        Event::ValidationStarted => (state.validate()?, vec![]),
+        Event::PolicyPassed | Event::Approved | Event::Resumed => queue(state, event)?,
+        Event::PolicyRefused | Event::ApprovalRefused => {
+            (state.reject()?, vec![Effect::Release, Effect::Finish])
+        }
+        Event::ApprovalRequired => (state.await_approval()?, vec![]),
+        Event::CancelRequested => (state.cancel()?, vec![Effect::Release, Effect::Finish]),
+        Event::Bound(slot) => (state.bind(slot)?, vec![]),
+        Event::AttemptCommitted => (state.sign()?, vec![]),
+        Event::SendStarted => (state.begin_broadcast()?, vec![]),
+        Event::SendAccepted => (state.finish_broadcast()?, vec![]),
+        Event::Included(block) => include(state, block)?,
+        Event::Confirmed => (state.confirm()?, vec![Effect::Settle]),
+        Event::Finalized => (state.finalize()?, vec![Effect::Finish]),
+        Event::Reorged => reorg(state)?,
+        Event::Released(cause) => release(state, cause)?,
+        Event::PreflightReverted => fail_preflight(state)?,
+        Event::Held(reason) => hold(state, reason)?,
+    };
+    Ok(moved)
+}
+
+type Moved = (State, Vec<Effect>);
+
+/// Each of the three ways into the queue starts from its own state.
+fn queue(state: State, event: Event) -> Result<Moved, Refused> {
+    let expected = match event {
+        Event::PolicyPassed => StateCode::Validating,
+        Event::Approved => StateCode::AwaitingApproval,
+        _ => StateCode::Held,
+    };
+    if state.code() != expected {
+        return Err(state.cannot_become(StateCode::Queued).into());
+    }
+    Ok((state.queue()?, vec![]))
+}
+
+fn include(state: State, block: BlockRef) -> Result<Moved, Refused> {
+    match state {
+        State::Confirming { block: known, .. } if known == block => {
+            Err(Refused::Already(StateCode::Confirming))
+        }
+        other => Ok((other.include(block)?, vec![])),
+    }
+}
+
+fn reorg(state: State) -> Result<Moved, Refused> {
+    let effects = match state {
+        State::Confirmed { .. } => vec![Effect::Unsettle],
+        _ => vec![],
+    };
+    Ok((state.reorg()?, effects))
+}
+
+/// Back to the queue, or out, when positive evidence released the binding.
+/// A confirmed withdrawal is reached only through [`Event::Reorged`], which unsettles it first.
+fn release(state: State, cause: ReleaseCause) -> Result<Moved, Refused> {
+    let bound = matches!(
+        state,
+        State::Signing { .. }
+            | State::Signed { .. }
+            | State::Broadcasting { .. }
+            | State::Broadcasted { .. }
+            | State::Confirming { .. }
+            | State::Held { slot: Some(_), .. }
+    );
+    let never_signed = matches!(state, State::Signing { .. });
+    match cause {
+        _ if !bound => Err(state.cannot_become(StateCode::Queued).into()),
+        ReleaseCause::NeverSigned if !never_signed => {
+            Err(state.cannot_become(StateCode::Queued).into())
+        }
+        ReleaseCause::Canceled { requested: true } => {
+            Ok((State::Canceled, vec![Effect::Unbind, Effect::Release, Effect::Finish]))
+        }
+        ReleaseCause::Canceled { requested: false } | ReleaseCause::NeverSigned => {
+            Ok((State::Queued, vec![Effect::Unbind, Effect::Revalidate]))
+        }
+        ReleaseCause::Reverted => {
+            let failed = State::Failed { reason: FailureReason::Reverted };
+            Ok((failed, vec![Effect::Unbind, Effect::Release, Effect::Finish]))
+        }
+    }
+}
+
+fn fail_preflight(state: State) -> Result<Moved, Refused> {
+    match state {
+        State::Queued => {
+            let failed = State::Failed { reason: FailureReason::Preflight };
+            Ok((failed, vec![Effect::Release, Effect::Finish]))
+        }
+        other => Err(other.cannot_become(StateCode::Failed).into()),
+    }
+}
+
+fn hold(state: State, reason: HoldReason) -> Result<Moved, Refused> {
+    match state {
+        State::Held { reason: known, .. } if known == reason => {
+            Err(Refused::Already(StateCode::Held))
+        }
+        other => Ok((other.hold(reason)?, vec![])),
+    }
+}
