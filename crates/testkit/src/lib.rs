@@ -1,1 +1,25 @@
-//! Placeholder.
+//! What tests and the simulator stand on: [`SimNode`], an EVM node inside the process, reached through
+//! alloy's transport with faults on the way, and the builders that everybody needs.
+//!
+//! Nothing here reads a clock or draws a random number: the caller tells the time, and entropy comes
+//! from a seed. The same calls in the same order give the same chain, hash for hash.
+
+mod builders;
+mod fault;
+mod gate;
+mod node;
+mod rpc;
+mod token;
+mod transport;
+
+pub use builders::{
+    DevKey, SeededEntropy, SignedTestTransaction, TestClock, TestTransaction, dev_key,
+};
+pub use fault::{Fault, FaultCounters, FaultPlan, FaultScript, NoFaults};
+pub use gate::{Gate, GatePoint, Stage};
+pub use node::{
+    BaseFeeRule, BlockSummary, ChainTransaction, ControlError, Dropped, PoolError, PoolOverflow,
+    PoolRules, Reorg, Shortfall, SimConfig, SimNode, TransferLog,
+};
+pub use token::{TestToken, TokenKind, TokenOrder};
+pub use transport::SimTransport;
