@@ -1,0 +1,154 @@
+//! What can be wrong with a journal.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use portcullis_core::number::PayoutNumber;
+use portcullis_core::slot::Slot;
+use thiserror::Error;
+
+use super::JournalId;
+use crate::keystore::{KeystoreError, KeystoreId};
+use crate::random::NoRandomness;
+
+/// Why the journal was not opened, read or written. Nothing is signed without it.
+#[derive(Debug, Error)]
+pub enum JournalError {
+    /// The keystore has signed, and its memory is gone.
+    #[error(
+        "the keystore has signed with journal {journal}, and {path} is missing: bring it back; without it a payment could be made twice"
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Which it was.
+        journal: JournalId,
+    },
+    /// Another journal than the one that the keystore has signed with.
+    #[error(
+        "{path} is journal {found}, and the keystore has signed with {expected}: bring back the right one"
+    )]
+    OtherJournal {
+        /// The file.
+        path: PathBuf,
+        /// What the keystore names.
+        expected: JournalId,
+        /// What is there.
+        found: JournalId,
+    },
+    /// The journal of another keystore.
+    #[error("{path} belongs to keystore {found}, not to {expected}: bring back the right one")]
+    OtherKeystore {
+        /// The file.
+        path: PathBuf,
+        /// The keystore that is open.
+        expected: KeystoreId,
+        /// The keystore that the journal names.
+        found: KeystoreId,
+    },
+    /// Another process has it open. Two signers with one key would not know of each other's payments.
+    #[error(
+        "{path} is open in another process: only one signer may run with a keystore; stop the other"
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Others than its owner may read or write the file.
+    #[error(
+        "{path} has mode {mode:04o}, so others than its owner have access: run `chmod 600 {path}`"
+    )]
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A line is not what was written.
+    #[error(
+        "{path} is damaged or was changed at line {line} ({what}): restore the file; do not shorten it, it knows what was signed"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The first bad line, counted from 0.
+        line: u64,
+        /// What does not fit.
+        what: String,
+    },
+    /// Written by a later release.
+    #[error(
+        "{path} is a journal of version {version}, and this release reads version {supported}: upgrade"
+    )]
+    UnsupportedVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+        /// What this release reads.
+        supported: u32,
+    },
+    /// The file was removed, replaced, shortened or written to while it was open.
+    #[error(
+        "{path} was changed or replaced while it was open: stop, bring it back, then start again"
+    )]
+    ChangedUnderneath {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// An earlier append failed, so that nobody knows how much of it is on the disk.
+    #[error(
+        "{path} failed before ({reason}): repair the cause, then start again to read what is there"
+    )]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// The first failure.
+        reason: String,
+    },
+    /// A release of a payment that the slot does not carry.
+    #[error(
+        "payment {number} is not journaled in {slot:?}: nothing to release; check the evidence"
+    )]
+    NothingToRelease {
+        /// The payment.
+        number: PayoutNumber,
+        /// The slot.
+        slot: Slot,
+    },
+    /// The evidence names a transaction that did something else than it says.
+    #[error(
+        "the evidence that payment {number} was not made by {slot:?} names a transaction that the journal knows otherwise: release nothing, check the evidence"
+    )]
+    EvidenceContradicts {
+        /// The payment.
+        number: PayoutNumber,
+        /// The slot.
+        slot: Slot,
+    },
+    /// The process stops.
+    #[error("the process is stopping: the append may or may not have happened")]
+    Stopping,
+    /// The keystore did not take its part.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// No random bytes.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+}
+
+impl JournalError {
+    pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source }
+    }
+}
