@@ -1,1 +1,32 @@
-//! Placeholder.
+//! The store: everything that Portcullis knows, in SQL, behind records made of core types.
+//!
+//! Every write is a named transaction whose updates are compare-and-set and assert their row
+//! counts. SeaORM builds the statements and never leaves this crate.
+
+pub mod access;
+pub mod asset;
+pub mod audit;
+pub mod chain;
+pub mod command;
+mod convert;
+mod db;
+pub mod deployment;
+pub mod deposit;
+mod entity;
+pub mod error;
+pub mod intake;
+pub mod lease;
+pub mod ledger;
+mod migrate;
+pub mod send;
+pub mod sender;
+pub mod slot;
+mod timeline;
+pub mod transition;
+pub mod withdrawal;
+pub mod work;
+
+pub use db::{Store, StoreOptions};
+pub use error::StoreError;
+pub use migrate::SchemaStatus;
+pub use timeline::TimelineEvent;

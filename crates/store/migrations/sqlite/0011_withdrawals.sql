@@ -1,0 +1,31 @@
+-- What was promised, sealed, and where it stands. The timeline is packed: one line an event.
+CREATE TABLE withdrawals (
+    id             BLOB    NOT NULL PRIMARY KEY,
+    tenant_id      BLOB    NOT NULL,
+    external_id    TEXT    NOT NULL,
+    request_hash   BLOB    NOT NULL,
+    account_id     TEXT    NOT NULL,
+    asset_id       BLOB    NOT NULL,
+    chain_id       INTEGER NOT NULL,
+    token          BLOB    NOT NULL,
+    amount         TEXT    NOT NULL,
+    to_address     BLOB    NOT NULL,
+    priority       INTEGER NOT NULL,
+    metadata       TEXT,
+    epoch          INTEGER NOT NULL,
+    sequence       INTEGER NOT NULL,
+    reference      BLOB    NOT NULL,
+    seal_key_id    INTEGER NOT NULL,
+    mac            BLOB    NOT NULL,
+    state          TEXT    NOT NULL CHECK (state IN ('PENDING', 'VALIDATING', 'AWAITING_APPROVAL', 'QUEUED',
+                       'SIGNING', 'SIGNED', 'BROADCASTING', 'BROADCASTED', 'CONFIRMING', 'CONFIRMED',
+                       'HELD', 'REJECTED', 'CANCELED', 'FAILED')),
+    reason         TEXT,
+    event_sequence INTEGER NOT NULL,
+    timeline       TEXT    NOT NULL,
+    created_at     INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL,
+    UNIQUE (tenant_id, external_id),
+    UNIQUE (epoch, sequence)
+) STRICT;
+CREATE INDEX withdrawals_by_tenant ON withdrawals (tenant_id, id);

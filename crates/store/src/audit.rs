@@ -1,0 +1,137 @@
+//! The audit log: who did what to what, chained by hash so that a changed or missing row shows.
+
+use portcullis_core::id::TenantId;
+use sea_orm::{ActiveValue, EntityTrait, QueryOrder, QuerySelect};
+use sha2::{Digest, Sha256};
+
+use crate::db::{Store, Transaction};
+use crate::entity::audit;
+use crate::error::StoreError;
+
+/// One entry to be written.
+pub(crate) struct AuditEntry<'a> {
+    /// Whose data it concerns.
+    pub(crate) tenant: Option<TenantId>,
+    /// Who did it: `cli:alice`, `key:key_…`, `engine`.
+    pub(crate) actor: &'a str,
+    /// What was done: `api-key.add`.
+    pub(crate) action: &'a str,
+    /// To what.
+    pub(crate) subject: &'a str,
+    /// The particulars.
+    pub(crate) detail: &'a str,
+}
+
+/// The newest entry of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditHead {
+    /// Its number, from 1.
+    pub sequence: u64,
+    /// Its hash, which covers all before it.
+    pub hash: [u8; 32],
+}
+
+impl Store {
+    /// Recomputes the whole chain; returns its head, `None` while it is empty.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] at the first row that was changed, removed or inserted.
+    pub async fn verify_audit(&self) -> Result<Option<AuditHead>, StoreError> {
+        let mut head: Option<AuditHead> = None;
+        loop {
+            let after = head.map_or(0, |head| head.sequence);
+            let rows = audit::Entity::find()
+                .order_by_asc(audit::Column::Sequence)
+                .offset(after)
+                .limit(1_000)
+                .all(&self.reader)
+                .await
+                .map_err(|error| StoreError::of_statement("verify_audit", &error))?;
+            if rows.is_empty() {
+                return Ok(head);
+            }
+            for row in rows {
+                head = Some(verify_link(head, &row)?);
+            }
+        }
+    }
+}
+
+/// Appends one entry in the caller's transaction.
+pub(crate) async fn append_audit(
+    tx: &Transaction,
+    entry: &AuditEntry<'_>,
+) -> Result<(), StoreError> {
+    let last = audit::Entity::find()
+        .order_by_desc(audit::Column::Sequence)
+        .limit(1)
+        .one(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    let (sequence, previous_hash) =
+        last.map_or((1, vec![0; 32]), |row| (row.sequence.saturating_add(1), row.hash));
+    let mut row = audit::Model {
+        sequence,
+        at: tx.now.as_millis(),
+        tenant_id: entry.tenant.map(|tenant| tenant.to_bytes().to_vec()),
+        actor: entry.actor.to_owned(),
+        action: entry.action.to_owned(),
+        subject: entry.subject.to_owned(),
+        detail: entry.detail.to_owned(),
+        previous_hash,
+        hash: Vec::new(),
+    };
+    row.hash = hash_of(&row).to_vec();
+    let row = audit::ActiveModel {
+        sequence: ActiveValue::Set(row.sequence),
+        at: ActiveValue::Set(row.at),
+        tenant_id: ActiveValue::Set(row.tenant_id),
+        actor: ActiveValue::Set(row.actor),
+        action: ActiveValue::Set(row.action),
+        subject: ActiveValue::Set(row.subject),
+        detail: ActiveValue::Set(row.detail),
+        previous_hash: ActiveValue::Set(row.previous_hash),
+        hash: ActiveValue::Set(row.hash),
+    };
+    audit::Entity::insert(row)
+        .exec_without_returning(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    Ok(())
+}
+
+fn verify_link(head: Option<AuditHead>, row: &audit::Model) -> Result<AuditHead, StoreError> {
+    let damaged = |problem: &str| StoreError::corrupt("audit", "hash", row.sequence, problem);
+    let expected = head.map_or(1, |head| head.sequence.saturating_add(1));
+    let sequence = u64::try_from(row.sequence).map_err(|_| damaged("is out of range"))?;
+    if sequence != expected {
+        return Err(damaged("stands where another entry is missing"));
+    }
+    if row.previous_hash.as_slice() != head.map_or([0; 32], |head| head.hash) {
+        return Err(damaged("does not follow the entry before it"));
+    }
+    let hash = hash_of(row);
+    if row.hash != hash {
+        return Err(damaged("was changed"));
+    }
+    Ok(AuditHead { sequence, hash })
+}
+
+fn hash_of(row: &audit::Model) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for field in [
+        b"portcullis/audit/v1".as_slice(),
+        &row.previous_hash,
+        &row.sequence.to_be_bytes(),
+        &row.at.to_be_bytes(),
+        row.tenant_id.as_deref().unwrap_or_default(),
+        row.actor.as_bytes(),
+        row.action.as_bytes(),
+        row.subject.as_bytes(),
+        row.detail.as_bytes(),
+    ] {
+        hasher.update((field.len() as u64).to_be_bytes());
+        hasher.update(field);
+    }
+    hasher.finalize().into()
+}

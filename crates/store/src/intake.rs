@@ -1,0 +1,550 @@
+//! Intake: many requests share one commit, and one bad one never fails the others.
+//!
+//! There is no background task. Callers put their requests into a queue; the first of them to get
+//! the lock leads, commits everything that waits (at most 500 at a time) and hands out the results.
+//! A leader that is dropped in the middle leaves its followers without an answer; they lead next, and
+//! the database tells them what is committed already.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256};
+use portcullis_core::amount::Amount;
+use portcullis_core::id::{AccountId, AssetId, DeploymentId, ExternalId, TenantId, WithdrawalId};
+use portcullis_core::ledger::PostingKind;
+use portcullis_core::number::{PaymentRef, PayoutNumber};
+use portcullis_core::seal::{SealedPayment, SealingKeys};
+use portcullis_core::withdrawal::{Priority, State};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::convert::{bigint, token_bytes};
+use crate::db::{Store, Transaction, transaction};
+use crate::deployment::take_numbers;
+use crate::entity::{withdrawal, work};
+use crate::error::StoreError;
+use crate::ledger::{
+    BalanceRow, NewPosting, Purse, ROWS_PER_STATEMENT, known_accounts, load_balances, post,
+};
+use crate::timeline::{self, TimelineEvent};
+use crate::transition::Stage;
+use crate::withdrawal::{WithdrawalRecord, read_withdrawals};
+
+/// Requests that one transaction takes.
+const GROUP_MAX: usize = 500;
+
+/// A checked request.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The id that it gets.
+    pub id: WithdrawalId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The tenant's own id of it.
+    pub external_id: ExternalId,
+    /// The hash of the request's meaning.
+    pub request_hash: B256,
+    /// The account that pays.
+    pub account: AccountId,
+    /// What is paid.
+    pub asset: AssetId,
+    /// Where.
+    pub chain_id: u64,
+    /// In which token; `None` for the native coin.
+    pub token: Option<Address>,
+    /// How much.
+    pub amount: Amount,
+    /// To whom.
+    pub to: Address,
+    /// How soon.
+    pub priority: Priority,
+    /// The client's own JSON object.
+    pub metadata: Option<String>,
+    /// Where its trace began.
+    pub trace: Option<String>,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub enum Submitted {
+    /// Accepted and committed.
+    Accepted(Box<WithdrawalRecord>),
+    /// The same request was accepted before.
+    Existing(Box<WithdrawalRecord>),
+    /// Its external id belongs to a request with another body.
+    Conflict {
+        /// That one.
+        existing: WithdrawalId,
+    },
+    /// The account has too little.
+    InsufficientBalance {
+        /// What it has.
+        available: Amount,
+    },
+    /// The account had no deposit yet.
+    UnknownAccount,
+}
+
+/// Why a request has no result.
+#[derive(Debug, Error)]
+pub enum IntakeError {
+    /// Nothing was written; the same request can be sent again.
+    #[error("the database is unavailable: nothing was written, send the same request again")]
+    Unavailable,
+    /// It may be committed. The same request, sent again, tells.
+    #[error("the outcome is unknown: send the same request again to learn it")]
+    OutcomeUnknown,
+    /// The store refused for another reason.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+type Answer = Result<Submitted, Arc<StoreError>>;
+
+struct Waiting {
+    submission: Submission,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The way in. Cheap to clone; the clones share one queue.
+#[derive(Clone)]
+pub struct Intake {
+    store: Store,
+    keys: Arc<SealingKeys>,
+    queue: Arc<Mutex<VecDeque<Waiting>>>,
+    lead: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl std::fmt::Debug for Intake {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Intake").finish_non_exhaustive()
+    }
+}
+
+impl Intake {
+    /// An intake into `store` that seals with `keys`.
+    #[must_use]
+    pub fn new(store: Store, keys: Arc<SealingKeys>) -> Self {
+        Self { store, keys, queue: Arc::default(), lead: Arc::default() }
+    }
+
+    /// Takes one request; returns after the commit, never before.
+    ///
+    /// # Errors
+    /// See [`IntakeError`].
+    pub async fn submit(
+        &self,
+        submission: Submission,
+        deadline_ms: u64,
+    ) -> Result<Submitted, IntakeError> {
+        let mut results = self.submit_many(vec![submission], deadline_ms).await?;
+        results.pop().ok_or(IntakeError::OutcomeUnknown)
+    }
+
+    /// Takes many requests; the results stand in the order of the requests.
+    ///
+    /// # Errors
+    /// See [`IntakeError`].
+    pub async fn submit_many(
+        &self,
+        submissions: Vec<Submission>,
+        deadline_ms: u64,
+    ) -> Result<Vec<Submitted>, IntakeError> {
+        let deadline = Duration::from_millis(deadline_ms);
+        match tokio::time::timeout(deadline, self.submit_all(submissions)).await {
+            Ok(results) => results,
+            // It may wait in the queue or stand before COMMIT: only the database knows.
+            Err(_) if self.store.ping().await.is_ok() => Err(IntakeError::OutcomeUnknown),
+            Err(_) => Err(IntakeError::Unavailable),
+        }
+    }
+
+    async fn submit_all(
+        &self,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<Submitted>, IntakeError> {
+        let mut results = Vec::with_capacity(submissions.len());
+        let mut pending: VecDeque<(Submission, oneshot::Receiver<Answer>)> =
+            submissions.into_iter().map(|submission| self.enqueue(submission)).collect();
+        while let Some((submission, mut receiver)) = pending.pop_front() {
+            let answer = match receiver.try_recv() {
+                Ok(answer) => Some(answer),
+                Err(oneshot::error::TryRecvError::Closed) => None,
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    tokio::select! {
+                        biased;
+                        answer = &mut receiver => answer.ok(),
+                        guard = self.lead.lock() => {
+                            self.lead_one_group().await;
+                            drop(guard);
+                            receiver.try_recv().ok()
+                        }
+                    }
+                }
+            };
+            match answer {
+                Some(Ok(submitted)) => results.push(submitted),
+                Some(Err(error)) => return Err(intake_error(&error)),
+                // Not yet its turn, or its leader was dropped: queue it (again). A repeated request
+                // finds what is committed.
+                None => {
+                    let waits = self.waits(&submission);
+                    let entry =
+                        if waits { (submission, receiver) } else { self.enqueue(submission) };
+                    pending.push_front(entry);
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    fn enqueue(&self, submission: Submission) -> (Submission, oneshot::Receiver<Answer>) {
+        let (answer, receiver) = oneshot::channel();
+        let waiting = Waiting { submission: submission.clone(), answer };
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(waiting);
+        (submission, receiver)
+    }
+
+    fn waits(&self, submission: &Submission) -> bool {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.iter().any(|waiting| waiting.submission.id == submission.id)
+    }
+
+    async fn lead_one_group(&self) {
+        let group: Vec<Waiting> = {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = queue.len().min(GROUP_MAX);
+            queue.drain(..count).filter(|waiting| !waiting.answer.is_closed()).collect()
+        };
+        if group.is_empty() {
+            return;
+        }
+        metrics::histogram!("intake_group_size").record(group.len() as f64);
+        let (submissions, answers): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|waiting| (waiting.submission, waiting.answer)).unzip();
+        match self.commit(&submissions).await {
+            Ok(results) => {
+                for (answer, result) in answers.into_iter().zip(results) {
+                    // A caller that left does not need its answer.
+                    let _left = answer.send(Ok(result));
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for answer in answers {
+                    let _left = answer.send(Err(Arc::clone(&error)));
+                }
+            }
+        }
+    }
+
+    async fn commit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
+        let deployment = self.store.deployment().await?.ok_or_else(|| {
+            StoreError::corrupt("deployment", "id", 1, "the deployment is not founded")
+        })?;
+        let keys = &self.keys;
+        transaction!(self.store, "intake", |tx| accept_in(&tx, keys, deployment.id, submissions))
+    }
+}
+
+fn intake_error(error: &Arc<StoreError>) -> IntakeError {
+    match error.as_ref() {
+        StoreError::Unavailable { .. } => IntakeError::Unavailable,
+        StoreError::OutcomeUnknown { .. } => IntakeError::OutcomeUnknown,
+        other => {
+            IntakeError::Store(StoreError::Database { during: "intake", cause: other.to_string() })
+        }
+    }
+}
+
+/// What a request comes to, before numbers are given.
+enum Decision {
+    New(usize),
+    Done(Box<Submitted>),
+    /// The same external id stands earlier in this group.
+    Repeats(usize),
+}
+
+async fn accept_in(
+    tx: &Transaction,
+    keys: &SealingKeys,
+    deployment: DeploymentId,
+    submissions: &[Submission],
+) -> Result<Vec<Submitted>, StoreError> {
+    let known = known_requests(tx, submissions).await?;
+    let mut balances = load_balances(tx, &purses(submissions)).await?;
+    let accounts = existing_accounts(tx, submissions).await?;
+    let mut decisions = Vec::with_capacity(submissions.len());
+    let mut first: BTreeMap<(TenantId, &ExternalId), usize> = BTreeMap::new();
+    let mut accepted = Vec::new();
+    for (index, submission) in submissions.iter().enumerate() {
+        let key = (submission.tenant, &submission.external_id);
+        let decision = if let Some(record) = known.get(&key) {
+            Decision::Done(Box::new(repeated(submission, record)))
+        } else if let Some(earlier) = first.get(&key) {
+            Decision::Repeats(*earlier)
+        } else {
+            let decision = reserve(submission, &mut balances, &accounts);
+            if decision.is_none() {
+                first.insert(key, index);
+                accepted.push(submission);
+            }
+            match decision {
+                None => Decision::New(accepted.len().saturating_sub(1)),
+                Some(refused) => Decision::Done(Box::new(refused)),
+            }
+        };
+        decisions.push(decision);
+    }
+    let records = insert_accepted(tx, keys, deployment, &accepted).await?;
+    let record_of = |index: usize| match &decisions[index] {
+        Decision::New(position) => records.get(*position),
+        _ => None,
+    };
+    let results = decisions.iter().zip(submissions).map(|(decision, submission)| match decision {
+        Decision::Done(submitted) => Ok(submitted.as_ref().clone()),
+        Decision::New(position) => records
+            .get(*position)
+            .map(|record| Submitted::Accepted(Box::new(record.clone())))
+            .ok_or_else(|| lost_position(tx)),
+        Decision::Repeats(earlier) => record_of(*earlier)
+            .map(|record| repeated(submission, record))
+            .ok_or_else(|| lost_position(tx)),
+    });
+    results.collect()
+}
+
+/// Unreachable by construction; an error all the same, since money code does not panic.
+fn lost_position(tx: &Transaction) -> StoreError {
+    StoreError::Database { during: tx.name, cause: "a decision points at no record".into() }
+}
+
+fn repeated(submission: &Submission, record: &WithdrawalRecord) -> Submitted {
+    if record.request_hash == submission.request_hash {
+        Submitted::Existing(Box::new(record.clone()))
+    } else {
+        Submitted::Conflict { existing: record.id }
+    }
+}
+
+fn purses(submissions: &[Submission]) -> Vec<Purse> {
+    submissions.iter().map(purse_of).collect()
+}
+
+fn purse_of(submission: &Submission) -> Purse {
+    Purse {
+        tenant: submission.tenant,
+        account: submission.account.clone(),
+        asset: submission.asset,
+    }
+}
+
+/// Reserves in the loaded picture, so that later requests of the group see it; `None` when it fits.
+fn reserve(
+    submission: &Submission,
+    balances: &mut BTreeMap<Purse, BalanceRow>,
+    accounts: &BTreeMap<TenantId, Vec<String>>,
+) -> Option<Submitted> {
+    let Some(row) = balances.get_mut(&purse_of(submission)) else {
+        let known = accounts
+            .get(&submission.tenant)
+            .is_some_and(|known| known.iter().any(|id| id == submission.account.as_str()));
+        return Some(if known {
+            Submitted::InsufficientBalance { available: Amount::ZERO }
+        } else {
+            Submitted::UnknownAccount
+        });
+    };
+    match row.balance.available.checked_sub(submission.amount) {
+        Some(left) => {
+            row.balance.available = left;
+            None
+        }
+        None => Some(Submitted::InsufficientBalance { available: row.balance.available }),
+    }
+}
+
+async fn known_requests<'a>(
+    tx: &Transaction,
+    submissions: &'a [Submission],
+) -> Result<BTreeMap<(TenantId, &'a ExternalId), WithdrawalRecord>, StoreError> {
+    let mut by_tenant: BTreeMap<TenantId, Vec<&ExternalId>> = BTreeMap::new();
+    for submission in submissions {
+        by_tenant.entry(submission.tenant).or_default().push(&submission.external_id);
+    }
+    let mut known = BTreeMap::new();
+    for (tenant, ids) in by_tenant {
+        for ids in ids.chunks(ROWS_PER_STATEMENT) {
+            let rows = withdrawal::Entity::find()
+                .filter(withdrawal::Column::TenantId.eq(tenant.to_bytes().to_vec()))
+                .filter(withdrawal::Column::ExternalId.is_in(ids.iter().map(|id| id.as_str())))
+                .all(&tx.inner)
+                .await
+                .map_err(|error| tx.failed(&error))?;
+            for record in read_withdrawals(&tx.inner, tx.name, rows).await? {
+                if let Some(id) = ids.iter().find(|id| ***id == record.external_id) {
+                    known.insert((tenant, *id), record);
+                }
+            }
+        }
+    }
+    Ok(known)
+}
+
+async fn existing_accounts(
+    tx: &Transaction,
+    submissions: &[Submission],
+) -> Result<BTreeMap<TenantId, Vec<String>>, StoreError> {
+    let mut by_tenant: BTreeMap<TenantId, Vec<&AccountId>> = BTreeMap::new();
+    for submission in submissions {
+        by_tenant.entry(submission.tenant).or_default().push(&submission.account);
+    }
+    let mut existing = BTreeMap::new();
+    for (tenant, mut accounts) in by_tenant {
+        accounts.sort_unstable();
+        accounts.dedup();
+        let mut known = Vec::new();
+        for accounts in accounts.chunks(ROWS_PER_STATEMENT) {
+            known.extend(known_accounts(tx, tenant, accounts).await?);
+        }
+        existing.insert(tenant, known);
+    }
+    Ok(existing)
+}
+
+async fn insert_accepted(
+    tx: &Transaction,
+    keys: &SealingKeys,
+    deployment: DeploymentId,
+    accepted: &[&Submission],
+) -> Result<Vec<WithdrawalRecord>, StoreError> {
+    if accepted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (epoch, first) = take_numbers(tx, accepted.len() as u64).await?;
+    let numbers = (first..).map(|sequence| PayoutNumber { epoch, sequence });
+    let records: Vec<WithdrawalRecord> = accepted
+        .iter()
+        .zip(numbers)
+        .map(|(submission, number)| record_of(tx, keys, deployment, submission, number))
+        .collect();
+    for (records, submissions) in
+        records.chunks(ROWS_PER_STATEMENT).zip(accepted.chunks(ROWS_PER_STATEMENT))
+    {
+        withdrawal::Entity::insert_many(records.iter().map(withdrawal_row))
+            .exec_without_returning(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        let work = records.iter().zip(submissions).map(|(record, from)| work_row(record, from));
+        work::Entity::insert_many(work)
+            .exec_without_returning(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+    }
+    let postings = records.iter().map(|record| NewPosting {
+        purse: crate::transition::purse_of(record),
+        kind: PostingKind::Reserve,
+        amount: record.amount,
+        subject: record.id.to_bytes(),
+    });
+    post(tx, postings.collect()).await?;
+    Ok(records)
+}
+
+fn record_of(
+    tx: &Transaction,
+    keys: &SealingKeys,
+    deployment: DeploymentId,
+    submission: &Submission,
+    number: PayoutNumber,
+) -> WithdrawalRecord {
+    let reference = PaymentRef::derive(
+        deployment,
+        submission.tenant,
+        &submission.external_id,
+        submission.token,
+        submission.to,
+        submission.amount,
+    );
+    let seal = keys.seal_payment(&SealedPayment {
+        deployment,
+        chain_id: submission.chain_id,
+        token: submission.token,
+        amount: submission.amount,
+        to: submission.to,
+        number,
+        reference,
+    });
+    WithdrawalRecord {
+        id: submission.id,
+        tenant: submission.tenant,
+        external_id: submission.external_id.clone(),
+        request_hash: submission.request_hash,
+        account: submission.account.clone(),
+        asset: submission.asset,
+        chain_id: submission.chain_id,
+        token: submission.token,
+        amount: submission.amount,
+        to: submission.to,
+        priority: submission.priority,
+        metadata: submission.metadata.clone(),
+        number,
+        reference,
+        seal,
+        state: State::Pending,
+        reason: None,
+        event_sequence: 1,
+        timeline: vec![TimelineEvent {
+            sequence: 1,
+            at: tx.now,
+            kind: "accepted".into(),
+            detail: None,
+        }],
+        created_at: tx.now,
+        updated_at: tx.now,
+    }
+}
+
+fn withdrawal_row(record: &WithdrawalRecord) -> withdrawal::ActiveModel {
+    withdrawal::ActiveModel {
+        id: ActiveValue::Set(record.id.to_bytes().to_vec()),
+        tenant_id: ActiveValue::Set(record.tenant.to_bytes().to_vec()),
+        external_id: ActiveValue::Set(record.external_id.as_str().to_owned()),
+        request_hash: ActiveValue::Set(record.request_hash.to_vec()),
+        account_id: ActiveValue::Set(record.account.as_str().to_owned()),
+        asset_id: ActiveValue::Set(record.asset.to_bytes().to_vec()),
+        chain_id: ActiveValue::Set(bigint(record.chain_id)),
+        token: ActiveValue::Set(token_bytes(record.token)),
+        amount: ActiveValue::Set(record.amount.to_string()),
+        to_address: ActiveValue::Set(record.to.to_vec()),
+        priority: ActiveValue::Set(record.priority.rank()),
+        metadata: ActiveValue::Set(record.metadata.clone()),
+        epoch: ActiveValue::Set(bigint(record.number.epoch)),
+        sequence: ActiveValue::Set(bigint(record.number.sequence)),
+        reference: ActiveValue::Set(record.reference.0.to_vec()),
+        seal_key_id: ActiveValue::Set(i64::from(record.seal.key_id.0)),
+        mac: ActiveValue::Set(record.seal.mac.to_vec()),
+        state: ActiveValue::Set(record.state.code().as_str().to_owned()),
+        reason: ActiveValue::Set(None),
+        event_sequence: ActiveValue::Set(1),
+        timeline: ActiveValue::Set(timeline::line(record.created_at, "accepted", None)),
+        created_at: ActiveValue::Set(record.created_at.as_millis()),
+        updated_at: ActiveValue::Set(record.updated_at.as_millis()),
+    }
+}
+
+fn work_row(record: &WithdrawalRecord, submission: &Submission) -> work::ActiveModel {
+    work::ActiveModel {
+        withdrawal_id: ActiveValue::Set(record.id.to_bytes().to_vec()),
+        chain_id: ActiveValue::Set(bigint(record.chain_id)),
+        stage: ActiveValue::Set(Stage::Validate.as_str().to_owned()),
+        shard: ActiveValue::Set(i32::from(record.id.to_bytes()[15])),
+        priority: ActiveValue::Set(record.priority.rank()),
+        due_at: ActiveValue::Set(record.created_at.as_millis()),
+        receives: ActiveValue::Set(0),
+        trace: ActiveValue::Set(submission.trace.clone()),
+        entered_at: ActiveValue::Set(record.created_at.as_millis()),
+    }
+}

@@ -1,0 +1,331 @@
+//! Accounts, balances and postings. Every posting moves one amount between two buckets, so the
+//! ledger balances at every commit by construction; [`Store::check_ledger`] proves it from the rows.
+
+use std::collections::BTreeMap;
+
+use portcullis_core::amount::Amount;
+use portcullis_core::id::{AccountId, AssetId, TenantId};
+use portcullis_core::ledger::{Bucket, PostingKind};
+use portcullis_core::time::Timestamp;
+use sea_orm::sea_query::{CaseStatement, Expr};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::convert::Place;
+use crate::db::{Store, Transaction};
+use crate::entity::{account, balance, posting};
+use crate::error::StoreError;
+
+/// Rows a statement: far below the drivers' limits on bound values.
+pub(crate) const ROWS_PER_STATEMENT: usize = 200;
+
+/// Whose money, of which asset.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Purse {
+    pub(crate) tenant: TenantId,
+    pub(crate) account: AccountId,
+    pub(crate) asset: AssetId,
+}
+
+/// One posting to be made.
+pub(crate) struct NewPosting {
+    pub(crate) purse: Purse,
+    pub(crate) kind: PostingKind,
+    pub(crate) amount: Amount,
+    /// The withdrawal or deposit.
+    pub(crate) subject: [u8; 16],
+}
+
+/// What an account holds of one asset, in atomic units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// The asset.
+    pub asset: AssetId,
+    /// Free to be withdrawn.
+    pub available: Amount,
+    /// Reserved for withdrawals under way.
+    pub held: Amount,
+    /// Paid on chain.
+    pub paid: Amount,
+    /// Everything that ever came in: the sum of the other three.
+    pub deposited: Amount,
+}
+
+/// An account with its balances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRecord {
+    /// The client's id.
+    pub account: AccountId,
+    /// Its first deposit.
+    pub created_at: Timestamp,
+    /// By asset.
+    pub balances: Vec<Balance>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct BalanceRow {
+    pub(crate) id: i64,
+    pub(crate) balance: Balance,
+}
+
+impl BalanceRow {
+    fn bucket(&mut self, bucket: Bucket) -> &mut Amount {
+        match bucket {
+            Bucket::Outside => &mut self.balance.deposited,
+            Bucket::Available => &mut self.balance.available,
+            Bucket::Held => &mut self.balance.held,
+            Bucket::Paid => &mut self.balance.paid,
+        }
+    }
+
+    /// Applies one posting. What comes from outside adds to `deposited`: the outside owes it.
+    fn apply(&mut self, kind: PostingKind, amount: Amount) -> Option<()> {
+        let (from, to) = kind.buckets();
+        let giving = *self.bucket(from);
+        *self.bucket(from) = match from {
+            Bucket::Outside => giving.checked_add(amount)?,
+            _ => giving.checked_sub(amount)?,
+        };
+        *self.bucket(to) = self.bucket(to).checked_add(amount)?;
+        Some(())
+    }
+}
+
+impl Store {
+    /// An account and what it holds; `None` before its first deposit.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn account(
+        &self,
+        tenant: TenantId,
+        id: &AccountId,
+    ) -> Result<Option<AccountRecord>, StoreError> {
+        let failed = |error| StoreError::of_statement("account", &error);
+        let key = (tenant.to_bytes().to_vec(), id.as_str().to_owned());
+        let row = account::Entity::find_by_id(key).one(&self.reader).await.map_err(failed)?;
+        let Some(row) = row else { return Ok(None) };
+        let balances = balance::Entity::find()
+            .filter(balance::Column::TenantId.eq(tenant.to_bytes().to_vec()))
+            .filter(balance::Column::AccountId.eq(id.as_str()))
+            .order_by_asc(balance::Column::AssetId)
+            .all(&self.reader)
+            .await
+            .map_err(failed)?;
+        let balances = balances
+            .iter()
+            .map(|row| read_balance(row).map(|(_, row)| row.balance))
+            .collect::<Result<_, _>>()?;
+        let created_at = Timestamp::from_millis(row.created_at);
+        Ok(Some(AccountRecord { account: id.clone(), created_at, balances }))
+    }
+
+    /// Recomputes every balance from its postings; returns how many there are.
+    ///
+    /// # Errors
+    /// [`StoreError::Ledger`] names the first balance that is not the sum of its postings.
+    pub async fn check_ledger(&self) -> Result<u64, StoreError> {
+        let during = "check_ledger";
+        let failed = |error| StoreError::of_statement(during, &error);
+        let rows = balance::Entity::find().all(&self.reader).await.map_err(failed)?;
+        for row in &rows {
+            let (purse, stored) = read_balance(row)?;
+            let zero = Amount::ZERO;
+            let empty = Balance {
+                available: zero,
+                held: zero,
+                paid: zero,
+                deposited: zero,
+                ..stored.balance
+            };
+            let mut computed = BalanceRow { balance: empty, ..stored };
+            let postings = posting::Entity::find()
+                .filter(posting::Column::BalanceId.eq(row.id))
+                .order_by_asc(posting::Column::Id)
+                .all(&self.reader)
+                .await
+                .map_err(failed)?;
+            for posting in &postings {
+                let place = Place { table: "postings", row: &posting.subject };
+                let kind = PostingKind::ALL.into_iter().find(|kind| kind.as_str() == posting.kind);
+                let kind = place.known("kind", kind)?;
+                let amount = place.amount("amount", &posting.amount)?;
+                computed.apply(kind, amount).ok_or_else(|| StoreError::Ledger {
+                    during,
+                    problem: format!("posting {} overdraws account {}", posting.id, purse.account),
+                })?;
+            }
+            if computed.balance != stored.balance {
+                let problem = format!(
+                    "account {} asset {}: the postings add up to {:?}, the row says {:?}",
+                    purse.account, purse.asset, computed.balance, stored.balance
+                );
+                return Err(StoreError::Ledger { during, problem });
+            }
+        }
+        Ok(rows.len() as u64)
+    }
+}
+
+/// Opens accounts and empty balances that do not exist yet.
+pub(crate) async fn open_purse(tx: &Transaction, purse: &Purse) -> Result<(), StoreError> {
+    let key = (purse.tenant.to_bytes().to_vec(), purse.account.as_str().to_owned());
+    let known =
+        account::Entity::find_by_id(key).one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+    if known.is_none() {
+        let row = account::ActiveModel {
+            tenant_id: ActiveValue::Set(purse.tenant.to_bytes().to_vec()),
+            account_id: ActiveValue::Set(purse.account.as_str().to_owned()),
+            created_at: ActiveValue::Set(tx.now.as_millis()),
+        };
+        account::Entity::insert(row)
+            .exec_without_returning(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+    }
+    if load_balances(tx, [purse]).await?.contains_key(purse) {
+        return Ok(());
+    }
+    let zero = || ActiveValue::Set("0".to_owned());
+    let row = balance::ActiveModel {
+        id: ActiveValue::NotSet,
+        tenant_id: ActiveValue::Set(purse.tenant.to_bytes().to_vec()),
+        account_id: ActiveValue::Set(purse.account.as_str().to_owned()),
+        asset_id: ActiveValue::Set(purse.asset.to_bytes().to_vec()),
+        outside: zero(),
+        available: zero(),
+        held: zero(),
+        paid: zero(),
+    };
+    balance::Entity::insert(row)
+        .exec_without_returning(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    Ok(())
+}
+
+/// Which of the accounts exist.
+pub(crate) async fn known_accounts(
+    tx: &Transaction,
+    tenant: TenantId,
+    accounts: &[&AccountId],
+) -> Result<Vec<String>, StoreError> {
+    account::Entity::find()
+        .select_only()
+        .column(account::Column::AccountId)
+        .filter(account::Column::TenantId.eq(tenant.to_bytes().to_vec()))
+        .filter(account::Column::AccountId.is_in(accounts.iter().map(|account| account.as_str())))
+        .into_tuple()
+        .all(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))
+}
+
+/// Reads balances for update. A purse without a row is absent from the answer.
+pub(crate) async fn load_balances<'a>(
+    tx: &Transaction,
+    purses: impl IntoIterator<Item = &'a Purse>,
+) -> Result<BTreeMap<Purse, BalanceRow>, StoreError> {
+    let mut by_tenant: BTreeMap<TenantId, Vec<&str>> = BTreeMap::new();
+    for purse in purses {
+        by_tenant.entry(purse.tenant).or_default().push(purse.account.as_str());
+    }
+    let mut loaded = BTreeMap::new();
+    for (tenant, mut accounts) in by_tenant {
+        accounts.sort_unstable();
+        accounts.dedup();
+        for accounts in accounts.chunks(ROWS_PER_STATEMENT) {
+            let rows = balance::Entity::find()
+                .filter(balance::Column::TenantId.eq(tenant.to_bytes().to_vec()))
+                .filter(balance::Column::AccountId.is_in(accounts.iter().copied()))
+                .lock_exclusive()
+                .all(&tx.inner)
+                .await
+                .map_err(|error| tx.failed(&error))?;
+            for row in &rows {
+                let (purse, row) = read_balance(row)?;
+                loaded.insert(purse, row);
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+/// Makes postings: hundreds of rows a statement, each balance written once.
+pub(crate) async fn post(tx: &Transaction, postings: Vec<NewPosting>) -> Result<(), StoreError> {
+    if postings.is_empty() {
+        return Ok(());
+    }
+    let mut balances = load_balances(tx, postings.iter().map(|posting| &posting.purse)).await?;
+    let before: BTreeMap<i64, Balance> =
+        balances.values().map(|row| (row.id, row.balance)).collect();
+    let mut rows = Vec::with_capacity(postings.len());
+    for posting in &postings {
+        let refuse = |problem: String| StoreError::Ledger { during: tx.name, problem };
+        let purse = &posting.purse;
+        let row = balances
+            .get_mut(purse)
+            .ok_or_else(|| refuse(format!("account {} has no such asset", purse.account)))?;
+        row.apply(posting.kind, posting.amount).ok_or_else(|| {
+            refuse(format!(
+                "{} of {} overdraws account {}",
+                posting.kind, posting.amount, purse.account
+            ))
+        })?;
+        rows.push(posting::ActiveModel {
+            id: ActiveValue::NotSet,
+            balance_id: ActiveValue::Set(row.id),
+            kind: ActiveValue::Set(posting.kind.as_str().to_owned()),
+            amount: ActiveValue::Set(posting.amount.to_string()),
+            subject: ActiveValue::Set(posting.subject.to_vec()),
+            at: ActiveValue::Set(tx.now.as_millis()),
+        });
+    }
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        posting::Entity::insert_many(rows.iter().cloned())
+            .exec_without_returning(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+    }
+    let changed: Vec<BalanceRow> =
+        balances.into_values().filter(|row| before.get(&row.id) != Some(&row.balance)).collect();
+    for rows in changed.chunks(ROWS_PER_STATEMENT / 4) {
+        write_balances(tx, rows).await?;
+    }
+    Ok(())
+}
+
+async fn write_balances(tx: &Transaction, rows: &[BalanceRow]) -> Result<(), StoreError> {
+    let case = |value: fn(&Balance) -> Amount| {
+        rows.iter().fold(CaseStatement::new(), |case, row| {
+            case.case(balance::Column::Id.eq(row.id), Expr::value(value(&row.balance).to_string()))
+        })
+    };
+    let written = balance::Entity::update_many()
+        .col_expr(balance::Column::Outside, case(|balance| balance.deposited).into())
+        .col_expr(balance::Column::Available, case(|balance| balance.available).into())
+        .col_expr(balance::Column::Held, case(|balance| balance.held).into())
+        .col_expr(balance::Column::Paid, case(|balance| balance.paid).into())
+        .filter(balance::Column::Id.is_in(rows.iter().map(|row| row.id)))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(written.rows_affected, rows.len())
+}
+
+fn read_balance(row: &balance::Model) -> Result<(Purse, BalanceRow), StoreError> {
+    let key = row.id.to_be_bytes();
+    let place = Place { table: "balances", row: &key };
+    let purse = Purse {
+        tenant: TenantId::from_bytes(place.id("tenant_id", &row.tenant_id)?),
+        account: place.parsed("account_id", row.account_id.parse())?,
+        asset: AssetId::from_bytes(place.id("asset_id", &row.asset_id)?),
+    };
+    let balance = Balance {
+        asset: purse.asset,
+        available: place.amount("available", &row.available)?,
+        held: place.amount("held", &row.held)?,
+        paid: place.amount("paid", &row.paid)?,
+        deposited: place.amount("outside", &row.outside)?,
+    };
+    Ok((purse, BalanceRow { id: row.id, balance }))
+}

@@ -1,0 +1,275 @@
+//! Sending: which committed bytes are due, and what their sends came to.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{B256, Bytes};
+use portcullis_core::id::SlotId;
+use portcullis_core::slot::{Slot, SlotStage};
+use portcullis_core::time::Timestamp;
+use portcullis_core::withdrawal::{Event, State};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, LockBehavior, LockType};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::convert::{Place, bigint};
+use crate::db::{Store, Transaction, transaction};
+use crate::entity::{attempt, slot};
+use crate::error::StoreError;
+use crate::ledger::ROWS_PER_STATEMENT;
+use crate::slot::{OpenSlot, move_slots, read_open_slots, slot_keys};
+use crate::transition::apply;
+
+/// Committed bytes that are due to be sent (again).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sendable {
+    /// The slot's id.
+    pub slot_id: SlotId,
+    /// Where on the chain.
+    pub slot: Slot,
+    /// The transaction's hash.
+    pub hash: B256,
+    /// The bytes.
+    pub raw: Bytes,
+    /// How often bytes of this slot were sent since it last changed.
+    pub receives: u32,
+}
+
+/// What one send came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendResult {
+    /// The slot's id.
+    pub slot_id: SlotId,
+    /// The transaction that was sent.
+    pub hash: B256,
+    /// The outcome in a word or a short sentence.
+    pub outcome: String,
+    /// Whether a provider has the bytes.
+    pub accepted: bool,
+    /// When it is to be sent again, unless a block consumed the slot.
+    pub due_at: Timestamp,
+}
+
+impl Store {
+    /// Claims slots whose newest attempt is due, lowest nonces first, and commits `BROADCASTING` for
+    /// those that were never sent: from here on their bytes may be out.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn claim_sendable(
+        &self,
+        chain_id: u64,
+        claim: &str,
+        limit: u64,
+        claim_ms: i64,
+    ) -> Result<Vec<Sendable>, StoreError> {
+        if !self.has_sendable(chain_id).await? {
+            return Ok(Vec::new());
+        }
+        transaction!(self, "claim_sendable", |tx| claim_in(&tx, chain_id, claim, limit, claim_ms))
+    }
+
+    /// Records sends and gives the claim back.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn record_sends(
+        &self,
+        claim: &str,
+        results: &[SendResult],
+    ) -> Result<(), StoreError> {
+        transaction!(self, "record_sends", |tx| record_in(&tx, claim, results))
+    }
+
+    /// A look without a lock, so that an idle broadcaster does not write.
+    async fn has_sendable(&self, chain_id: u64) -> Result<bool, StoreError> {
+        let found = due(chain_id, self.clock.now())
+            .limit(1)
+            .one(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("has_sendable", &error))?;
+        Ok(found.is_some())
+    }
+}
+
+const SENDABLE: [&str; 3] =
+    [SlotStage::Signed.as_str(), SlotStage::Sending.as_str(), SlotStage::Sent.as_str()];
+
+fn due(chain_id: u64, now: Timestamp) -> sea_orm::Select<slot::Entity> {
+    slot::Entity::find()
+        .filter(slot::Column::Stage.is_in(SENDABLE))
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::DueAt.lte(now.as_millis()))
+        .filter(slot::Column::ClaimedUntil.lte(now.as_millis()))
+}
+
+async fn claim_in(
+    tx: &Transaction,
+    chain_id: u64,
+    claim: &str,
+    limit: u64,
+    claim_ms: i64,
+) -> Result<Vec<Sendable>, StoreError> {
+    let rows = due(chain_id, tx.now)
+        .order_by_asc(slot::Column::DueAt)
+        .order_by_asc(slot::Column::Nonce)
+        .limit(limit)
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .all(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    let receives: BTreeMap<Vec<u8>, i32> =
+        rows.iter().map(|row| (row.id.clone(), row.receives)).collect();
+    let mut slots = read_open_slots(&tx.inner, tx.name, rows).await?;
+    slots.sort_by_key(|open| (open.slot.sender, open.slot.nonce));
+    let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
+    let until = tx.now.plus_millis(claim_ms);
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        let claimed = slot::Entity::update_many()
+            .col_expr(slot::Column::Claim, Expr::value(claim))
+            .col_expr(slot::Column::ClaimedUntil, Expr::value(until.as_millis()))
+            .col_expr(slot::Column::Receives, Expr::col(slot::Column::Receives).add(1))
+            .filter(slot::Column::Id.is_in(slot_keys(ids)))
+            .filter(slot::Column::ClaimedUntil.lte(tx.now.as_millis()))
+            .exec(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        tx.expect_rows(claimed.rows_affected, ids.len())?;
+    }
+    begin_sends(tx, &slots).await?;
+    let raws = newest_raws(tx, &slots).await?;
+    let mut sendable = Vec::with_capacity(slots.len());
+    for open in slots {
+        let key = open.id.to_bytes();
+        let place = Place { table: "slots", row: &key };
+        let newest = place.known("stage", open.attempts.last())?;
+        sendable.push(Sendable {
+            slot_id: open.id,
+            slot: open.slot,
+            hash: newest.hash,
+            raw: place.known("raw", raws.get(&newest.hash))?.clone(),
+            receives: receives
+                .get(key.as_slice())
+                .and_then(|receives| u32::try_from(*receives).ok())
+                .unwrap_or(0),
+        });
+    }
+    Ok(sendable)
+}
+
+async fn begin_sends(tx: &Transaction, slots: &[OpenSlot]) -> Result<(), StoreError> {
+    let first: Vec<&OpenSlot> =
+        slots.iter().filter(|open| open.stage == SlotStage::Signed).collect();
+    let ids: Vec<SlotId> = first.iter().map(|open| open.id).collect();
+    move_slots(tx, &ids, SlotStage::Signed, SlotStage::Sending).await?;
+    let moves: Vec<_> = first
+        .iter()
+        .flat_map(|open| &open.payments)
+        .filter(|record| matches!(record.state, State::Signed { .. }))
+        .map(|record| (record, Event::SendStarted, None))
+        .collect();
+    apply(tx, &moves).await
+}
+
+async fn newest_raws(
+    tx: &Transaction,
+    slots: &[OpenSlot],
+) -> Result<BTreeMap<B256, Bytes>, StoreError> {
+    let hashes: Vec<Vec<u8>> = slots
+        .iter()
+        .filter_map(|open| open.attempts.last())
+        .map(|attempt| attempt.hash.to_vec())
+        .collect();
+    let mut raws = BTreeMap::new();
+    for hashes in hashes.chunks(ROWS_PER_STATEMENT) {
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = attempt::Entity::find()
+            .select_only()
+            .column(attempt::Column::Hash)
+            .column(attempt::Column::Raw)
+            .filter(attempt::Column::Hash.is_in(hashes.iter().cloned()))
+            .into_tuple()
+            .all(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        for (hash, raw) in rows {
+            let place = Place { table: "attempts", row: &hash };
+            raws.insert(place.hash("hash", &hash)?, Bytes::from(raw));
+        }
+    }
+    Ok(raws)
+}
+
+async fn record_in(
+    tx: &Transaction,
+    claim: &str,
+    results: &[SendResult],
+) -> Result<(), StoreError> {
+    let mut by_outcome: BTreeMap<&str, Vec<B256>> = BTreeMap::new();
+    let mut by_due: BTreeMap<Timestamp, Vec<SlotId>> = BTreeMap::new();
+    for result in results {
+        by_outcome.entry(&result.outcome).or_default().push(result.hash);
+        by_due.entry(result.due_at).or_default().push(result.slot_id);
+    }
+    for (outcome, hashes) in by_outcome {
+        for hashes in hashes.chunks(ROWS_PER_STATEMENT) {
+            record_outcome(tx, outcome, hashes).await?;
+        }
+    }
+    for (due_at, ids) in by_due {
+        for ids in ids.chunks(ROWS_PER_STATEMENT) {
+            // One whose claim ran out meanwhile belongs to its next claimer.
+            slot::Entity::update_many()
+                .col_expr(slot::Column::Claim, Expr::value(Option::<String>::None))
+                .col_expr(slot::Column::ClaimedUntil, Expr::value(0))
+                .col_expr(slot::Column::DueAt, Expr::value(due_at.as_millis()))
+                .filter(slot::Column::Id.is_in(slot_keys(ids)))
+                .filter(slot::Column::Claim.eq(claim))
+                .exec(&tx.inner)
+                .await
+                .map_err(|error| tx.failed(&error))?;
+        }
+    }
+    finish_sends(tx, results).await
+}
+
+async fn record_outcome(
+    tx: &Transaction,
+    outcome: &str,
+    hashes: &[B256],
+) -> Result<(), StoreError> {
+    let first_sent =
+        Func::coalesce([Expr::col(attempt::Column::SentAt), Expr::value(tx.now.as_millis())]);
+    let recorded = attempt::Entity::update_many()
+        .col_expr(attempt::Column::Sends, Expr::col(attempt::Column::Sends).add(1))
+        .col_expr(attempt::Column::SentAt, first_sent.into())
+        .col_expr(attempt::Column::LastOutcome, Expr::value(outcome))
+        .filter(attempt::Column::Hash.is_in(hashes.iter().map(|hash| hash.to_vec())))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(recorded.rows_affected, hashes.len())
+}
+
+/// `Sending` becomes `Sent` for slots whose bytes a provider has; those that a block consumed
+/// meanwhile are left as they are.
+async fn finish_sends(tx: &Transaction, results: &[SendResult]) -> Result<(), StoreError> {
+    let accepted: Vec<SlotId> =
+        results.iter().filter(|result| result.accepted).map(|result| result.slot_id).collect();
+    for ids in accepted.chunks(ROWS_PER_STATEMENT) {
+        let rows = slot::Entity::find()
+            .filter(slot::Column::Id.is_in(slot_keys(ids)))
+            .filter(slot::Column::Stage.eq(SlotStage::Sending.as_str()))
+            .all(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        let slots = read_open_slots(&tx.inner, tx.name, rows).await?;
+        let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
+        move_slots(tx, &ids, SlotStage::Sending, SlotStage::Sent).await?;
+        let moves: Vec<_> = slots
+            .iter()
+            .flat_map(|open| &open.payments)
+            .filter(|record| matches!(record.state, State::Broadcasting { .. }))
+            .map(|record| (record, Event::SendAccepted, None))
+            .collect();
+        apply(tx, &moves).await?;
+    }
+    Ok(())
+}

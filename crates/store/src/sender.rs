@@ -1,0 +1,281 @@
+//! Senders: the accounts that sign, their next nonces, and what they have in flight.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::Address;
+use portcullis_core::amount::Amount;
+use portcullis_core::slot::SlotStage;
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveValue, ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect,
+};
+
+use crate::convert::{Place, bigint};
+use crate::db::{Store, Transaction, transaction};
+use crate::entity::{binding, sender, slot, withdrawal};
+use crate::error::StoreError;
+
+/// A sender and what it has under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SenderLoad {
+    /// The account.
+    pub address: Address,
+    /// The nonce of its next slot.
+    pub nonce_next: u64,
+    /// Slots that no block has consumed yet.
+    pub in_flight: u64,
+    /// What these slots will pay, by token (`None` is the native coin). Mined payments that the
+    /// monitor has not seen yet count still: too careful, never too bold.
+    pub promised: BTreeMap<Option<Address>, Amount>,
+    /// Gas money that these slots may cost at most, in wei.
+    pub gas_promised: Amount,
+}
+
+/// The stages of a slot that no block has consumed.
+pub(crate) const UNMINED: [&str; 4] = [
+    SlotStage::Bound.as_str(),
+    SlotStage::Signed.as_str(),
+    SlotStage::Sending.as_str(),
+    SlotStage::Sent.as_str(),
+];
+
+impl Store {
+    /// Registers senders that are new to this database, each with its transaction count on chain.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn register_senders(
+        &self,
+        chain_id: u64,
+        counts: &[(Address, u64)],
+    ) -> Result<(), StoreError> {
+        transaction!(self, "register_senders", |tx| register_in(&tx, chain_id, counts))
+    }
+
+    /// The senders of a chain, by address.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn own_addresses(&self, chain_id: u64) -> Result<Vec<Address>, StoreError> {
+        let loads = self.senders(chain_id).await?;
+        Ok(loads.into_iter().map(|(address, _)| address).collect())
+    }
+
+    /// The senders of a chain with their next nonces, by address.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn senders(&self, chain_id: u64) -> Result<Vec<(Address, u64)>, StoreError> {
+        let rows = sender::Entity::find()
+            .filter(sender::Column::ChainId.eq(bigint(chain_id)))
+            .order_by_asc(sender::Column::Address)
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("senders", &error))?;
+        rows.iter().map(read_sender).collect()
+    }
+
+    /// The senders of a chain with what they have in flight.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn sender_loads(&self, chain_id: u64) -> Result<Vec<SenderLoad>, StoreError> {
+        let senders = self.senders(chain_id).await?;
+        let mut loads: BTreeMap<Address, SenderLoad> = senders
+            .into_iter()
+            .map(|(address, nonce_next)| {
+                let load = SenderLoad {
+                    address,
+                    nonce_next,
+                    in_flight: 0,
+                    promised: BTreeMap::new(),
+                    gas_promised: Amount::ZERO,
+                };
+                (address, load)
+            })
+            .collect();
+        self.count_unmined(chain_id, &mut loads).await?;
+        self.sum_promised(chain_id, &mut loads).await?;
+        self.sum_gas(chain_id, &mut loads).await?;
+        Ok(loads.into_values().collect())
+    }
+
+    async fn count_unmined(
+        &self,
+        chain_id: u64,
+        loads: &mut BTreeMap<Address, SenderLoad>,
+    ) -> Result<(), StoreError> {
+        let counts: Vec<(Vec<u8>, i64)> = slot::Entity::find()
+            .select_only()
+            .column(slot::Column::Sender)
+            .column_as(slot::Column::Id.count(), "slots")
+            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+            .filter(slot::Column::Stage.is_in(UNMINED))
+            .group_by(slot::Column::Sender)
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
+        for (address, count) in counts {
+            let place = Place { table: "slots", row: &address };
+            let address = place.address("sender", &address)?;
+            if let Some(load) = loads.get_mut(&address) {
+                load.in_flight = place.unsigned("sender", count)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sum_promised(
+        &self,
+        chain_id: u64,
+        loads: &mut BTreeMap<Address, SenderLoad>,
+    ) -> Result<(), StoreError> {
+        let payments: Vec<(Vec<u8>, Vec<u8>, String)> = slot::Entity::find()
+            .select_only()
+            .column(slot::Column::Sender)
+            .column(withdrawal::Column::Token)
+            .column(withdrawal::Column::Amount)
+            .join(JoinType::InnerJoin, slot_to_binding())
+            .join(JoinType::InnerJoin, binding_to_withdrawal())
+            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+            .filter(slot::Column::Stage.is_in(UNMINED))
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
+        for (address, token, amount) in payments {
+            let place = Place { table: "slots", row: &address };
+            let address = place.address("sender", &address)?;
+            let token = place.token("token", &token)?;
+            let amount = place.amount("amount", &amount)?;
+            if let Some(load) = loads.get_mut(&address) {
+                let sum = load.promised.entry(token).or_default();
+                *sum = place.known("amount", sum.checked_add(amount))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sum_gas(
+        &self,
+        chain_id: u64,
+        loads: &mut BTreeMap<Address, SenderLoad>,
+    ) -> Result<(), StoreError> {
+        use crate::entity::attempt;
+        let costs: Vec<(Vec<u8>, Vec<u8>, i64, i64)> = slot::Entity::find()
+            .select_only()
+            .column(slot::Column::Sender)
+            .column(slot::Column::Id)
+            .column(attempt::Column::MaxFeePerGasWei)
+            .column(attempt::Column::GasLimit)
+            .join(JoinType::InnerJoin, slot_to_attempt())
+            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+            .filter(slot::Column::Stage.is_in(UNMINED))
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
+        let mut dearest: BTreeMap<(Address, Vec<u8>), Amount> = BTreeMap::new();
+        for (address, slot_id, fee, gas) in costs {
+            let place = Place { table: "attempts", row: &slot_id };
+            let address = place.address("sender", &address)?;
+            let fee: u64 = place.unsigned("max_fee_per_gas_wei", fee)?;
+            let gas: u64 = place.unsigned("gas_limit", gas)?;
+            let cost = Amount::from_atomic(alloy_primitives::U256::from(fee)).checked_mul(gas);
+            let cost = place.known("gas_limit", cost)?;
+            let most = dearest.entry((address, slot_id)).or_default();
+            *most = cost.max(*most);
+        }
+        for ((address, slot_id), cost) in dearest {
+            if let Some(load) = loads.get_mut(&address) {
+                let place = Place { table: "attempts", row: &slot_id };
+                load.gas_promised =
+                    place.known("gas_limit", load.gas_promised.checked_add(cost))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn slot_to_binding() -> sea_orm::RelationDef {
+    slot::Entity::belongs_to(binding::Entity)
+        .from(slot::Column::Id)
+        .to(binding::Column::SlotId)
+        .into()
+}
+
+fn slot_to_attempt() -> sea_orm::RelationDef {
+    use crate::entity::attempt;
+    slot::Entity::belongs_to(attempt::Entity)
+        .from(slot::Column::Id)
+        .to(attempt::Column::SlotId)
+        .into()
+}
+
+fn binding_to_withdrawal() -> sea_orm::RelationDef {
+    binding::Entity::belongs_to(withdrawal::Entity)
+        .from(binding::Column::WithdrawalId)
+        .to(withdrawal::Column::Id)
+        .into()
+}
+
+async fn register_in(
+    tx: &Transaction,
+    chain_id: u64,
+    counts: &[(Address, u64)],
+) -> Result<(), StoreError> {
+    let known: Vec<Vec<u8>> = sender::Entity::find()
+        .select_only()
+        .column(sender::Column::Address)
+        .filter(sender::Column::ChainId.eq(bigint(chain_id)))
+        .into_tuple()
+        .all(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    let rows: Vec<sender::ActiveModel> = counts
+        .iter()
+        .filter(|(address, _)| !known.iter().any(|known| known == address.as_slice()))
+        .map(|(address, count)| sender::ActiveModel {
+            chain_id: ActiveValue::Set(bigint(chain_id)),
+            address: ActiveValue::Set(address.to_vec()),
+            nonce_next: ActiveValue::Set(bigint(*count)),
+            registered_at: ActiveValue::Set(tx.now.as_millis()),
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sender::Entity::insert_many(rows)
+        .exec_without_returning(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    Ok(())
+}
+
+/// Takes the nonces `first..first + count` of a sender: the only place where nonces are given.
+pub(crate) async fn take_nonces(
+    tx: &Transaction,
+    chain_id: u64,
+    address: Address,
+    first: u64,
+    count: u64,
+) -> Result<(), StoreError> {
+    let next = first
+        .checked_add(count)
+        .ok_or_else(|| StoreError::corrupt("senders", "nonce_next", address, "no nonce is left"))?;
+    let taken = sender::Entity::update_many()
+        .col_expr(sender::Column::NonceNext, Expr::value(bigint(next)))
+        .filter(sender::Column::ChainId.eq(bigint(chain_id)))
+        .filter(sender::Column::Address.eq(address.to_vec()))
+        .filter(sender::Column::NonceNext.eq(bigint(first)))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(taken.rows_affected, 1)
+}
+
+fn read_sender(row: &sender::Model) -> Result<(Address, u64), StoreError> {
+    let place = Place { table: "senders", row: &row.address };
+    Ok((place.address("address", &row.address)?, place.unsigned("nonce_next", row.nonce_next)?))
+}

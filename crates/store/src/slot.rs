@@ -1,0 +1,438 @@
+//! Slots and attempts: binding payments, and committing signed bytes before any of them is sent.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Address, B256};
+use portcullis_core::fee::Fees;
+use portcullis_core::id::{SlotId, WithdrawalId};
+use portcullis_core::intent::SignedAttempt;
+use portcullis_core::slot::{AttemptKind, Purpose, Slot, SlotStage};
+use portcullis_core::time::Timestamp;
+use portcullis_core::withdrawal::{Event, State};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+
+use crate::command::finish_commands;
+use crate::convert::{Place, bigint, wei_bigint};
+use crate::db::{Store, Transaction, transaction};
+use crate::deployment::refuse_while_halted;
+use crate::entity::{attempt, binding, slot};
+use crate::error::StoreError;
+use crate::lease::{Lease, check_leases};
+use crate::ledger::ROWS_PER_STATEMENT;
+use crate::sender::take_nonces;
+use crate::transition::apply;
+use crate::withdrawal::{WithdrawalRecord, read_fees, read_slot_facts, withdrawals_by_id};
+
+/// A slot to be opened with its fixed set of payments; none for a slot of the system.
+#[derive(Clone, Debug)]
+pub struct NewSlot {
+    /// Its id.
+    pub id: SlotId,
+    /// Where on the chain.
+    pub slot: Slot,
+    /// What for.
+    pub purpose: Purpose,
+    /// The digest of what it will do.
+    pub payload_digest: B256,
+    /// The payments that it carries, in order.
+    pub payments: Vec<WithdrawalId>,
+}
+
+/// Signed bytes to be committed.
+#[derive(Clone, Debug)]
+pub struct NewAttempt {
+    /// The slot's id.
+    pub slot_id: SlotId,
+    /// What was signed.
+    pub signed: SignedAttempt,
+}
+
+/// One committed attempt of an open slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenAttempt {
+    /// The transaction's hash.
+    pub hash: B256,
+    /// Whether it pays or cancels.
+    pub kind: AttemptKind,
+    /// What it may cost.
+    pub fees: Fees,
+    /// Its gas limit.
+    pub gas_limit: u64,
+    /// When its bytes were committed.
+    pub committed_at: Timestamp,
+}
+
+/// A slot with all that a role needs to go on with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSlot {
+    /// Its id.
+    pub id: SlotId,
+    /// Where on the chain.
+    pub slot: Slot,
+    /// What for.
+    pub purpose: Purpose,
+    /// The digest of its payload.
+    pub payload_digest: B256,
+    /// How far it has come.
+    pub stage: SlotStage,
+    /// Whether a cancel of it was asked for.
+    pub cancel_requested: bool,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<OpenAttempt>,
+    /// The payments bound to it, in order.
+    pub payments: Vec<WithdrawalRecord>,
+}
+
+impl Store {
+    /// Opens slots and binds their payments, in one transaction: leases and nonces are checked, the
+    /// engine is not halted, every payment is queued. After this commit a slot carries these payments
+    /// for ever.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], [`StoreError::Halted`], or [`StoreError::Conflict`] when a nonce or
+    /// a payment moved on meanwhile; nothing is bound then.
+    pub async fn bind(&self, leases: &[Lease], slots: &[NewSlot]) -> Result<(), StoreError> {
+        transaction!(self, "bind", |tx| bind_in(&tx, leases, slots))
+    }
+
+    /// Commits signed bytes, and with the first attempt of a slot the `SIGNED` of its payments.
+    /// `commands` are done by these attempts.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] or [`StoreError::Conflict`]; nothing is committed then.
+    pub async fn commit_attempts(
+        &self,
+        leases: &[Lease],
+        attempts: &[NewAttempt],
+        commands: &[(i64, String)],
+    ) -> Result<(), StoreError> {
+        transaction!(self, "commit_attempts", |tx| commit_in(&tx, leases, attempts, commands))
+    }
+
+    /// Slots of these senders that were bound and never signed: a signer ended between two commits.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn unsigned_slots(
+        &self,
+        chain_id: u64,
+        senders: &[Address],
+    ) -> Result<Vec<OpenSlot>, StoreError> {
+        let during = "unsigned_slots";
+        let rows = slot::Entity::find()
+            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+            .filter(slot::Column::Stage.eq(SlotStage::Bound.as_str()))
+            .filter(slot::Column::Sender.is_in(senders.iter().map(|sender| sender.to_vec())))
+            .order_by_asc(slot::Column::Sender)
+            .order_by_asc(slot::Column::Nonce)
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
+        read_open_slots(&self.reader, during, rows).await
+    }
+
+    /// One slot, whatever its stage.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn slot(&self, slot: Slot) -> Result<Option<OpenSlot>, StoreError> {
+        let during = "slot";
+        let row = slot::Entity::find()
+            .filter(slot::Column::ChainId.eq(bigint(slot.chain_id)))
+            .filter(slot::Column::Sender.eq(slot.sender.to_vec()))
+            .filter(slot::Column::Nonce.eq(bigint(slot.nonce)))
+            .one(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
+        let rows = row.into_iter().collect();
+        Ok(read_open_slots(&self.reader, during, rows).await?.pop())
+    }
+}
+
+async fn bind_in(tx: &Transaction, leases: &[Lease], slots: &[NewSlot]) -> Result<(), StoreError> {
+    refuse_while_halted(tx).await?;
+    check_leases(tx, leases).await?;
+    let mut by_sender: BTreeMap<(u64, Address), Vec<u64>> = BTreeMap::new();
+    for new in slots {
+        let key = (new.slot.chain_id, new.slot.sender);
+        by_sender.entry(key).or_default().push(new.slot.nonce);
+    }
+    for ((chain_id, sender), mut nonces) in by_sender {
+        nonces.sort_unstable();
+        let first = nonces[0];
+        let contiguous = nonces.iter().copied().eq((first..).take(nonces.len()));
+        if !contiguous {
+            tx.expect_rows(0, 1)?;
+        }
+        take_nonces(tx, chain_id, sender, first, nonces.len() as u64).await?;
+    }
+    insert_slots(tx, slots).await?;
+    let ids: Vec<WithdrawalId> = slots.iter().flat_map(|new| new.payments.clone()).collect();
+    let slot_of: BTreeMap<WithdrawalId, SlotId> = slots
+        .iter()
+        .flat_map(|new| new.payments.iter().map(|payment| (*payment, new.id)))
+        .collect();
+    let records = withdrawals_by_id(&tx.inner, tx.name, &ids).await?;
+    tx.expect_rows(records.len() as u64, ids.len())?;
+    // `bindings` refuses a payment twice; the map would hide it.
+    tx.expect_rows(slot_of.len() as u64, ids.len())?;
+    let moves: Vec<_> =
+        records.iter().map(|record| (record, Event::Bound(slot_of[&record.id]), None)).collect();
+    apply(tx, &moves).await
+}
+
+async fn insert_slots(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreError> {
+    let failed = |error| tx.failed(&error);
+    for slots in slots.chunks(ROWS_PER_STATEMENT) {
+        let rows = slots.iter().map(|new| slot::ActiveModel {
+            id: ActiveValue::Set(new.id.to_bytes().to_vec()),
+            chain_id: ActiveValue::Set(bigint(new.slot.chain_id)),
+            sender: ActiveValue::Set(new.slot.sender.to_vec()),
+            nonce: ActiveValue::Set(bigint(new.slot.nonce)),
+            purpose: ActiveValue::Set(new.purpose.as_str().to_owned()),
+            payload_digest: ActiveValue::Set(new.payload_digest.to_vec()),
+            stage: ActiveValue::Set(SlotStage::Bound.as_str().to_owned()),
+            outcome: ActiveValue::Set(None),
+            transaction_hash: ActiveValue::Set(None),
+            block_number: ActiveValue::Set(None),
+            block_hash: ActiveValue::Set(None),
+            block_at: ActiveValue::Set(None),
+            cancel_requested: ActiveValue::Set(0),
+            due_at: ActiveValue::Set(tx.now.as_millis()),
+            receives: ActiveValue::Set(0),
+            claim: ActiveValue::Set(None),
+            claimed_until: ActiveValue::Set(0),
+            opened_at: ActiveValue::Set(tx.now.as_millis()),
+            updated_at: ActiveValue::Set(tx.now.as_millis()),
+        });
+        slot::Entity::insert_many(rows).exec_without_returning(&tx.inner).await.map_err(failed)?;
+    }
+    let mut bindings = Vec::new();
+    for new in slots {
+        for (payment, position) in new.payments.iter().zip(0..) {
+            bindings.push(binding::ActiveModel {
+                slot_id: ActiveValue::Set(new.id.to_bytes().to_vec()),
+                position: ActiveValue::Set(position),
+                withdrawal_id: ActiveValue::Set(payment.to_bytes().to_vec()),
+                released_at: ActiveValue::Set(0),
+            });
+        }
+    }
+    for rows in bindings.chunks(ROWS_PER_STATEMENT) {
+        binding::Entity::insert_many(rows.iter().cloned())
+            .exec_without_returning(&tx.inner)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn commit_in(
+    tx: &Transaction,
+    leases: &[Lease],
+    attempts: &[NewAttempt],
+    commands: &[(i64, String)],
+) -> Result<(), StoreError> {
+    check_leases(tx, leases).await?;
+    let ids: Vec<SlotId> = attempts.iter().map(|new| new.slot_id).collect();
+    let slots = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
+    let slots: BTreeMap<SlotId, OpenSlot> = slots.into_iter().map(|slot| (slot.id, slot)).collect();
+    let mut rows = Vec::with_capacity(attempts.len());
+    let mut first = Vec::new();
+    let mut replaced = Vec::new();
+    for new in attempts {
+        let Some(slot) = slots.get(&new.slot_id) else {
+            return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
+        };
+        check_attempt(tx, slot, &new.signed)?;
+        if slot.attempts.iter().any(|known| known.hash == new.signed.hash) {
+            continue;
+        }
+        rows.push(attempt_row(tx, slot, &new.signed));
+        match slot.stage {
+            SlotStage::Bound => first.push(slot),
+            _ => replaced.push(slot.id),
+        }
+    }
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        attempt::Entity::insert_many(rows.iter().cloned())
+            .exec_without_returning(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+    }
+    let signed: Vec<SlotId> = first.iter().map(|slot| slot.id).collect();
+    move_slots(tx, &signed, SlotStage::Bound, SlotStage::Signed).await?;
+    due_now(tx, &replaced).await?;
+    let moves: Vec<_> = first
+        .iter()
+        .flat_map(|slot| &slot.payments)
+        .filter(|record| matches!(record.state, State::Signing { .. }))
+        .map(|record| (record, Event::AttemptCommitted, None))
+        .collect();
+    apply(tx, &moves).await?;
+    finish_commands(tx, commands).await
+}
+
+/// Only bytes of this slot and, unless they cancel, of its own payload are committed (invariant 3);
+/// none once a block has consumed it.
+fn check_attempt(
+    tx: &Transaction,
+    slot: &OpenSlot,
+    signed: &SignedAttempt,
+) -> Result<(), StoreError> {
+    let pays = signed.kind == AttemptKind::Payload;
+    let own_payload = signed.payload_digest == slot.payload_digest;
+    let open = slot.stage <= SlotStage::Sent;
+    if open && signed.slot == slot.slot && (!pays || own_payload) {
+        return Ok(());
+    }
+    Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 })
+}
+
+fn attempt_row(tx: &Transaction, slot: &OpenSlot, signed: &SignedAttempt) -> attempt::ActiveModel {
+    let ordinal = i32::try_from(slot.attempts.len().saturating_add(1)).unwrap_or(i32::MAX);
+    attempt::ActiveModel {
+        hash: ActiveValue::Set(signed.hash.to_vec()),
+        slot_id: ActiveValue::Set(slot.id.to_bytes().to_vec()),
+        ordinal: ActiveValue::Set(ordinal),
+        kind: ActiveValue::Set(signed.kind.as_str().to_owned()),
+        raw: ActiveValue::Set(signed.raw.to_vec()),
+        max_fee_per_gas_wei: ActiveValue::Set(wei_bigint(signed.fees.max_fee_per_gas_wei)),
+        max_priority_fee_per_gas_wei: ActiveValue::Set(wei_bigint(
+            signed.fees.max_priority_fee_per_gas_wei,
+        )),
+        gas_limit: ActiveValue::Set(bigint(signed.gas_limit)),
+        committed_at: ActiveValue::Set(tx.now.as_millis()),
+        sent_at: ActiveValue::Set(None),
+        sends: ActiveValue::Set(0),
+        last_outcome: ActiveValue::Set(None),
+        gas_used: ActiveValue::Set(None),
+        effective_gas_price_wei: ActiveValue::Set(None),
+    }
+}
+
+/// Moves slots from one stage to the next, all of them or none.
+pub(crate) async fn move_slots(
+    tx: &Transaction,
+    ids: &[SlotId],
+    from: SlotStage,
+    to: SlotStage,
+) -> Result<(), StoreError> {
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        let moved = slot::Entity::update_many()
+            .col_expr(slot::Column::Stage, Expr::value(to.as_str()))
+            .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
+            .filter(slot::Column::Id.is_in(slot_keys(ids)))
+            .filter(slot::Column::Stage.eq(from.as_str()))
+            .exec(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        tx.expect_rows(moved.rows_affected, ids.len())?;
+    }
+    Ok(())
+}
+
+async fn due_now(tx: &Transaction, ids: &[SlotId]) -> Result<(), StoreError> {
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        slot::Entity::update_many()
+            .col_expr(slot::Column::DueAt, Expr::value(tx.now.as_millis()))
+            .filter(slot::Column::Id.is_in(slot_keys(ids)))
+            .exec(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn slot_keys(ids: &[SlotId]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    ids.iter().map(|id| id.to_bytes().to_vec())
+}
+
+pub(crate) async fn open_slots_by_id<C: ConnectionTrait>(
+    connection: &C,
+    during: &'static str,
+    ids: &[SlotId],
+) -> Result<Vec<OpenSlot>, StoreError> {
+    let mut slots = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        let rows = slot::Entity::find()
+            .filter(slot::Column::Id.is_in(slot_keys(ids)))
+            .all(connection)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
+        slots.extend(read_open_slots(connection, during, rows).await?);
+    }
+    Ok(slots)
+}
+
+/// Completes slot rows with their attempts and live payments, in the order of the rows.
+pub(crate) async fn read_open_slots<C: ConnectionTrait>(
+    connection: &C,
+    during: &'static str,
+    rows: Vec<slot::Model>,
+) -> Result<Vec<OpenSlot>, StoreError> {
+    let failed = |error| StoreError::of_statement(during, &error);
+    let mut attempts: BTreeMap<Vec<u8>, Vec<OpenAttempt>> = BTreeMap::new();
+    let mut payments: BTreeMap<Vec<u8>, Vec<WithdrawalId>> = BTreeMap::new();
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        let ids = || rows.iter().map(|row| row.id.clone());
+        let found = attempt::Entity::find()
+            .filter(attempt::Column::SlotId.is_in(ids()))
+            .order_by_asc(attempt::Column::Ordinal)
+            .all(connection)
+            .await
+            .map_err(failed)?;
+        for row in found {
+            let attempt = read_open_attempt(&row)?;
+            attempts.entry(row.slot_id).or_default().push(attempt);
+        }
+        let found = binding::Entity::find()
+            .filter(binding::Column::SlotId.is_in(ids()))
+            .filter(binding::Column::ReleasedAt.eq(0))
+            .order_by_asc(binding::Column::Position)
+            .all(connection)
+            .await
+            .map_err(failed)?;
+        for row in found {
+            let place = Place { table: "bindings", row: &row.slot_id };
+            let payment = WithdrawalId::from_bytes(place.id("withdrawal_id", &row.withdrawal_id)?);
+            payments.entry(row.slot_id).or_default().push(payment);
+        }
+    }
+    let ids: Vec<WithdrawalId> = payments.values().flatten().copied().collect();
+    let records = withdrawals_by_id(connection, during, &ids).await?;
+    let mut records: BTreeMap<WithdrawalId, WithdrawalRecord> =
+        records.into_iter().map(|record| (record.id, record)).collect();
+    let mut open = Vec::with_capacity(rows.len());
+    for row in rows {
+        let place = Place { table: "slots", row: &row.id };
+        let facts = read_slot_facts(&row)?;
+        let ids = payments.remove(&row.id).unwrap_or_default();
+        open.push(OpenSlot {
+            id: facts.id,
+            slot: facts.slot,
+            purpose: place.known("purpose", Purpose::parse(&row.purpose))?,
+            payload_digest: place.hash("payload_digest", &row.payload_digest)?,
+            stage: facts.stage,
+            cancel_requested: row.cancel_requested == 1,
+            opened_at: Timestamp::from_millis(row.opened_at),
+            attempts: attempts.remove(&row.id).unwrap_or_default(),
+            payments: ids.iter().filter_map(|id| records.remove(id)).collect(),
+        });
+    }
+    Ok(open)
+}
+
+fn read_open_attempt(row: &attempt::Model) -> Result<OpenAttempt, StoreError> {
+    let place = Place { table: "attempts", row: &row.hash };
+    Ok(OpenAttempt {
+        hash: place.hash("hash", &row.hash)?,
+        kind: place.known("kind", AttemptKind::parse(&row.kind))?,
+        fees: read_fees(place, row)?,
+        gas_limit: place.unsigned("gas_limit", row.gas_limit)?,
+        committed_at: Timestamp::from_millis(row.committed_at),
+    })
+}

@@ -1,0 +1,233 @@
+//! Moves of withdrawals, in sets: `core` decides each, one statement writes all that move alike.
+
+use std::collections::BTreeMap;
+
+use portcullis_core::id::WithdrawalId;
+use portcullis_core::ledger::PostingKind;
+use portcullis_core::withdrawal::{Effect, Event, Refused, State, StateCode, decide};
+use sea_orm::sea_query::{Expr, ExprTrait, Func};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+
+use crate::db::Transaction;
+use crate::entity::{binding, withdrawal, work};
+use crate::error::StoreError;
+use crate::ledger::{NewPosting, Purse, ROWS_PER_STATEMENT, post};
+use crate::timeline;
+use crate::withdrawal::WithdrawalRecord;
+
+/// Where a withdrawal's work row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The processor's.
+    Validate,
+    /// The signer's.
+    Sign,
+    /// The broadcaster's.
+    Broadcast,
+    /// The monitor's.
+    Monitor,
+    /// Nobody's: an operator decides.
+    Held,
+}
+
+impl Stage {
+    /// Every stage.
+    pub const ALL: [Self; 5] =
+        [Self::Validate, Self::Sign, Self::Broadcast, Self::Monitor, Self::Held];
+
+    /// The stable text of the store and the metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Validate => "validate",
+            Self::Sign => "sign",
+            Self::Broadcast => "broadcast",
+            Self::Monitor => "monitor",
+            Self::Held => "held",
+        }
+    }
+
+    /// Where the work of a state is done; `None` when there is none.
+    fn of(state: &State, effects: &[Effect]) -> Option<Self> {
+        if effects.contains(&Effect::Finish) {
+            return None;
+        }
+        Some(match state.code() {
+            _ if effects.contains(&Effect::Revalidate) => Self::Validate,
+            StateCode::Pending | StateCode::Validating => Self::Validate,
+            StateCode::Queued | StateCode::Signing => Self::Sign,
+            StateCode::Signed | StateCode::Broadcasting => Self::Broadcast,
+            StateCode::Broadcasted | StateCode::Confirming | StateCode::Confirmed => Self::Monitor,
+            StateCode::AwaitingApproval
+            | StateCode::Held
+            | StateCode::Rejected
+            | StateCode::Canceled
+            | StateCode::Failed => Self::Held,
+        })
+    }
+}
+
+/// Withdrawals that move by the same event, from the same state to the same state.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Move {
+    from: StateCode,
+    to: StateCode,
+    kind: &'static str,
+    detail: Option<String>,
+    reason: Option<&'static str>,
+    stage: Option<Stage>,
+    unbind: bool,
+}
+
+/// What an event is called in the timeline.
+const fn kind_of(event: Event) -> &'static str {
+    match event {
+        Event::ValidationStarted => "validating",
+        Event::PolicyPassed => "queued",
+        Event::PolicyRefused => "rejected",
+        Event::ApprovalRequired => "awaiting_approval",
+        Event::Approved => "approved",
+        Event::ApprovalRefused => "approval_refused",
+        Event::CancelRequested => "canceled",
+        Event::Bound(_) => "bound",
+        Event::AttemptCommitted => "signed",
+        Event::SendStarted => "broadcasting",
+        Event::SendAccepted => "broadcasted",
+        Event::Included(_) => "included",
+        Event::Confirmed => "confirmed",
+        Event::Finalized => "finalized",
+        Event::Reorged => "reorged",
+        Event::Released(_) => "released",
+        Event::PreflightReverted => "failed",
+        Event::Held(_) => "held",
+        Event::Resumed => "resumed",
+    }
+}
+
+/// Moves withdrawals by one event each, with everything that the moves cause: states, timelines,
+/// ledger, bindings and work rows. All of it or nothing.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when an event does not fit a state, or another writer was first.
+pub(crate) async fn apply(
+    tx: &Transaction,
+    moves: &[(&WithdrawalRecord, Event, Option<String>)],
+) -> Result<(), StoreError> {
+    let mut groups: BTreeMap<Move, Vec<WithdrawalId>> = BTreeMap::new();
+    let mut postings = Vec::new();
+    for (record, event, detail) in moves {
+        let (next, effects) = decide(record.state, *event).map_err(|refused: Refused| {
+            tracing::warn!(transaction = tx.name, withdrawal = %record.id, %refused, "a move does not fit");
+            StoreError::Conflict { during: tx.name, expected: 1, found: 0 }
+        })?;
+        let reason = match next {
+            State::Held { reason, .. } => Some(reason.as_str()),
+            State::Failed { reason } => Some(reason.as_str()),
+            _ => None,
+        };
+        for effect in &effects {
+            postings.extend(posting_of(record, *effect));
+        }
+        let group = Move {
+            from: record.state.code(),
+            to: next.code(),
+            kind: kind_of(*event),
+            detail: detail.clone(),
+            reason,
+            stage: Stage::of(&next, &effects),
+            unbind: effects.contains(&Effect::Unbind),
+        };
+        groups.entry(group).or_default().push(record.id);
+    }
+    for (group, ids) in &groups {
+        for ids in ids.chunks(ROWS_PER_STATEMENT) {
+            write_move(tx, group, ids).await?;
+        }
+    }
+    post(tx, postings).await
+}
+
+fn posting_of(record: &WithdrawalRecord, effect: Effect) -> Option<NewPosting> {
+    PostingKind::of_effect(effect).map(|kind| NewPosting {
+        purse: purse_of(record),
+        kind,
+        amount: record.amount,
+        subject: record.id.to_bytes(),
+    })
+}
+
+pub(crate) fn purse_of(record: &WithdrawalRecord) -> Purse {
+    Purse { tenant: record.tenant, account: record.account.clone(), asset: record.asset }
+}
+
+async fn write_move(
+    tx: &Transaction,
+    group: &Move,
+    ids: &[WithdrawalId],
+) -> Result<(), StoreError> {
+    let ids: Vec<Vec<u8>> = ids.iter().map(|id| id.to_bytes().to_vec()).collect();
+    let line = timeline::line(tx.now, group.kind, group.detail.as_deref());
+    let appended =
+        Func::cust("CONCAT").arg(Expr::col(withdrawal::Column::Timeline)).arg(Expr::value(line));
+    let moved = withdrawal::Entity::update_many()
+        .col_expr(withdrawal::Column::State, Expr::value(group.to.as_str()))
+        .col_expr(withdrawal::Column::Reason, Expr::value(group.reason))
+        .col_expr(
+            withdrawal::Column::EventSequence,
+            Expr::col(withdrawal::Column::EventSequence).add(1),
+        )
+        .col_expr(withdrawal::Column::Timeline, appended.into())
+        .col_expr(withdrawal::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
+        .filter(withdrawal::Column::Id.is_in(ids.iter().cloned()))
+        .filter(withdrawal::Column::State.eq(group.from.as_str()))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(moved.rows_affected, ids.len())?;
+    if group.unbind {
+        unbind(tx, &ids).await?;
+    }
+    write_stage(tx, group.stage, &ids).await
+}
+
+async fn unbind(tx: &Transaction, ids: &[Vec<u8>]) -> Result<(), StoreError> {
+    let released = binding::Entity::update_many()
+        .col_expr(binding::Column::ReleasedAt, Expr::value(std::cmp::max(tx.now.as_millis(), 1)))
+        .filter(binding::Column::WithdrawalId.is_in(ids.iter().cloned()))
+        .filter(binding::Column::ReleasedAt.eq(0))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(released.rows_affected, ids.len())
+}
+
+/// Moves or removes the work rows. A withdrawal that a reorg reopened after its work row was gone
+/// cannot occur here: the row goes at finality, below which nothing is reopened.
+async fn write_stage(
+    tx: &Transaction,
+    stage: Option<Stage>,
+    ids: &[Vec<u8>],
+) -> Result<(), StoreError> {
+    let touched = match stage {
+        None => {
+            work::Entity::delete_many()
+                .filter(work::Column::WithdrawalId.is_in(ids.iter().cloned()))
+                .exec(&tx.inner)
+                .await
+                .map_err(|error| tx.failed(&error))?
+                .rows_affected
+        }
+        Some(stage) => {
+            work::Entity::update_many()
+                .col_expr(work::Column::Stage, Expr::value(stage.as_str()))
+                .col_expr(work::Column::DueAt, Expr::value(tx.now.as_millis()))
+                .col_expr(work::Column::Receives, Expr::value(0))
+                .filter(work::Column::WithdrawalId.is_in(ids.iter().cloned()))
+                .exec(&tx.inner)
+                .await
+                .map_err(|error| tx.failed(&error))?
+                .rows_affected
+        }
+    };
+    tx.expect_rows(touched, ids.len())
+}

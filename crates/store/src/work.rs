@@ -1,0 +1,426 @@
+//! Work rows: what waits at which stage, and the processor's transaction.
+
+use std::collections::BTreeMap;
+
+use portcullis_core::amount::Amount;
+use portcullis_core::id::{AccountId, AssetId, TenantId, WithdrawalId};
+use portcullis_core::policy::{Rule, Verdict};
+use portcullis_core::time::Timestamp;
+use portcullis_core::withdrawal::{Event, HoldReason, State, StateCode};
+use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::audit::{AuditEntry, append_audit};
+use crate::convert::{Place, bigint};
+use crate::db::{Store, Transaction, transaction};
+use crate::entity::{window, work};
+use crate::error::StoreError;
+use crate::ledger::ROWS_PER_STATEMENT;
+use crate::transition::{Stage, apply};
+use crate::withdrawal::{WithdrawalRecord, withdrawals_by_id};
+
+/// How much waits at a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// The stage.
+    pub stage: &'static str,
+    /// Rows.
+    pub depth: u64,
+    /// How long the oldest has been live.
+    pub oldest_age_ms: Option<i64>,
+}
+
+/// What became of a client's wish to cancel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// It is canceled, and the money available again.
+    Canceled(Box<WithdrawalRecord>),
+    /// The tenant has no such withdrawal.
+    Unknown,
+    /// It stands where it cannot be canceled any more.
+    Refused(StateCode),
+}
+
+/// Judges one withdrawal: its record, and the account's total of the day with it.
+pub type Judge<'a> = dyn Fn(&WithdrawalRecord, Amount) -> Verdict + Send + Sync + 'a;
+
+impl Store {
+    /// Depth and age of every stage.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn queues(&self) -> Result<Vec<QueueDepth>, StoreError> {
+        let rows: Vec<(String, i64, Option<i64>)> = work::Entity::find()
+            .select_only()
+            .column(work::Column::Stage)
+            .column_as(work::Column::WithdrawalId.count(), "depth")
+            .column_as(work::Column::EnteredAt.min(), "oldest")
+            .group_by(work::Column::Stage)
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("queues", &error))?;
+        let now = self.clock.now();
+        Ok(Stage::ALL
+            .into_iter()
+            .map(|stage| {
+                let row = rows.iter().find(|(name, ..)| name == stage.as_str());
+                QueueDepth {
+                    stage: stage.as_str(),
+                    depth: row.map_or(0, |(_, depth, _)| u64::try_from(*depth).unwrap_or(0)),
+                    oldest_age_ms: row
+                        .and_then(|(_, _, oldest)| *oldest)
+                        .map(|oldest| now.millis_since(Timestamp::from_millis(oldest))),
+                }
+            })
+            .collect())
+    }
+
+    /// Puts due withdrawals before policy, highest priority first, and moves each by the verdict;
+    /// returns how many.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn validate(&self, limit: u64, judge: &Judge<'_>) -> Result<usize, StoreError> {
+        transaction!(self, "validate", |tx| validate_in(&tx, limit, judge))
+    }
+
+    /// Queued withdrawals of a chain that are due to be bound, highest priority first, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn queued(
+        &self,
+        chain_id: u64,
+        limit: u64,
+    ) -> Result<Vec<WithdrawalRecord>, StoreError> {
+        let during = "queued";
+        let rows: Vec<Vec<u8>> = work::Entity::find()
+            .select_only()
+            .column(work::Column::WithdrawalId)
+            .filter(work::Column::Stage.eq(Stage::Sign.as_str()))
+            .filter(work::Column::ChainId.eq(bigint(chain_id)))
+            .filter(work::Column::DueAt.lte(self.clock.now().as_millis()))
+            .order_by_desc(work::Column::Priority)
+            .order_by_asc(work::Column::WithdrawalId)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
+        let ids = read_ids(&rows)?;
+        let mut records = withdrawals_by_id(&self.reader, during, &ids).await?;
+        records.retain(|record| record.state == State::Queued);
+        let order: BTreeMap<WithdrawalId, usize> = ids.into_iter().zip(0..).collect();
+        records.sort_by_key(|record| order.get(&record.id).copied());
+        Ok(records)
+    }
+
+    /// Puts work off, because it cannot be done now.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn defer(&self, ids: &[WithdrawalId], until: Timestamp) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        transaction!(self, "defer", |tx| defer_in(&tx, ids, until))
+    }
+
+    /// Holds withdrawals until an operator decides.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when one of them moved on meanwhile.
+    pub async fn hold(
+        &self,
+        ids: &[WithdrawalId],
+        reason: HoldReason,
+        detail: &str,
+    ) -> Result<(), StoreError> {
+        let event = Event::Held(reason);
+        transaction!(self, "hold", |tx| move_all(&tx, ids, event, detail))
+    }
+
+    /// Fails queued withdrawals that the node refuses to execute. None was ever bound.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when one of them moved on meanwhile.
+    pub async fn fail_preflight(
+        &self,
+        ids: &[WithdrawalId],
+        detail: &str,
+    ) -> Result<(), StoreError> {
+        let event = Event::PreflightReverted;
+        transaction!(self, "fail_preflight", |tx| move_all(&tx, ids, event, detail))
+    }
+
+    /// Cancels a withdrawal for its client, while it is not bound to a slot.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn cancel(
+        &self,
+        tenant: TenantId,
+        id: WithdrawalId,
+        actor: &str,
+    ) -> Result<CancelOutcome, StoreError> {
+        let outcome = transaction!(self, "cancel", |tx| cancel_in(&tx, tenant, id, actor))?;
+        match outcome {
+            CancelOutcome::Canceled(_) => {
+                let record = self.withdrawal(tenant, id).await?;
+                Ok(record.map_or(CancelOutcome::Unknown, |record| {
+                    CancelOutcome::Canceled(Box::new(record))
+                }))
+            }
+            other => Ok(other),
+        }
+    }
+}
+
+async fn validate_in(tx: &Transaction, limit: u64, judge: &Judge<'_>) -> Result<usize, StoreError> {
+    let rows: Vec<Vec<u8>> = work::Entity::find()
+        .select_only()
+        .column(work::Column::WithdrawalId)
+        .filter(work::Column::Stage.eq(Stage::Validate.as_str()))
+        .filter(work::Column::DueAt.lte(tx.now.as_millis()))
+        .order_by_desc(work::Column::Priority)
+        .order_by_asc(work::Column::WithdrawalId)
+        .limit(limit)
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .into_tuple()
+        .all(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    let mut records = withdrawals_by_id(&tx.inner, tx.name, &read_ids(&rows)?).await?;
+    if records.is_empty() {
+        return Ok(0);
+    }
+    records.sort_by_key(|record| (std::cmp::Reverse(record.priority), record.id));
+    let started: Vec<_> = records
+        .iter()
+        .filter(|record| record.state == State::Pending)
+        .map(|record| (record, Event::ValidationStarted, None))
+        .collect();
+    apply(tx, &started).await?;
+    for record in records.iter_mut().filter(|record| record.state == State::Pending) {
+        record.state = State::Validating;
+    }
+    let mut windows = Windows::load(tx, &records).await?;
+    let mut moves = Vec::with_capacity(records.len());
+    let mut cleared = Vec::new();
+    for record in &records {
+        let (verdict, total) = windows.judge(record, judge)?;
+        let passes = matches!(verdict, Verdict::Pass(_));
+        if passes && record.state == State::Validating {
+            windows.count(record, total);
+        }
+        let (Verdict::Pass(rule) | Verdict::Refuse(rule)) = verdict;
+        match event_of(record, passes) {
+            Some(event) => moves.push((record, event, Some(format!("rule {}", rule.as_str())))),
+            None => cleared.push(record.id),
+        }
+    }
+    apply(tx, &moves).await?;
+    forward_to_signer(tx, &cleared).await?;
+    windows.store(tx).await?;
+    Ok(records.len())
+}
+
+/// A withdrawal whose binding was released stands queued already: passing again only moves its work
+/// row on, and failing now holds it, since it was accepted once.
+const fn event_of(record: &WithdrawalRecord, passes: bool) -> Option<Event> {
+    match (&record.state, passes) {
+        (State::Queued, true) => None,
+        (State::Queued, false) => Some(Event::Held(HoldReason::Compliance)),
+        (_, true) => Some(Event::PolicyPassed),
+        (_, false) => Some(Event::PolicyRefused),
+    }
+}
+
+async fn forward_to_signer(tx: &Transaction, ids: &[WithdrawalId]) -> Result<(), StoreError> {
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        let moved = work::Entity::update_many()
+            .col_expr(work::Column::Stage, Expr::value(Stage::Sign.as_str()))
+            .filter(work::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
+            .filter(work::Column::Stage.eq(Stage::Validate.as_str()))
+            .exec(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        tx.expect_rows(moved.rows_affected, ids.len())?;
+    }
+    Ok(())
+}
+
+async fn defer_in(
+    tx: &Transaction,
+    ids: &[WithdrawalId],
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        // One that moved on meanwhile is not put off.
+        work::Entity::update_many()
+            .col_expr(work::Column::DueAt, Expr::value(until.as_millis()))
+            .col_expr(work::Column::Receives, Expr::col(work::Column::Receives).add(1))
+            .filter(work::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
+            .filter(work::Column::Stage.eq(Stage::Sign.as_str()))
+            .exec(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+    }
+    Ok(())
+}
+
+async fn move_all(
+    tx: &Transaction,
+    ids: &[WithdrawalId],
+    event: Event,
+    detail: &str,
+) -> Result<(), StoreError> {
+    let records = withdrawals_by_id(&tx.inner, tx.name, ids).await?;
+    let moves: Vec<_> =
+        records.iter().map(|record| (record, event, Some(detail.to_owned()))).collect();
+    apply(tx, &moves).await
+}
+
+async fn cancel_in(
+    tx: &Transaction,
+    tenant: TenantId,
+    id: WithdrawalId,
+    actor: &str,
+) -> Result<CancelOutcome, StoreError> {
+    let mut records = withdrawals_by_id(&tx.inner, tx.name, &[id]).await?;
+    let Some(record) = records.pop().filter(|record| record.tenant == tenant) else {
+        return Ok(CancelOutcome::Unknown);
+    };
+    if record.state == State::Canceled {
+        return Ok(CancelOutcome::Canceled(Box::new(record)));
+    }
+    if record.state.cancel().is_err() {
+        return Ok(CancelOutcome::Refused(record.state.code()));
+    }
+    apply(tx, &[(&record, Event::CancelRequested, Some(format!("by {actor}")))]).await?;
+    let subject = id.to_string();
+    let entry = AuditEntry {
+        tenant: Some(tenant),
+        actor,
+        action: "withdrawal.cancel",
+        subject: &subject,
+        detail: record.external_id.as_str(),
+    };
+    append_audit(tx, &entry).await?;
+    Ok(CancelOutcome::Canceled(Box::new(record)))
+}
+
+pub(crate) fn read_ids(rows: &[Vec<u8>]) -> Result<Vec<WithdrawalId>, StoreError> {
+    rows.iter()
+        .map(|row| {
+            let place = Place { table: "work", row };
+            place.id("withdrawal_id", row).map(WithdrawalId::from_bytes)
+        })
+        .collect()
+}
+
+type WindowKey = (TenantId, AccountId, AssetId);
+
+/// The day's totals of the accounts in hand: read once, moved in memory, written once.
+struct Windows {
+    utc_day: i64,
+    totals: BTreeMap<WindowKey, Amount>,
+    known: Vec<WindowKey>,
+    changed: Vec<WindowKey>,
+}
+
+fn window_key(record: &WithdrawalRecord) -> WindowKey {
+    (record.tenant, record.account.clone(), record.asset)
+}
+
+impl Windows {
+    async fn load(tx: &Transaction, records: &[WithdrawalRecord]) -> Result<Self, StoreError> {
+        let utc_day = tx.now.utc_day();
+        let mut accounts: Vec<&str> =
+            records.iter().map(|record| record.account.as_str()).collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        let mut totals = BTreeMap::new();
+        for accounts in accounts.chunks(ROWS_PER_STATEMENT) {
+            let rows = window::Entity::find()
+                .filter(window::Column::UtcDay.eq(utc_day))
+                .filter(window::Column::AccountId.is_in(accounts.iter().copied()))
+                .lock_exclusive()
+                .all(&tx.inner)
+                .await
+                .map_err(|error| tx.failed(&error))?;
+            for row in rows {
+                let place = Place { table: "windows", row: row.account_id.as_bytes() };
+                let key = (
+                    TenantId::from_bytes(place.id("tenant_id", &row.tenant_id)?),
+                    place.parsed("account_id", row.account_id.parse::<AccountId>())?,
+                    AssetId::from_bytes(place.id("asset_id", &row.asset_id)?),
+                );
+                totals.insert(key, place.amount("total", &row.total)?);
+            }
+        }
+        let known = totals.keys().cloned().collect();
+        Ok(Self { utc_day, totals, known, changed: Vec::new() })
+    }
+
+    /// The verdict on one withdrawal, and the day's total with it.
+    fn judge(
+        &self,
+        record: &WithdrawalRecord,
+        judge: &Judge<'_>,
+    ) -> Result<(Verdict, Amount), StoreError> {
+        let before = self.totals.get(&window_key(record)).copied().unwrap_or_default();
+        if record.state == State::Queued {
+            // It is in the total already, or in that of an earlier day.
+            return Ok((judge(record, record.amount), before));
+        }
+        match before.checked_add(record.amount) {
+            Some(total) => Ok((judge(record, total), total)),
+            None => Ok((Verdict::Refuse(Rule::DailyMax), before)),
+        }
+    }
+
+    fn count(&mut self, record: &WithdrawalRecord, total: Amount) {
+        let key = window_key(record);
+        self.totals.insert(key.clone(), total);
+        if !self.changed.contains(&key) {
+            self.changed.push(key);
+        }
+    }
+
+    async fn store(self, tx: &Transaction) -> Result<(), StoreError> {
+        let mut new = Vec::new();
+        for key in &self.changed {
+            let total = self.totals.get(key).copied().unwrap_or_default().to_string();
+            let (tenant, account, asset) = key;
+            if self.known.contains(key) {
+                let written = window::Entity::update_many()
+                    .col_expr(window::Column::Total, Expr::value(total))
+                    .filter(window::Column::TenantId.eq(tenant.to_bytes().to_vec()))
+                    .filter(window::Column::AccountId.eq(account.as_str()))
+                    .filter(window::Column::AssetId.eq(asset.to_bytes().to_vec()))
+                    .filter(window::Column::UtcDay.eq(self.utc_day))
+                    .exec(&tx.inner)
+                    .await
+                    .map_err(|error| tx.failed(&error))?;
+                tx.expect_rows(written.rows_affected, 1)?;
+            } else {
+                new.push(window::ActiveModel {
+                    tenant_id: ActiveValue::Set(tenant.to_bytes().to_vec()),
+                    account_id: ActiveValue::Set(account.as_str().to_owned()),
+                    asset_id: ActiveValue::Set(asset.to_bytes().to_vec()),
+                    utc_day: ActiveValue::Set(self.utc_day),
+                    total: ActiveValue::Set(total),
+                });
+            }
+        }
+        for rows in new.chunks(ROWS_PER_STATEMENT) {
+            window::Entity::insert_many(rows.iter().cloned())
+                .exec_without_returning(&tx.inner)
+                .await
+                .map_err(|error| tx.failed(&error))?;
+        }
+        Ok(())
+    }
+}
