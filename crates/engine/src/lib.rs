@@ -1,1 +1,88 @@
-//! Placeholder.
+//! The roles, each a step function, and the driver that steps them.
+//!
+//! A role's `step` claims a bounded set of work, reads, decides with `core`, does its one effect,
+//! commits, and rings the next doorbell. Between any two effects it may end: whoever steps next goes
+//! on from what the database and the journal say. The simulator steps the very same roles.
+
+mod broadcaster;
+mod doorbell;
+mod driver;
+mod error;
+mod lease;
+mod monitor;
+mod processor;
+mod recovery;
+mod role;
+mod settings;
+mod signer;
+
+pub use broadcaster::Broadcaster;
+pub use doorbell::{Bell, Doorbells};
+pub use driver::{Engine, EngineParts};
+pub use error::EngineError;
+pub use monitor::Monitor;
+pub use processor::Processor;
+pub use recovery::Recovery;
+pub use role::Role;
+pub use settings::EngineSettings;
+pub use signer::SignerRole;
+
+use std::sync::Arc;
+
+use portcullis_core::id::SlotId;
+use portcullis_core::time::Clock;
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There was nothing to do.
+    Idle,
+    /// Something was done; there may be more.
+    Worked,
+}
+
+impl Progress {
+    /// `Worked` when anything was done.
+    #[must_use]
+    pub const fn of(done: bool) -> Self {
+        if done { Self::Worked } else { Self::Idle }
+    }
+
+    /// `Worked` when either is.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        match self {
+            Self::Worked => self,
+            Self::Idle => other,
+        }
+    }
+}
+
+/// Time and randomness, injected: the machine's in production, the scheduler's in simulation.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// 128 random bits a call.
+    pub entropy: Arc<dyn Fn() -> u128 + Send + Sync>,
+    /// Who this process is among those that share the database: the holder of its leases.
+    pub instance: String,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Surroundings({})", self.instance)
+    }
+}
+
+impl Surroundings {
+    fn slot_id(&self) -> SlotId {
+        SlotId::from_parts(self.clock.now(), (self.entropy)())
+    }
+
+    /// A delay of up to `most_ms`, so that many do not come back at once.
+    fn jitter_ms(&self, most_ms: i64) -> i64 {
+        let most = u128::try_from(most_ms).unwrap_or(0).saturating_add(1);
+        i64::try_from((self.entropy)().checked_rem(most).unwrap_or(0)).unwrap_or(0)
+    }
+}

@@ -61,6 +61,8 @@ pub struct OpenAttempt {
     pub gas_limit: u64,
     /// When its bytes were committed.
     pub committed_at: Timestamp,
+    /// Whether it was found on the chain, and its bytes were never ours to commit.
+    pub is_adopted: bool,
 }
 
 /// A slot with all that a role needs to go on with it.
@@ -434,5 +436,6 @@ fn read_open_attempt(row: &attempt::Model) -> Result<OpenAttempt, StoreError> {
         fees: read_fees(place, row)?,
         gas_limit: place.unsigned("gas_limit", row.gas_limit)?,
         committed_at: Timestamp::from_millis(row.committed_at),
+        is_adopted: row.raw.is_empty(),
     })
 }

@@ -76,6 +76,24 @@ impl Store {
             .collect())
     }
 
+    /// Whether anything is due at a stage: a look without a lock, so that an idle role does not write.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn has_work(&self, stage: Stage) -> Result<bool, StoreError> {
+        let found: Option<Vec<u8>> = work::Entity::find()
+            .select_only()
+            .column(work::Column::WithdrawalId)
+            .filter(work::Column::Stage.eq(stage.as_str()))
+            .filter(work::Column::DueAt.lte(self.clock.now().as_millis()))
+            .limit(1)
+            .into_tuple()
+            .one(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("has_work", &error))?;
+        Ok(found.is_some())
+    }
+
     /// Puts due withdrawals before policy, highest priority first, and moves each by the verdict;
     /// returns how many.
     ///

@@ -153,6 +153,16 @@ impl Signer {
         payload_of(intent).map(|payload| payload.digest(intent.slot))
     }
 
+    /// What [`Signer::sign`] would refuse of one intent now. Asked before a slot is bound to it; a slot
+    /// that is bound and cannot be signed has to be canceled.
+    ///
+    /// # Errors
+    /// See [`SigningRefusal`].
+    pub fn check(&self, intent: &SigningIntent) -> Result<(), SigningRefusal> {
+        let mut taken = Taken::default();
+        accept(&self.reader.index(), &self.keys, &self.rulebook, &mut taken, intent).map(|_| ())
+    }
+
     /// Signs what is in order, and returns one outcome per intent, in their order. Signed bytes come back only
     /// after one fsync has put all of them into the journal; when that fails, none come back.
     ///

@@ -1,0 +1,233 @@
+//! The monitor: follows blocks, not transactions. It sees which slots a block consumed, counts
+//! confirmations, notices reorgs by block hash, and ends slots when they are final.
+
+mod consumption;
+mod evidence;
+mod finality;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use alloy_primitives::B256;
+use portcullis_core::time::Timestamp;
+use portcullis_core::withdrawal::BlockRef;
+use portcullis_evm::{ChainLink, FollowError, Follower, HeadBlock, ProviderPool};
+use portcullis_store::chain::{ChainAdvance, StoredHeader};
+use portcullis_store::lease::Lease;
+use portcullis_store::{Store, StoreError};
+
+use crate::doorbell::{Bell, Doorbells};
+use crate::error::EngineError;
+use crate::lease::LeaseHolder;
+use crate::settings::EngineSettings;
+use crate::{Progress, Surroundings};
+
+/// Blocks that are kept beyond the conservative depth, so that a reorg as deep as that still finds
+/// its common ancestor and a late catch-up its blocks.
+const HEADERS_SPARE: u64 = 200;
+
+/// Slots that one step takes.
+const SLOTS_MAX: u64 = 500;
+
+/// The monitor's role.
+pub struct Monitor {
+    store: Store,
+    pools: Vec<Arc<ProviderPool>>,
+    leases: LeaseHolder,
+    doorbells: Doorbells,
+    /// By chain: the block at which everything was looked at. Only a shortcut; a restart looks again.
+    looked_at: Mutex<BTreeMap<u64, B256>>,
+}
+
+/// A chain as it is stored after this step's news.
+struct View {
+    /// The stored blocks, oldest first.
+    headers: Vec<StoredHeader>,
+    /// What the node shows.
+    head: HeadBlock,
+}
+
+impl View {
+    fn tip(&self) -> Option<&StoredHeader> {
+        self.headers.last()
+    }
+
+    fn canonical(&self, block: BlockRef) -> Option<&StoredHeader> {
+        self.headers
+            .binary_search_by_key(&block.number, |header| header.block.number)
+            .ok()
+            .map(|index| &self.headers[index])
+            .filter(|header| header.block.hash == block.hash)
+    }
+}
+
+impl Monitor {
+    /// A monitor for these chains.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        pools: Vec<Arc<ProviderPool>>,
+        settings: EngineSettings,
+        around: Surroundings,
+        doorbells: Doorbells,
+    ) -> Self {
+        let leases = LeaseHolder::new(store.clone(), around, settings.lease_ms);
+        Self { store, pools, leases, doorbells, looked_at: Mutex::default() }
+    }
+
+    /// One look at each chain. A node that does not answer stops its own chain only.
+    ///
+    /// # Errors
+    /// When the database or a node does not answer.
+    pub async fn step(&self) -> Result<Progress, EngineError> {
+        let mut progress = Progress::Idle;
+        let mut failed = None;
+        for pool in &self.pools {
+            let name = format!("monitor:{}", pool.chain().chain_id);
+            let Some(lease) = self.leases.hold_one(&name).await? else { continue };
+            match self.step_chain(pool, &lease).await {
+                Ok(done) => progress = progress.or(done),
+                Err(error) => {
+                    if error.is_lost_race() {
+                        self.leases.forget();
+                    }
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(progress), Err)
+    }
+
+    /// Gives the leases back.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn release(&self) -> Result<(), EngineError> {
+        Ok(self.leases.release().await?)
+    }
+
+    async fn step_chain(
+        &self,
+        pool: &ProviderPool,
+        lease: &Lease,
+    ) -> Result<Progress, EngineError> {
+        let chain = pool.chain();
+        let Some((view, advanced)) = self.advance(pool, lease).await? else {
+            return Ok(Progress::Idle);
+        };
+        let Some(tip) = view.tip().map(|tip| tip.block) else { return Ok(Progress::Idle) };
+        if !advanced && self.looked_at(chain.chain_id) == Some(tip.hash) {
+            return Ok(Progress::Idle);
+        }
+        let included = self.include_consumed(pool, lease, &view).await?;
+        let confirmed_below = tip.number.saturating_add(1).checked_sub(chain.confirmations);
+        let confirmed = match confirmed_below {
+            None => 0,
+            Some(block) => self.store.confirm(lease, chain.chain_id, block, SLOTS_MAX).await?,
+        };
+        let ended = self.end_deep_slots(pool, lease, &view).await?;
+        let more = included.is_full || confirmed as u64 == SLOTS_MAX || ended == SLOTS_MAX;
+        if included.slots > 0 || ended > 0 {
+            self.doorbells.ring(Bell::Sign);
+        }
+        let caught_up = tip.number >= view.head.number;
+        if caught_up && !more && !included.is_open {
+            self.looked_at
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(chain.chain_id, tip.hash);
+        }
+        metrics::gauge!("chain_head", "network" => chain.network).set(tip.number as f64);
+        Ok(Progress::of(more || !caught_up))
+    }
+
+    fn looked_at(&self, chain_id: u64) -> Option<B256> {
+        self.looked_at.lock().unwrap_or_else(PoisonError::into_inner).get(&chain_id).copied()
+    }
+
+    /// Brings the stored chain up to the node's, at most a hundred blocks a step. `None` while the
+    /// node is behind what is stored, or its chain moves under the read.
+    async fn advance(
+        &self,
+        pool: &ProviderPool,
+        lease: &Lease,
+    ) -> Result<Option<(View, bool)>, EngineError> {
+        let chain = pool.chain();
+        let kept = chain.conservative.blocks.saturating_add(HEADERS_SPARE);
+        let mut headers = self.store.headers(chain.chain_id, kept).await?;
+        let links: Vec<ChainLink> = headers.iter().map(link_of).collect();
+        let update = match Follower::default().step(pool, &links).await {
+            Ok(update) => update,
+            Err(FollowError::Inconsistent { number }) => {
+                tracing::debug!(
+                    network = chain.network,
+                    number,
+                    "the chain moved while it was read"
+                );
+                return Ok(None);
+            }
+            Err(error @ (FollowError::ReorgTooDeep { .. } | FollowError::BrokenStore { .. })) => {
+                self.store.raise_halt("reorg", &error.to_string()).await?;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if update.node_behind {
+            tracing::warn!(
+                network = chain.network,
+                head = update.head.number,
+                "the node is behind what was seen before; waiting for it"
+            );
+            return Ok(None);
+        }
+        if update.is_empty() {
+            return Ok(Some((View { headers, head: update.head }, false)));
+        }
+        let ancestor = update.reorg.as_ref().map(|reorg| reorg.common_ancestor.number);
+        if let Some(reorg) = &update.reorg {
+            tracing::warn!(
+                network = chain.network,
+                depth = reorg.dropped.len(),
+                ancestor = reorg.common_ancestor.number,
+                "a reorg: what its blocks held is sent again"
+            );
+            metrics::counter!("reorgs_total", "network" => chain.network).increment(1);
+            headers.retain(|header| header.block.number <= reorg.common_ancestor.number);
+        }
+        let new: Vec<StoredHeader> = update.new_headers.iter().map(stored_of).collect();
+        headers.extend(new.iter().copied());
+        let newest = headers.last().map_or(0, |header| header.block.number);
+        let advance = ChainAdvance {
+            common_ancestor: ancestor,
+            headers: new,
+            forget_below: newest.saturating_sub(kept),
+        };
+        match self.store.advance_chain(lease, chain.chain_id, &advance).await {
+            Err(StoreError::Halted { reason }) => {
+                self.store.raise_halt("reorg", &reason).await?;
+                return Err(StoreError::Halted { reason }.into());
+            }
+            other => other?,
+        }
+        if ancestor.is_some() {
+            self.doorbells.ring(Bell::Broadcast);
+        }
+        Ok(Some((View { headers, head: update.head }, true)))
+    }
+}
+
+const fn link_of(header: &StoredHeader) -> ChainLink {
+    ChainLink {
+        number: header.block.number,
+        hash: header.block.hash,
+        parent_hash: header.parent_hash,
+    }
+}
+
+const fn stored_of(head: &HeadBlock) -> StoredHeader {
+    StoredHeader {
+        block: BlockRef { number: head.number, hash: head.hash },
+        parent_hash: head.parent_hash,
+        at: Timestamp::from_millis(head.timestamp_ms),
+    }
+}

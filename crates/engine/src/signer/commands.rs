@@ -1,0 +1,115 @@
+//! Commands of the other roles and of operators: bumps, cancels and fillers of gaps.
+
+use portcullis_core::fee::{Fees, replacement_fees};
+use portcullis_core::intent::SigningIntent;
+use portcullis_core::slot::{AttemptKind, Payload, Purpose, SlotStage};
+use portcullis_store::command::{Command, CommandKind};
+use portcullis_store::lease::Lease;
+use portcullis_store::slot::{NewSlot, OpenSlot};
+
+use super::resume::cancel_intent;
+use super::{Held, SignerChain, SignerRole, priced};
+use crate::Progress;
+use crate::error::EngineError;
+
+/// Commands that one step takes.
+const COMMANDS_MAX: u64 = 64;
+
+/// How long a command waits while the chain asks for more than the fee cap.
+const CAP_WAIT_MS: i64 = 10_000;
+
+impl SignerRole {
+    pub(super) async fn obey(
+        &self,
+        chain: &SignerChain,
+        held: &[Held],
+    ) -> Result<Progress, EngineError> {
+        let commands = self.store.open_commands(chain.spec().chain_id, COMMANDS_MAX).await?;
+        let mut progress = Progress::Idle;
+        for command in commands {
+            let Some(held) = held.iter().find(|held| held.address == command.slot.sender) else {
+                continue;
+            };
+            let leases = [held.lease.clone()];
+            let open = self.store.slot(command.slot).await?;
+            progress = progress.or(match (command.kind, open) {
+                (CommandKind::Fill, None) => self.fill(&leases, &command).await?,
+                (_, None) => self.answer(&command, "there is no such slot").await?,
+                (CommandKind::Fill, Some(_)) => self.answer(&command, "the slot is no gap").await?,
+                (kind, Some(open)) => self.replace(chain, &leases, &command, kind, &open).await?,
+            });
+        }
+        Ok(progress)
+    }
+
+    /// A dearer attempt of the same slot: of what its newest attempt does, or a cancel.
+    async fn replace(
+        &self,
+        chain: &SignerChain,
+        leases: &[Lease],
+        command: &Command,
+        kind: CommandKind,
+        open: &OpenSlot,
+    ) -> Result<Progress, EngineError> {
+        if open.stage >= SlotStage::Included {
+            return self.answer(command, "a block consumed the slot").await;
+        }
+        let Some(newest) = open.attempts.last() else {
+            // Not signed yet: resuming signs it, as a cancel where one was asked for.
+            return self.answer(command, "the slot had no attempt yet").await;
+        };
+        let market = chain.oracle.market().await?;
+        let fees = replacement_fees(highest_fees(open), market, chain.spec().fee_bounds);
+        let Some(fees) = priced(chain, fees, market) else {
+            let until = self.around.clock.now().plus_millis(CAP_WAIT_MS);
+            self.store.defer_command(command.id, until).await?;
+            return Ok(Progress::Idle);
+        };
+        let cancels = kind == CommandKind::Cancel || newest.kind == AttemptKind::Cancel;
+        let intent = if cancels {
+            cancel_intent(open, fees)
+        } else {
+            SigningIntent {
+                slot: open.slot,
+                kind: AttemptKind::Payload,
+                payments: open.payments.iter().map(|record| record.intent()).collect(),
+                fees,
+                gas_limit: newest.gas_limit,
+            }
+        };
+        let done = [(command.id, format!("signed at {} wei per gas", fees.max_fee_per_gas_wei))];
+        let refused = self.sign_and_commit(leases, vec![(open.id, intent)], &done).await?;
+        metrics::counter!("replacements_total", "kind" => kind.as_str()).increment(1);
+        Ok(Progress::of(refused.is_empty()))
+    }
+
+    /// Opens a slot of the system; resuming signs it as a zero self-transfer.
+    async fn fill(&self, leases: &[Lease], command: &Command) -> Result<Progress, EngineError> {
+        let payload = Payload::self_transfer(command.slot.sender);
+        let new = NewSlot {
+            id: self.around.slot_id(),
+            slot: command.slot,
+            purpose: Purpose::Fill,
+            payload_digest: payload.digest(command.slot),
+            payments: Vec::new(),
+        };
+        self.store.bind(leases, &[new]).await?;
+        self.answer(command, "the gap is a slot of the system now").await
+    }
+
+    async fn answer(&self, command: &Command, answer: &str) -> Result<Progress, EngineError> {
+        self.store.answer_commands(&[(command.id, answer.to_owned())]).await?;
+        Ok(Progress::Worked)
+    }
+}
+
+/// The highest price of a slot's attempts, field by field: a replacement must beat both.
+fn highest_fees(open: &OpenSlot) -> Fees {
+    let highest = |field: fn(&Fees) -> u128| {
+        open.attempts.iter().map(|attempt| field(&attempt.fees)).max().unwrap_or(0)
+    };
+    Fees {
+        max_fee_per_gas_wei: highest(|fees| fees.max_fee_per_gas_wei),
+        max_priority_fee_per_gas_wei: highest(|fees| fees.max_priority_fee_per_gas_wei),
+    }
+}

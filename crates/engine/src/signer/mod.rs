@@ -1,0 +1,214 @@
+//! The signer's role: binds queued payments to slots, signs, journals, and commits the bytes.
+//!
+//! The order never changes: bind and commit; sign; journal; commit the bytes. Only then may anybody
+//! send them. A signer that ends anywhere in between leaves a bound slot, and the next one signs it
+//! for the same payments.
+
+mod commands;
+mod pay;
+mod plan;
+mod prepare;
+mod release;
+mod resume;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use alloy_primitives::Address;
+use portcullis_core::chain::ChainSpec;
+use portcullis_core::fee::{AboveFeeCap, FeeMarket, Fees, first_fees};
+use portcullis_core::intent::{SignedAttempt, SigningIntent};
+use portcullis_evm::{GasOracle, ProviderPool};
+use portcullis_keys::{Signer, SigningRefusal};
+use portcullis_store::Store;
+use portcullis_store::lease::Lease;
+use portcullis_store::slot::NewAttempt;
+
+use crate::doorbell::{Bell, Doorbells};
+use crate::error::EngineError;
+use crate::lease::LeaseHolder;
+use crate::settings::EngineSettings;
+use crate::{Progress, Surroundings};
+
+/// The signer's role.
+pub struct SignerRole {
+    store: Store,
+    signer: Arc<Signer>,
+    chains: Vec<SignerChain>,
+    leases: LeaseHolder,
+    settings: EngineSettings,
+    around: Surroundings,
+    doorbells: Doorbells,
+}
+
+/// One chain of the signer.
+struct SignerChain {
+    pool: Arc<ProviderPool>,
+    oracle: GasOracle,
+    /// Senders that passed the checks of the start. Empty until then.
+    ready: Mutex<BTreeSet<Address>>,
+}
+
+impl SignerChain {
+    fn spec(&self) -> &'static ChainSpec {
+        self.pool.chain()
+    }
+
+    fn ready(&self) -> BTreeSet<Address> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl SignerRole {
+    /// A signer for these chains.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        signer: Arc<Signer>,
+        pools: &[Arc<ProviderPool>],
+        settings: EngineSettings,
+        around: Surroundings,
+        doorbells: Doorbells,
+    ) -> Self {
+        let chains = pools
+            .iter()
+            .map(|pool| SignerChain {
+                pool: Arc::clone(pool),
+                oracle: GasOracle::new(pool.as_ref().clone(), Arc::clone(&around.clock)),
+                ready: Mutex::default(),
+            })
+            .collect();
+        let leases = LeaseHolder::new(store.clone(), around.clone(), settings.lease_ms);
+        Self { store, signer, chains, leases, settings, around, doorbells }
+    }
+
+    /// One set of work for each chain. A halted engine signs nothing. A node that does not answer
+    /// stops its own chain only.
+    ///
+    /// # Errors
+    /// When the database, the journal or a node does not answer.
+    pub async fn step(&self) -> Result<Progress, EngineError> {
+        if !self.store.halts().await?.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        let mut progress = Progress::Idle;
+        let mut failed = None;
+        for chain in &self.chains {
+            match self.step_chain(chain).await {
+                Ok(done) => progress = progress.or(done),
+                Err(error) => {
+                    if error.is_lost_race() {
+                        self.leases.forget();
+                    }
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(progress), Err)
+    }
+
+    /// Gives the leases back, so that another signer need not wait for them to run out.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn release(&self) -> Result<(), EngineError> {
+        Ok(self.leases.release().await?)
+    }
+
+    async fn step_chain(&self, chain: &SignerChain) -> Result<Progress, EngineError> {
+        let ready = self.prepared(chain).await?;
+        if ready.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        let chain_id = chain.spec().chain_id;
+        let names: Vec<String> =
+            ready.iter().map(|address| format!("sender:{chain_id}:{address}")).collect();
+        let leases = self.leases.hold(&names).await?;
+        let held: Vec<Held> = ready
+            .into_iter()
+            .zip(&names)
+            .filter_map(|(address, name)| {
+                let lease = leases.iter().find(|lease| lease.name == *name)?;
+                Some(Held { address, lease: lease.clone() })
+            })
+            .collect();
+        if held.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        let resumed = self.resume(chain, &held).await?;
+        let commanded = self.obey(chain, &held).await?;
+        let paid = self.pay(chain, &held).await?;
+        let progress = resumed.or(commanded).or(paid);
+        if progress == Progress::Worked {
+            self.doorbells.ring(Bell::Broadcast);
+        }
+        Ok(progress)
+    }
+
+    /// The first price of this chain now; `None` while it is above the cap.
+    async fn first_price(&self, chain: &SignerChain) -> Result<Option<Fees>, EngineError> {
+        let market = chain.oracle.market().await?;
+        Ok(priced(chain, first_fees(market, chain.spec().fee_bounds), market))
+    }
+
+    /// Signs, journals and commits. What is refused comes back with its reason; a journal that knows
+    /// more than the database halts the engine.
+    async fn sign_and_commit(
+        &self,
+        leases: &[Lease],
+        asked: Vec<(portcullis_core::id::SlotId, SigningIntent)>,
+        commands: &[(i64, String)],
+    ) -> Result<Vec<(portcullis_core::id::SlotId, SigningRefusal)>, EngineError> {
+        let (ids, intents): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        let outcomes = self.signer.sign(intents).await;
+        let mut attempts = Vec::with_capacity(outcomes.len());
+        let mut refused = Vec::new();
+        for (slot_id, outcome) in ids.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(signed) => attempts.push(NewAttempt { slot_id, signed: checked(signed) }),
+                Err(refusal) => {
+                    self.report(&refusal).await?;
+                    refused.push((slot_id, refusal));
+                }
+            }
+        }
+        if !attempts.is_empty() || !commands.is_empty() {
+            self.store.commit_attempts(leases, &attempts, commands).await?;
+        }
+        Ok(refused)
+    }
+
+    async fn report(&self, refusal: &SigningRefusal) -> Result<(), EngineError> {
+        tracing::error!(%refusal, "the signer refused");
+        metrics::counter!("signing_refusals_total").increment(1);
+        if refusal.journal_knows_more() {
+            self.store.raise_halt("journal", &refusal.to_string()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A sender that this process may write for.
+struct Held {
+    address: Address,
+    lease: Lease,
+}
+
+/// The bytes are what the intent said: a last look before they are committed.
+fn checked(signed: SignedAttempt) -> SignedAttempt {
+    debug_assert_eq!(alloy_primitives::keccak256(&signed.raw), signed.hash);
+    signed
+}
+
+/// The fees, or an alarm and nothing while the chain asks for more than the cap.
+fn priced(chain: &SignerChain, fees: Result<Fees, AboveFeeCap>, market: FeeMarket) -> Option<Fees> {
+    match fees {
+        Ok(fees) => Some(fees),
+        Err(above) => {
+            let network = chain.spec().network;
+            tracing::warn!(network, base_fee_wei = market.base_fee_wei, "{above}");
+            metrics::counter!("fee_cap_waits_total", "network" => network).increment(1);
+            None
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What is checked once before a signer signs on a chain: that database, journal and chain agree
+//! about its senders.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use alloy_primitives::Address;
+use portcullis_core::slot::Slot;
+use portcullis_evm::BlockTag;
+
+use super::{SignerChain, SignerRole};
+use crate::error::EngineError;
+
+/// The newest slots of a sender that are compared one by one. Older ones are covered by the nonce.
+const SLOTS_COMPARED: u64 = 64;
+
+impl SignerRole {
+    /// The senders that may sign on a chain. Registers new ones; halts the engine when the journal or
+    /// the chain knows more than the database (invariant 12).
+    pub(super) async fn prepared(
+        &self,
+        chain: &SignerChain,
+    ) -> Result<BTreeSet<Address>, EngineError> {
+        let ready = chain.ready();
+        if !ready.is_empty() {
+            return Ok(ready);
+        }
+        let chain_id = chain.spec().chain_id;
+        let addresses = self.signer.addresses(chain_id);
+        if addresses.is_empty() {
+            return Ok(ready);
+        }
+        let codes = chain.pool.codes(&addresses).await?;
+        let counts = chain.pool.transaction_counts(&addresses, BlockTag::Latest).await?;
+        let usable: Vec<(Address, u64)> = addresses
+            .into_iter()
+            .zip(counts)
+            .zip(codes)
+            .filter(|((address, _), has_code)| {
+                if *has_code {
+                    // A delegated account (EIP-7702) gets one transaction in flight, and can be emptied
+                    // by its code.
+                    tracing::error!(chain_id, %address, "a sender has code on chain and is not used");
+                }
+                !has_code
+            })
+            .map(|(sender, _)| sender)
+            .collect();
+        self.store.register_senders(chain_id, &usable).await?;
+        if !self.agrees(chain_id, &usable).await? {
+            return Ok(BTreeSet::new());
+        }
+        let mut ready = chain.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.extend(usable.into_iter().map(|(address, _)| address));
+        Ok(ready.clone())
+    }
+
+    async fn agrees(&self, chain_id: u64, counts: &[(Address, u64)]) -> Result<bool, EngineError> {
+        let senders = self.store.senders(chain_id).await?;
+        for (address, count) in counts {
+            let known = senders.iter().find(|(sender, _)| sender == address);
+            let Some((_, nonce_next)) = known else { continue };
+            if count > nonce_next {
+                let detail = format!(
+                    "the chain counts {count} transactions of {address}, the database opened {nonce_next} \
+                     slots: a restored database, or another holder of the key. Run reconcile"
+                );
+                self.store.raise_halt("foreign", &detail).await?;
+                return Ok(false);
+            }
+            if let Some(detail) = self.journal_ahead(chain_id, *address, *nonce_next).await? {
+                self.store.raise_halt("restore", &detail).await?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What the journal knows of a sender and the database does not, or the other way round.
+    async fn journal_ahead(
+        &self,
+        chain_id: u64,
+        sender: Address,
+        nonce_next: u64,
+    ) -> Result<Option<String>, EngineError> {
+        let journal = self.signer.journal();
+        let highest = journal.highest_nonce(chain_id, sender);
+        if highest.is_some_and(|nonce| nonce >= nonce_next) {
+            return Ok(Some(format!(
+                "the journal knows nonce {highest:?} of {sender}, the database opened {nonce_next} slots: \
+                 a restored or a second database. Run reconcile"
+            )));
+        }
+        for nonce in nonce_next.saturating_sub(SLOTS_COMPARED)..nonce_next {
+            let slot = Slot { chain_id, sender, nonce };
+            let Some(open) = self.store.slot(slot).await? else { continue };
+            let journaled = journal.attempt_hashes(slot);
+            let missing = open
+                .attempts
+                .iter()
+                .find(|attempt| !attempt.is_adopted && !journaled.contains(&attempt.hash));
+            if let Some(attempt) = missing {
+                return Ok(Some(format!(
+                    "the database holds attempt {} of {sender} nonce {nonce}, the journal does not: an \
+                     older or another journal. Run reconcile",
+                    attempt.hash
+                )));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,54 @@
+//! Evidence that a slot did not pay: read by the signer's role itself from the chain, then journaled.
+
+use portcullis_core::chain::ChainSpec;
+use portcullis_core::slot::{AttemptKind, Slot, SlotStage};
+use portcullis_keys::journal::{EvidenceCause, ReleaseEvidence};
+use portcullis_keys::signer::Release;
+use portcullis_store::withdrawal::WithdrawalRecord;
+
+use super::{SignerChain, SignerRole};
+use crate::error::EngineError;
+
+impl SignerRole {
+    /// Journals that `record` left `slot`, if the chain proves it: the slot is final in the database,
+    /// and a receipt at the conservative depth shows our cancel, or a revert. Without that proof
+    /// nothing is written, and the signer goes on refusing the payment.
+    pub(super) async fn journal_release(
+        &self,
+        chain: &SignerChain,
+        record: &WithdrawalRecord,
+        slot: Slot,
+    ) -> Result<(), EngineError> {
+        let Some(open) = self.store.slot(slot).await? else { return Ok(()) };
+        if open.stage != SlotStage::Final {
+            return Ok(());
+        }
+        let hashes: Vec<_> = open.attempts.iter().map(|attempt| attempt.hash).collect();
+        let head = chain.pool.head().await?;
+        let receipts = chain.pool.receipts(&hashes).await?;
+        for (attempt, receipt) in open.attempts.iter().zip(receipts) {
+            let Some(receipt) = receipt else { continue };
+            let depth = ChainSpec::depth(receipt.block.number, head.number);
+            let canonical = chain.pool.header(receipt.block.number).await?;
+            let is_canonical = canonical.is_some_and(|header| header.hash == receipt.block.hash);
+            let deep = depth >= chain.spec().conservative.blocks;
+            let cause = match (attempt.kind, receipt.succeeded) {
+                (AttemptKind::Cancel, _) => EvidenceCause::Canceled,
+                (AttemptKind::Payload, false) => EvidenceCause::Reverted,
+                (AttemptKind::Payload, true) => return Ok(()),
+            };
+            if is_canonical && deep {
+                let evidence = ReleaseEvidence {
+                    block_number: receipt.block.number,
+                    block_hash: receipt.block.hash,
+                    transaction_hash: receipt.hash,
+                    cause,
+                };
+                let release = Release { number: record.number, slot, evidence };
+                self.signer.record_release(vec![release]).await?;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

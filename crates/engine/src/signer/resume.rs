@@ -1,0 +1,109 @@
+//! Slots that were bound and never signed: a signer ended between two commits, or was refused.
+
+use portcullis_core::calldata::direct_payment;
+use portcullis_core::fee::Fees;
+use portcullis_core::id::SlotId;
+use portcullis_core::intent::SigningIntent;
+use portcullis_core::slot::{AttemptKind, Purpose};
+use portcullis_evm::{CallRequest, EstimateError};
+use portcullis_keys::SigningRefusal;
+use portcullis_store::lease::Lease;
+use portcullis_store::slot::OpenSlot;
+
+use super::pay::with_headroom;
+use super::{Held, SignerChain, SignerRole};
+use crate::Progress;
+use crate::error::EngineError;
+
+/// The gas of a zero self-transfer: the intrinsic gas of a transaction, and room for chains that
+/// count L1 data as gas.
+const SELF_TRANSFER_GAS: u64 = 21_000;
+
+/// Gas for a bound payment that the node will not estimate: it is bound, so it must be signed or
+/// canceled, and a revert costs gas, not the payment.
+const GAS_UNESTIMATED: u64 = 200_000;
+
+impl SignerRole {
+    pub(super) async fn resume(
+        &self,
+        chain: &SignerChain,
+        held: &[Held],
+    ) -> Result<Progress, EngineError> {
+        let senders: Vec<_> = held.iter().map(|held| held.address).collect();
+        let open = self.store.unsigned_slots(chain.spec().chain_id, &senders).await?;
+        if open.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        let Some(fees) = self.first_price(chain).await? else { return Ok(Progress::Idle) };
+        let mut asked = Vec::with_capacity(open.len());
+        for slot in &open {
+            asked.push((slot.id, self.first_intent(chain, slot, fees).await?));
+        }
+        let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
+        let refused = self.sign_and_commit(&leases, asked, &[]).await?;
+        let canceled = refused
+            .iter()
+            .filter(|(_, refusal)| !is_passing(refusal))
+            .filter_map(|(id, _)| open.iter().find(|slot| slot.id == *id))
+            .map(|slot| (slot.id, cancel_intent(slot, fees)))
+            .collect::<Vec<(SlotId, SigningIntent)>>();
+        if !canceled.is_empty() {
+            tracing::warn!(
+                slots = canceled.len(),
+                "bound payments cannot be signed; their slots are canceled"
+            );
+            self.sign_and_commit(&leases, canceled, &[]).await?;
+        }
+        Ok(Progress::of(refused.len() < open.len()))
+    }
+
+    async fn first_intent(
+        &self,
+        chain: &SignerChain,
+        open: &OpenSlot,
+        fees: Fees,
+    ) -> Result<SigningIntent, EngineError> {
+        let [record] = open.payments.as_slice() else {
+            return Ok(cancel_intent(open, fees));
+        };
+        if open.purpose == Purpose::Fill || open.cancel_requested {
+            return Ok(cancel_intent(open, fees));
+        }
+        let payload = direct_payment(record.token, record.to, record.amount);
+        let call = CallRequest::of_payload(open.slot.sender, &payload);
+        let gas_limit = match chain.pool.estimate_gas(&[call]).await.pop() {
+            Some(Ok(gas)) => with_headroom(gas),
+            Some(Err(EstimateError::Read(error))) => return Err(error.into()),
+            Some(Err(_)) | None => GAS_UNESTIMATED,
+        };
+        Ok(SigningIntent {
+            slot: open.slot,
+            kind: AttemptKind::Payload,
+            payments: vec![record.intent()],
+            fees,
+            gas_limit,
+        })
+    }
+}
+
+/// A zero self-transfer in the slot.
+pub(super) fn cancel_intent(open: &OpenSlot, fees: Fees) -> SigningIntent {
+    SigningIntent {
+        slot: open.slot,
+        kind: AttemptKind::Cancel,
+        payments: open.payments.iter().map(|record| record.intent()).collect(),
+        fees,
+        gas_limit: SELF_TRANSFER_GAS,
+    }
+}
+
+/// Whether the refusal may pass by itself: prices fall, a journal is repaired. A slot is not given up for it.
+const fn is_passing(refusal: &SigningRefusal) -> bool {
+    matches!(
+        refusal,
+        SigningRefusal::FeePerGasAboveCap { .. }
+            | SigningRefusal::TransactionFeeAboveCap { .. }
+            | SigningRefusal::Journal { .. }
+            | SigningRefusal::RepeatedInCall { .. }
+    ) || refusal.journal_knows_more()
+}

@@ -1,0 +1,5 @@
+//! The pool against nodes that answer well, badly, partly and not at all.
+
+mod faults;
+mod http;
+mod reads;
