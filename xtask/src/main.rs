@@ -1,1 +1,122 @@
-fn main() {}
+//! `cargo xtask`: every command of the project. Progress goes to standard error, results to
+//! standard output.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+use xtask::bench::{self, BenchCommand};
+use xtask::demo::{self, DemoArgs};
+use xtask::sandbox::{self, Ending, SandboxArgs};
+use xtask::test_command::{self, TestOptions};
+use xtask::tidy::{self, TidyOptions};
+use xtask::toolchain::workspace_root;
+
+/// As a shell tells of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// The commands of the project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+#[command(after_help = "\
+Begin with:
+  cargo xtask sandbox                                everything on this machine, paying in front of you
+  cargo xtask demo --withdrawals 1000 --wallets 16   a thousand withdrawals, each judged on the chain
+  cargo xtask bench api                              latency, memory and start-up time
+  cargo xtask test                                   everything that says whether the project is sound
+
+With --json the last line of standard output is one JSON object; the exit code is 0 only when all is well.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything on this machine, pay 20 withdrawals, and keep running
+    Sandbox(SandboxArgs),
+    /// Pay many withdrawals, or a payout list, on a local chain, and judge each of them
+    Demo(DemoArgs),
+    /// Measure speed and size
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Install what the checks need, and run them all; the test runner's totals come last
+    Test(TestOptions),
+    /// Check the house rules
+    Tidy(TidyOptions),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Sandbox(arguments) => Ok(match sandbox::run(&arguments).await? {
+            Ending::Good => ExitCode::SUCCESS,
+            Ending::Bad => ExitCode::FAILURE,
+            Ending::Interrupted => ExitCode::from(INTERRUPTED),
+        }),
+        Command::Demo(arguments) => {
+            let report = demo::run(&arguments).await?;
+            println!("{report}");
+            print_json(arguments.json, &report)?;
+            Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Bench(BenchCommand::Api(arguments)) => {
+            let report = bench::run(&arguments).await?;
+            println!("{report}");
+            print_json(arguments.json, &report)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Test(options) => {
+            test_command::run(&workspace_root(), options).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Tidy(options) => tidy::run(&workspace_root(), options).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Prints one JSON object on one line, if it was asked for.
+fn print_json(is_asked: bool, report: &impl Serialize) -> Result<()> {
+    if is_asked {
+        println!("{}", serde_json::to_string(report)?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_lines_are_understood() {
+        for line in [
+            "sandbox --once --json",
+            "sandbox --fresh --listen 127.0.0.1:4000",
+            "demo --withdrawals 1000 --wallets 16 --json",
+            "demo --file list.csv --wallets 64 --json",
+            "bench api --json",
+            "test --quick",
+            "test --without-deny",
+            "tidy --accept-new-migrations",
+        ] {
+            let words = std::iter::once("xtask").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ pub mod amount;
 pub mod asset;
 pub mod calldata;
 pub mod chain;
+pub mod effect;
 pub mod fee;
 pub mod id;
 pub mod intent;

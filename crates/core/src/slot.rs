@@ -24,6 +24,40 @@ pub enum Purpose {
     Fill,
 }
 
+impl Purpose {
+    /// The stable text of the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pay => "pay",
+            Self::Fill => "fill",
+        }
+    }
+
+    /// From the store's text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Pay, Self::Fill].into_iter().find(|purpose| purpose.as_str() == text)
+    }
+}
+
+impl AttemptKind {
+    /// The stable text of the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Payload => "payload",
+            Self::Cancel => "cancel",
+        }
+    }
+
+    /// From the store's text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Payload, Self::Cancel].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
 /// What one set of signed bytes does in its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,6 +66,95 @@ pub enum AttemptKind {
     Payload,
     /// A zero self-transfer, so that the slot is consumed without paying.
     Cancel,
+}
+
+/// How far a slot has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotStage {
+    /// The nonce is allocated; no signed bytes are committed. Next: `Signed`.
+    Bound,
+    /// Signed bytes are committed, none was sent. Next: `Sending`, `Included`.
+    Signed,
+    /// Bytes may have left us. Next: `Sent`, `Included`.
+    Sending,
+    /// A provider took bytes of it. Next: `Included`.
+    Sent,
+    /// Consumed by a block. Next: `Confirmed`, `Final`; back: `Sent` on a reorg.
+    Included,
+    /// Consumed, with the chain's confirmations. Next: `Final`; back: `Sent` on a reorg.
+    Confirmed,
+    /// Consumed for good.
+    Final,
+}
+
+impl SlotStage {
+    /// Every stage, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Bound,
+        Self::Signed,
+        Self::Sending,
+        Self::Sent,
+        Self::Included,
+        Self::Confirmed,
+        Self::Final,
+    ];
+
+    /// The stable text of the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bound => "bound",
+            Self::Signed => "signed",
+            Self::Sending => "sending",
+            Self::Sent => "sent",
+            Self::Included => "included",
+            Self::Confirmed => "confirmed",
+            Self::Final => "final",
+        }
+    }
+
+    /// From the store's text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == text)
+    }
+}
+
+/// What consumed a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotOutcome {
+    /// Its payload, successfully.
+    Paid,
+    /// Its payload, reverted: nothing was paid.
+    Reverted,
+    /// A zero self-transfer in a slot of payments: nothing was paid.
+    Canceled,
+    /// The zero self-transfer that a slot of the system was opened for.
+    Filled,
+}
+
+impl SlotOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::Paid, Self::Reverted, Self::Canceled, Self::Filled];
+
+    /// The stable text of the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Paid => "paid",
+            Self::Reverted => "reverted",
+            Self::Canceled => "canceled",
+            Self::Filled => "filled",
+        }
+    }
+
+    /// From the store's text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == text)
+    }
 }
 
 /// What a transaction does, apart from fees, gas limit and access list. All attempts of a slot

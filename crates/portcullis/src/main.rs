@@ -1,1 +1,113 @@
-fn main() {}
+//! `portcullis`: the command line, the configuration, and the wiring of the roles.
+
+mod actor;
+mod cli;
+mod clock;
+mod commands;
+mod config;
+mod failure;
+mod logging;
+mod output;
+mod random;
+mod roles;
+mod serve;
+mod session;
+mod stop;
+mod telemetry;
+mod wire;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use portcullis_core::time::Clock;
+
+use crate::cli::{AdminCommand, Cli, Command, GlobalArgs, MigrateAction};
+use crate::clock::SystemClock;
+use crate::config::{Config, FlagValue, Layers, LogConfig, LogFormat};
+use crate::failure::Failure;
+use crate::logging::Identity;
+use crate::output::Output;
+use crate::session::Session;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let as_json = cli.global.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(as_json),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let flags = cli.flag_values();
+    let global = cli.global;
+    let output = Output::new(global.json);
+    match cli.command {
+        Command::Init(arguments) => commands::init(&arguments, output),
+        Command::Serve(arguments) => {
+            serve::serve(&arguments, load(&global, flags)?, Arc::new(SystemClock))
+        }
+        Command::Migrate(arguments) => {
+            let action = arguments.action.unwrap_or(MigrateAction::Up);
+            let (config, clock) = prepare(&global, flags)?;
+            runtime()?.block_on(commands::migrate(action, &config, clock, output))
+        }
+        Command::Keys(command) => {
+            let (config, clock) = prepare(&global, flags)?;
+            commands::keys(&command, &config, &clock, output)
+        }
+        Command::Config(command) => {
+            let (config, _clock) = prepare(&global, flags)?;
+            commands::show_config(command, &config, output)
+        }
+        Command::Admin(command) => {
+            let (config, clock) = prepare(&global, flags)?;
+            runtime()?.block_on(async {
+                let session = Session::open(config, clock, output).await?;
+                let outcome = match &command {
+                    AdminCommand::Tenant(command) => commands::tenant(command, &session).await,
+                    AdminCommand::ApiKey(command) => commands::api_key(command, &session).await,
+                    AdminCommand::Asset(command) => commands::asset(command, &session).await,
+                };
+                session.store.close().await;
+                outcome
+            })
+        }
+    }
+}
+
+fn load(global: &GlobalArgs, flags: Vec<FlagValue>) -> Result<Config, Failure> {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    Ok(Config::load(Layers { file: global.config.clone(), environment, flags })?)
+}
+
+/// For a command that ends by itself: the configuration, and logs of warnings for people, unless
+/// flags ask for more.
+fn prepare(
+    global: &GlobalArgs,
+    flags: Vec<FlagValue>,
+) -> Result<(Config, Arc<dyn Clock>), Failure> {
+    let config = load(global, flags)?;
+    let asked_level = global.log_level.is_some();
+    let asked_format = global.log_format.is_some();
+    let log = LogConfig {
+        level: if asked_level { config.log.level } else { tracing::Level::WARN },
+        filter: config.log.filter.clone().filter(|_| asked_level),
+        format: if asked_format { config.log.format } else { LogFormat::Text },
+    };
+    let identity = Identity { service: "portcullis".to_owned(), instance: "cli".to_owned() };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    logging::install(&log, identity, Arc::clone(&clock))
+        .map_err(|error| Failure::failed("cannot start logging", &error))?;
+    Ok((config, clock))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("cannot start the runtime", &error))
+}

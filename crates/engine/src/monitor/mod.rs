@@ -137,7 +137,7 @@ impl Monitor {
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(chain.chain_id, tip.hash);
         }
-        metrics::gauge!("chain_head", "network" => chain.network).set(tip.number as f64);
+        metrics::counter!("chain_head", "network" => chain.network).absolute(tip.number);
         Ok(Progress::of(more || !caught_up))
     }
 

@@ -6,6 +6,7 @@ use portcullis_core::slot::{AttemptKind, Payload, Purpose, SlotStage};
 use portcullis_store::command::{Command, CommandKind};
 use portcullis_store::lease::Lease;
 use portcullis_store::slot::{NewSlot, OpenSlot};
+use portcullis_store::withdrawal::WithdrawalRecord;
 
 use super::resume::cancel_intent;
 use super::{Held, SignerChain, SignerRole, priced};
@@ -72,7 +73,7 @@ impl SignerRole {
             SigningIntent {
                 slot: open.slot,
                 kind: AttemptKind::Payload,
-                payments: open.payments.iter().map(|record| record.intent()).collect(),
+                payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
                 fees,
                 gas_limit: newest.gas_limit,
             }

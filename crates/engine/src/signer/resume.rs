@@ -9,6 +9,7 @@ use portcullis_evm::{CallRequest, EstimateError};
 use portcullis_keys::SigningRefusal;
 use portcullis_store::lease::Lease;
 use portcullis_store::slot::OpenSlot;
+use portcullis_store::withdrawal::WithdrawalRecord;
 
 use super::pay::with_headroom;
 use super::{Held, SignerChain, SignerRole};
@@ -91,7 +92,7 @@ pub(super) fn cancel_intent(open: &OpenSlot, fees: Fees) -> SigningIntent {
     SigningIntent {
         slot: open.slot,
         kind: AttemptKind::Cancel,
-        payments: open.payments.iter().map(|record| record.intent()).collect(),
+        payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
         fees,
         gas_limit: SELF_TRANSFER_GAS,
     }

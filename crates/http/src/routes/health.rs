@@ -1,0 +1,224 @@
+//! Whether this process lives, whether it can serve, and how it fares.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use portcullis_evm::ChainCheck;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::{Api, ApiState, RequestContext};
+use crate::error::ApiError;
+use crate::parts::Concern;
+
+/// The process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LiveView {
+    /// `ok`.
+    #[schema(value_type = String, example = "ok")]
+    pub(crate) status: &'static str,
+}
+
+/// Whether requests may be sent here, and what is wrong.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReadyView {
+    /// `ready`; `degraded` when something is wrong that does not stop intake; `not_ready`.
+    #[schema(value_type = String, example = "ready")]
+    pub(crate) status: &'static str,
+    /// What is wrong.
+    pub(crate) concerns: Vec<ConcernView>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ConcernView {
+    /// `database`, `schema`, `halts`, `providers`, …
+    #[schema(example = "providers")]
+    pub(crate) component: String,
+    /// Whether requests must not be sent here because of it.
+    pub(crate) is_blocking: bool,
+    /// What is wrong, and what to do.
+    #[schema(example = "network polygon: no provider answers; withdrawals are accepted and wait")]
+    pub(crate) detail: String,
+}
+
+/// How the process fares.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HealthView {
+    /// `healthy`, `degraded` or `unhealthy`.
+    #[schema(value_type = String, example = "healthy")]
+    pub(crate) status: &'static str,
+    /// Seconds since it started.
+    #[schema(example = 86_400)]
+    pub(crate) uptime: i64,
+    /// Whether the database answers.
+    pub(crate) db_connection: bool,
+    /// Whether the queues answer; they are in the database.
+    pub(crate) queue_connection: bool,
+    /// Of the binary.
+    #[schema(value_type = String, example = "0.1.0")]
+    pub(crate) version: &'static str,
+}
+
+/// Whether the process lives
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "health",
+    security(()),
+    responses((status = 200, description = "It answers", body = LiveView)),
+)]
+pub(crate) async fn livez() -> Json<LiveView> {
+    Json(LiveView { status: "ok" })
+}
+
+/// Whether requests may be sent here
+///
+/// Names everything that is wrong. Halts of the engine and nodes that are down are named, and do not make it
+/// unready: withdrawals are accepted, and paid when that is over.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "health",
+    security(()),
+    responses(
+        (status = 200, description = "It serves; `degraded` names what is wrong all the same", body = ReadyView),
+        (status = 503, description = "It does not", body = ReadyView),
+    ),
+)]
+pub(crate) async fn readyz(State(api): State<Api>, context: RequestContext) -> Response {
+    let concerns = concerns(&api, &context).await;
+    let (code, status) = if concerns.iter().any(|concern| concern.is_blocking) {
+        (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
+    } else if concerns.is_empty() {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::OK, "degraded")
+    };
+    let concerns = concerns
+        .into_iter()
+        .map(|Concern { component, is_blocking, detail }| ConcernView {
+            component,
+            is_blocking,
+            detail,
+        })
+        .collect();
+    (code, Json(ReadyView { status, concerns })).into_response()
+}
+
+/// How the process fares
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "health",
+    security(()),
+    responses(
+        (status = 200, description = "Healthy or degraded", body = HealthView),
+        (status = 503, description = "Unhealthy", body = HealthView),
+    ),
+)]
+pub(crate) async fn health(State(api): State<Api>, context: RequestContext) -> Response {
+    let concerns = concerns(&api, &context).await;
+    let has_database = !concerns.iter().any(|concern| concern.component == DATABASE);
+    let (code, status) = if concerns.iter().any(|concern| concern.is_blocking) {
+        (StatusCode::SERVICE_UNAVAILABLE, "unhealthy")
+    } else if concerns.is_empty() {
+        (StatusCode::OK, "healthy")
+    } else {
+        (StatusCode::OK, "degraded")
+    };
+    let view = HealthView {
+        status,
+        uptime: api.now().millis_since(api.started_at).max(0) / 1_000,
+        db_connection: has_database,
+        queue_connection: has_database,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    (code, Json(view)).into_response()
+}
+
+/// Metrics for Prometheus
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "health",
+    security(()),
+    responses((status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain")),
+)]
+pub(crate) async fn metrics(State(api): State<Api>, context: RequestContext) -> Response {
+    match api.read(&context, api.parts.store.queues()).await {
+        Ok(queues) => {
+            for queue in queues {
+                let depth = f64::from(u32::try_from(queue.depth).unwrap_or(u32::MAX));
+                let age_ms = u32::try_from(queue.oldest_age_ms.unwrap_or(0).max(0));
+                let age_seconds = f64::from(age_ms.unwrap_or(u32::MAX)) / 1_000.0;
+                metrics::gauge!("queue_depth", "stage" => queue.stage).set(depth);
+                metrics::gauge!("queue_oldest_age_seconds", "stage" => queue.stage)
+                    .set(age_seconds);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the depth of the queues is unknown"),
+    }
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, text)], (api.parts.metrics_render)()).into_response()
+}
+
+const DATABASE: &str = "database";
+
+async fn concerns(api: &ApiState, context: &RequestContext) -> Vec<Concern> {
+    let mut concerns = match of_database(api, context).await {
+        Ok(concerns) => concerns,
+        Err(error) => {
+            vec![blocking(DATABASE, format!("{error}"))]
+        }
+    };
+    for chain in &api.parts.chains {
+        let network = chain.spec().network;
+        let statuses = chain.pool.statuses();
+        for status in &statuses {
+            if let ChainCheck::Wrong(actual) = status.chain {
+                let name = &status.name;
+                let detail = format!("network {network}: provider {name} is on chain {actual}");
+                concerns.push(passing("providers", detail));
+            }
+        }
+        if !statuses.iter().any(|status| status.healthy) {
+            let detail = format!(
+                "network {network}: no provider answers; withdrawals are accepted and wait"
+            );
+            concerns.push(passing("providers", detail));
+        }
+    }
+    concerns.extend((api.parts.concerns)());
+    concerns
+}
+
+async fn of_database(api: &ApiState, context: &RequestContext) -> Result<Vec<Concern>, ApiError> {
+    let store = &api.parts.store;
+    api.read(context, store.ping()).await?;
+    let schema = api.read(context, store.schema_status()).await?;
+    if schema.current != schema.known {
+        let detail = format!(
+            "the database has schema {}, this binary knows {}: run the migrations of this version",
+            schema.current, schema.known
+        );
+        return Ok(vec![blocking("schema", detail)]);
+    }
+    let halts = api.read(context, store.halts()).await?;
+    let halted = halts.into_iter().map(|halt| {
+        let since = halt.raised_at.to_rfc3339();
+        let detail = format!("nothing is signed since {since}: {}: {}", halt.reason, halt.detail);
+        passing("halts", detail)
+    });
+    Ok(halted.collect())
+}
+
+fn blocking(component: &str, detail: String) -> Concern {
+    Concern { component: component.to_owned(), is_blocking: true, detail }
+}
+
+fn passing(component: &str, detail: String) -> Concern {
+    Concern { component: component.to_owned(), is_blocking: false, detail }
+}

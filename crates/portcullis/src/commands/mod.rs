@@ -1,0 +1,17 @@
+//! What the command line can do, apart from serving.
+
+mod admin_access;
+mod admin_asset;
+mod init;
+mod init_template;
+mod keys;
+mod migrate;
+mod passphrase;
+mod show_config;
+
+pub(crate) use admin_access::{api_key, tenant};
+pub(crate) use admin_asset::asset;
+pub(crate) use init::init;
+pub(crate) use keys::{keys, open_keystore};
+pub(crate) use migrate::migrate;
+pub(crate) use show_config::show_config;

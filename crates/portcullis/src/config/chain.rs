@@ -1,0 +1,230 @@
+//! `[[chain]]`: the networks that are paid on, their providers, and the signer's own caps.
+
+use alloy_primitives::Address;
+use portcullis_core::address::{DestinationError, parse_address};
+use portcullis_core::amount::Amount;
+use portcullis_core::chain::ChainSpec;
+use thiserror::Error;
+
+use super::integer;
+use super::problem::{Problem, nearest};
+use super::secret::SecretSource;
+use super::section::Section;
+
+/// One `[[chain.provider]]`.
+#[derive(Clone, Debug)]
+pub(crate) struct ProviderConfig {
+    /// What logs and metrics call it.
+    pub(crate) name: String,
+    /// Who runs it: two providers of one operator are not independent.
+    pub(crate) operator: String,
+    /// Its URL, which usually holds a key.
+    pub(crate) url: SecretSource,
+    /// How long one call may take.
+    pub(crate) timeout_ms: u64,
+}
+
+/// One `[[chain.cap]]`: the most that the signer puts into one payment, whatever the database says.
+/// In atomic units: the signer does not believe the database's decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CapConfig {
+    /// The token; `None` is the native coin.
+    pub(crate) token: Option<Address>,
+    /// The most of one payment.
+    pub(crate) amount_max: Amount,
+}
+
+/// One `[[chain]]`.
+#[derive(Clone, Debug)]
+pub(crate) struct ChainConfig {
+    /// What is known of the network.
+    pub(crate) spec: &'static ChainSpec,
+    /// The hard cap of `maxFeePerGas`.
+    pub(crate) max_fee_per_gas_wei: u128,
+    /// The most that the fee of one transaction may cost.
+    pub(crate) transaction_fee_wei_max: u128,
+    /// The highest gas limit of one transaction.
+    pub(crate) gas_limit_max: u64,
+    /// Where the chain is read and written.
+    pub(crate) providers: Vec<ProviderConfig>,
+    /// The signer's caps. A token without one is not signed for.
+    pub(crate) caps: Vec<CapConfig>,
+}
+
+const GWEI: u128 = 1_000_000_000;
+
+/// Gas of an ordinary payment with room: the fee cap times this is the default of `transaction_fee_wei_max`.
+const ORDINARY_GAS: u128 = 300_000;
+
+const WEI: &str = "wei as text, digits only, such as \"1500000000000000000\"";
+
+const ATOMIC: &str = "atomic units as text, digits only, such as \"5000000000\"";
+
+impl ChainConfig {
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let networks: Vec<&str> = ChainSpec::ALL.iter().map(|chain| chain.network).collect();
+        let allowed = format!("one of {}", networks.join(", "));
+        let mut given = None;
+        let spec = section.parsed("network", &allowed, |text| {
+            given = Some(text.to_owned());
+            Some(ChainSpec::by_network(text))
+        });
+        if let (Some(None), Some(name)) = (spec, &given) {
+            let hint = nearest(name, networks.iter().copied());
+            let hint = hint.map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
+            section.refuse("network", format!("\"{name}\""), format!("{hint}{allowed}"));
+        }
+        let spec = section.required("network", &allowed, spec).flatten();
+        let gwei = section.number("max_fee_per_gas_gwei", 1..=1_000_000).map(u128::from);
+        let fee_max = section.parsed("transaction_fee_wei_max", WEI, |text| {
+            text.parse::<u128>().ok().filter(|wei| *wei > 0)
+        });
+        let gas_limit = section.number("gas_limit_max", 21_000..=1 << 32);
+        let providers: Vec<ProviderConfig> =
+            section.sections("provider", read_provider).into_iter().flatten().collect();
+        let caps: Vec<CapConfig> =
+            section.sections("cap", read_cap).into_iter().flatten().collect();
+        refuse_doubles(section, &providers, &caps);
+        let spec = spec?;
+        let max_fee_per_gas_wei =
+            gwei.map_or(spec.fee_bounds.max_fee_per_gas_wei_cap, |gwei| gwei.saturating_mul(GWEI));
+        if max_fee_per_gas_wei < spec.fee_bounds.tip_wei_min {
+            let least = spec.fee_bounds.tip_wei_min / GWEI;
+            let allowed = format!("at least {least}, the least tip that {} takes", spec.name);
+            section.refuse("max_fee_per_gas_gwei", max_fee_per_gas_wei / GWEI, allowed);
+        }
+        let transaction_fee_wei_max =
+            fee_max.unwrap_or_else(|| max_fee_per_gas_wei.saturating_mul(ORDINARY_GAS));
+        let gas_limit_max = gas_limit.unwrap_or(spec.transaction_gas_max);
+        if gas_limit_max > spec.transaction_gas_max {
+            let allowed = format!("at most {}, the chain's own limit", spec.transaction_gas_max);
+            section.refuse("gas_limit_max", gas_limit_max, allowed);
+        }
+        Some(Self {
+            spec,
+            max_fee_per_gas_wei,
+            transaction_fee_wei_max,
+            gas_limit_max,
+            providers,
+            caps,
+        })
+    }
+
+    pub(super) fn print(&self) -> toml::Table {
+        let mut table = toml::Table::new();
+        table.insert("network".into(), self.spec.network.into());
+        let gwei = u64::try_from(self.max_fee_per_gas_wei / GWEI).unwrap_or(u64::MAX);
+        table.insert("max_fee_per_gas_gwei".into(), integer(gwei));
+        let fee_max = self.transaction_fee_wei_max.to_string();
+        table.insert("transaction_fee_wei_max".into(), fee_max.into());
+        table.insert("gas_limit_max".into(), integer(self.gas_limit_max));
+        let providers: Vec<toml::Value> = self.providers.iter().map(print_provider).collect();
+        table.insert("provider".into(), providers.into());
+        let caps: Vec<toml::Value> = self.caps.iter().map(print_cap).collect();
+        table.insert("cap".into(), caps.into());
+        table
+    }
+}
+
+impl ProviderConfig {
+    /// The URL. Messages never show it.
+    pub(crate) fn url(&self) -> Result<secrecy::SecretString, Problem> {
+        self.url.parse("a URL that begins with http:// or https://", |url| {
+            let is_url = url.starts_with("https://") || url.starts_with("http://");
+            is_url.then(|| secrecy::SecretString::from(url.trim().to_owned()))
+        })
+    }
+}
+
+/// Text that is neither `native` nor an address.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum TokenError {
+    /// The address does not hold.
+    #[error("{0} (or write native for the chain's own coin)")]
+    Address(#[from] DestinationError),
+}
+
+/// `native`, or the address of a token.
+///
+/// # Errors
+/// See [`TokenError`].
+pub(crate) fn parse_token(text: &str) -> Result<Option<Address>, TokenError> {
+    if text == "native" { Ok(None) } else { Ok(Some(parse_address(text)?)) }
+}
+
+/// `TOKEN=AMOUNT`, as `init --cap` takes it.
+///
+/// # Errors
+/// What is allowed.
+pub(crate) fn parse_cap(text: &str) -> Result<CapConfig, String> {
+    let cap = text.split_once('=').and_then(|(token, amount)| {
+        Some(CapConfig { token: parse_token(token).ok()?, amount_max: parse_amount(amount)? })
+    });
+    cap.ok_or_else(|| {
+        "native or the token's address, = and the most of one payment in atomic units, such as \
+         native=1000000000000000000"
+            .to_owned()
+    })
+}
+
+fn parse_amount(text: &str) -> Option<Amount> {
+    Amount::parse_atomic(text).ok().filter(|amount| !amount.is_zero())
+}
+
+fn read_provider(section: &mut Section<'_>) -> Option<ProviderConfig> {
+    let name = section.text("name");
+    let operator = section.text("operator");
+    let url = section.secret("url", "url_file");
+    let timeout_ms = section.number("timeout_ms", 100..=60_000).unwrap_or(10_000);
+    let name = section.required("name", "what logs call this provider", name);
+    let url = section.required("url", "the provider's JSON-RPC URL, or url_file", url);
+    let (name, url) = (name?, url?);
+    Some(ProviderConfig {
+        operator: operator.unwrap_or_else(|| name.clone()),
+        name,
+        url,
+        timeout_ms,
+    })
+}
+
+fn read_cap(section: &mut Section<'_>) -> Option<CapConfig> {
+    let allowed = "\"native\", or the token's address with its EIP-55 checksum";
+    let token = section.parsed("token", allowed, |text| parse_token(text).ok());
+    let amount_max = section.parsed("amount_max", ATOMIC, parse_amount);
+    let token = section.required("token", allowed, token);
+    let amount_max = section.required("amount_max", ATOMIC, amount_max);
+    Some(CapConfig { token: token?, amount_max: amount_max? })
+}
+
+fn refuse_doubles(section: &mut Section<'_>, providers: &[ProviderConfig], caps: &[CapConfig]) {
+    for (index, provider) in providers.iter().enumerate() {
+        if providers[..index].iter().any(|earlier| earlier.name == provider.name) {
+            let allowed = "every provider of a chain has a name of its own";
+            section.refuse("provider", format!("\"{}\"", provider.name), allowed);
+        }
+    }
+    for (index, cap) in caps.iter().enumerate() {
+        if caps[..index].iter().any(|earlier| earlier.token == cap.token) {
+            let token = cap.token.map_or("native".to_owned(), |token| token.to_string());
+            section.refuse("cap", token, "one cap a token");
+        }
+    }
+}
+
+fn print_provider(provider: &ProviderConfig) -> toml::Value {
+    let (url_key, url) = provider.url.printed("url");
+    toml::Value::Table(toml::Table::from_iter([
+        ("name".to_owned(), provider.name.clone().into()),
+        ("operator".to_owned(), provider.operator.clone().into()),
+        (url_key, url.into()),
+        ("timeout_ms".to_owned(), integer(provider.timeout_ms)),
+    ]))
+}
+
+fn print_cap(cap: &CapConfig) -> toml::Value {
+    let token = cap.token.map_or("native".to_owned(), |token| token.to_string());
+    toml::Value::Table(toml::Table::from_iter([
+        ("token".to_owned(), token.into()),
+        ("amount_max".to_owned(), cap.amount_max.to_string().into()),
+    ]))
+}

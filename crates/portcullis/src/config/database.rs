@@ -1,0 +1,89 @@
+//! `[database]` and `[data]`: where the state is kept.
+
+use std::path::{Path, PathBuf};
+
+use super::problem::Problem;
+use super::secret::SecretSource;
+use super::section::Section;
+
+/// `[data]`
+#[derive(Clone, Debug)]
+pub(crate) struct DataConfig {
+    /// The directory of the embedded database.
+    pub(crate) dir: PathBuf,
+}
+
+impl DataConfig {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let dir = section.path("dir");
+        Self { dir: dir.unwrap_or_else(|| section.beside_the_file("data")) }
+    }
+
+    pub(super) fn print(&self) -> toml::Table {
+        toml::Table::from_iter([("dir".to_owned(), self.dir.display().to_string().into())])
+    }
+}
+
+/// `[database]`
+#[derive(Clone, Debug)]
+pub(crate) struct DatabaseConfig {
+    url: Option<SecretSource>,
+    default_path: PathBuf,
+    /// Whether `serve` brings the schema up to date by itself.
+    pub(crate) auto_migrate: bool,
+    /// Connections that read.
+    pub(crate) readers_max: u32,
+    /// How long a statement waits for another process to let the database go.
+    pub(crate) busy_timeout_ms: u64,
+}
+
+const URL: &str = "sqlite:///path/of/portcullis.db, or the path of an SQLite file";
+
+impl DatabaseConfig {
+    pub(super) fn read(section: &mut Section<'_>, data_dir: &Path) -> Self {
+        let url = section.secret("url", "url_file");
+        let auto_migrate = section.flag("auto_migrate").unwrap_or(true);
+        let readers_max = section.number("readers_max", 1..=64).unwrap_or(4);
+        let busy_timeout_ms = section.number("busy_timeout_ms", 10..=60_000).unwrap_or(2_000);
+        Self {
+            url,
+            default_path: data_dir.join("portcullis.db"),
+            auto_migrate,
+            readers_max: u32::try_from(readers_max).unwrap_or(4),
+            busy_timeout_ms,
+        }
+    }
+
+    /// Whether it is the embedded database in the data directory.
+    pub(crate) const fn is_default(&self) -> bool {
+        self.url.is_none()
+    }
+
+    /// The URL, with its password where it has one.
+    pub(crate) fn url(&self) -> Result<String, Problem> {
+        match &self.url {
+            None => Ok(format!("sqlite://{}", self.default_path.display())),
+            Some(source) => {
+                source.parse(URL, |url| (!is_of_another_scheme(url)).then(|| url.to_owned()))
+            }
+        }
+    }
+
+    pub(super) fn print(&self) -> toml::Table {
+        let mut table = toml::Table::new();
+        let (key, value) = match &self.url {
+            None => ("url".to_owned(), format!("sqlite://{}", self.default_path.display())),
+            // The path of a file is no secret; any other URL may hold a password.
+            Some(source) => source.printed_unless("url", is_of_another_scheme),
+        };
+        table.insert(key, value.into());
+        table.insert("auto_migrate".into(), self.auto_migrate.into());
+        table.insert("readers_max".into(), super::integer(u64::from(self.readers_max)));
+        table.insert("busy_timeout_ms".into(), super::integer(self.busy_timeout_ms));
+        table
+    }
+}
+
+fn is_of_another_scheme(url: &str) -> bool {
+    url.contains("://") && !url.starts_with("sqlite:")
+}

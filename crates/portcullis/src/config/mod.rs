@@ -1,0 +1,186 @@
+//! The configuration: a TOML file, below environment variables, below flags. One file a section.
+//!
+//! A wrong configuration stops the process before it does anything, and every wrong key is named with
+//! its value and what is allowed.
+
+mod chain;
+mod database;
+mod engine;
+mod log;
+mod problem;
+mod seal;
+mod secret;
+mod section;
+mod server;
+mod signer;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+pub(crate) use chain::{ChainConfig, parse_cap, parse_token};
+pub(crate) use database::{DataConfig, DatabaseConfig};
+pub(crate) use engine::EngineConfig;
+pub(crate) use log::{LogConfig, LogFormat};
+pub(crate) use problem::{ConfigError, Origin, Problem, nearest};
+pub(crate) use seal::SealConfig;
+pub(crate) use server::ServerConfig;
+pub(crate) use signer::SignerConfig;
+
+use section::{Reading, Section};
+use tree::Node;
+
+/// What is looked for in the working directory when no file is named.
+pub(crate) const DEFAULT_FILE: &str = "portcullis.toml";
+
+/// One value that a flag sets.
+#[derive(Clone, Debug)]
+pub(crate) struct FlagValue {
+    /// The flag.
+    pub(crate) flag: &'static str,
+    /// The dotted key.
+    pub(crate) key: &'static str,
+    /// The value.
+    pub(crate) value: String,
+}
+
+/// The layers that a configuration is made of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layers {
+    /// The file; `None` takes [`DEFAULT_FILE`] where it exists.
+    pub(crate) file: Option<PathBuf>,
+    /// The process environment.
+    pub(crate) environment: Vec<(String, String)>,
+    /// The command line.
+    pub(crate) flags: Vec<FlagValue>,
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The file that was read.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) server: ServerConfig,
+    pub(crate) data: DataConfig,
+    pub(crate) database: DatabaseConfig,
+    pub(crate) log: LogConfig,
+    pub(crate) seal: SealConfig,
+    pub(crate) signer: SignerConfig,
+    pub(crate) chains: Vec<ChainConfig>,
+    pub(crate) engine: EngineConfig,
+}
+
+impl Config {
+    /// Reads and checks all layers.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; all problems are reported together.
+    pub(crate) fn load(layers: Layers) -> Result<Self, ConfigError> {
+        let default = Path::new(DEFAULT_FILE);
+        let file = layers.file.or_else(|| default.is_file().then(|| default.to_owned()));
+        let mut tree = match &file {
+            None => Node::empty(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+                Node::from_file(&text, path)?
+            }
+        };
+        let mut problems = tree.overlay_environment(layers.environment);
+        for flag in layers.flags {
+            let path: Vec<String> = flag.key.split('.').map(str::to_owned).collect();
+            let value = toml::Value::String(flag.value);
+            problems.extend(tree.set(&path, value, Origin::Flag(flag.flag)).err());
+        }
+        let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        let mut reading = Reading { problems, base, known: BTreeSet::new() };
+        let config = Self::read(&mut reading, tree, file);
+        if reading.problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Invalid(reading.problems))
+        }
+    }
+
+    fn read(reading: &mut Reading, tree: Node, file: Option<PathBuf>) -> Self {
+        let mut top = Section::new(reading, "", Some(tree));
+        let data = top.section("data", DataConfig::read);
+        let config = Self {
+            file,
+            server: top.section("server", ServerConfig::read),
+            database: top.section("database", |it| DatabaseConfig::read(it, &data.dir)),
+            log: top.section("log", LogConfig::read),
+            seal: top.section("seal", SealConfig::read),
+            signer: top.section("signer", |it| SignerConfig::read(it, &data.dir)),
+            chains: top.sections("chain", ChainConfig::read).into_iter().flatten().collect(),
+            engine: top.section("engine", EngineConfig::read),
+            data,
+        };
+        for (index, chain) in config.chains.iter().enumerate() {
+            if config.chains[..index].iter().any(|other| other.spec == chain.spec) {
+                let name = format!("\"{}\"", chain.spec.network);
+                top.refuse("chain", name, "every network has one [[chain]]");
+            }
+        }
+        top.finish();
+        config
+    }
+
+    /// Whether everything that `serve --role all` needs can be read: files of secrets are opened,
+    /// their contents checked and forgotten again.
+    pub(crate) fn check_secrets(&self) -> Result<(), ConfigError> {
+        let mut problems: Vec<Problem> = Vec::new();
+        problems.extend(self.database.url().err());
+        problems.extend(self.seal.keys().err());
+        for secret in [&self.signer.passphrase, &self.signer.second_secret].into_iter().flatten() {
+            problems.extend(secret.reveal().err());
+        }
+        for provider in self.chains.iter().flat_map(|chain| &chain.providers) {
+            problems.extend(provider.url().err());
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+    }
+
+    /// The effective configuration, without its secrets.
+    pub(crate) fn print(&self) -> toml::Table {
+        let mut table = toml::Table::new();
+        table.insert("server".into(), self.server.print().into());
+        table.insert("data".into(), self.data.print().into());
+        table.insert("database".into(), self.database.print().into());
+        table.insert("log".into(), self.log.print().into());
+        table.insert("seal".into(), self.seal.print().into());
+        table.insert("signer".into(), self.signer.print().into());
+        table.insert("engine".into(), self.engine.print().into());
+        let chains: Vec<toml::Value> =
+            self.chains.iter().map(|chain| toml::Value::Table(chain.print())).collect();
+        table.insert("chain".into(), chains.into());
+        table
+    }
+
+    /// The configured chain of that name, or what to write for it.
+    pub(crate) fn chain(&self, network: &str) -> Result<&ChainConfig, ConfigError> {
+        let configured: Vec<&str> = self.chains.iter().map(|it| it.spec.network).collect();
+        self.chains.iter().find(|chain| chain.spec.network == network).ok_or_else(|| {
+            let allowed = match nearest(network, configured.iter().copied()) {
+                Some(near) => format!("a configured network; did you mean \"{near}\"?"),
+                None if configured.is_empty() => {
+                    format!("write a [[chain]] with network = \"{network}\" first")
+                }
+                None => format!("one of the configured networks: {}", configured.join(", ")),
+            };
+            ConfigError::Invalid(vec![Problem::Value {
+                key: "network".to_owned(),
+                value: format!("\"{network}\""),
+                origin: Origin::Flag("--network"),
+                allowed,
+            }])
+        })
+    }
+}
+
+/// A number as TOML has it.
+fn integer(number: u64) -> toml::Value {
+    toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,215 @@
+//! `serve`: one process, from its start to its graceful end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
+use portcullis_core::seal::SealingKeys;
+use portcullis_core::time::Clock;
+use portcullis_engine::{Doorbells, Engine, EngineParts, Surroundings};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinError;
+
+use crate::cli::ServeArgs;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::logging::{self, Identity};
+use crate::roles::Roles;
+use crate::stop::{Signals, stopped};
+use crate::wire::{self, Foundation};
+use crate::{random, telemetry};
+
+/// Threads for what blocks: the passphrase, the journal, files, name look-ups.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// Serves until a signal ends it.
+pub(crate) fn serve(
+    arguments: &ServeArgs,
+    mut config: Config,
+    clock: Arc<dyn Clock>,
+) -> Result<(), Failure> {
+    let roles = Roles::of(&arguments.role);
+    if let Some(address) = arguments.listen {
+        if roles.has_api() {
+            config.server.listen = address;
+        } else {
+            config.server.probe_listen = Some(address);
+        }
+    }
+    let instance = format!("run_{:032x}", random::entropy()?);
+    let identity = Identity { service: roles.service_name(), instance: instance.clone() };
+    logging::install(&config.log, identity, Arc::clone(&clock))
+        .map_err(|error| Failure::failed("cannot start logging", &error))?;
+    logging::tell_panics();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.server.worker_threads)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("cannot start the runtime", &error))?;
+    let outcome = runtime.block_on(Process { roles, config, clock, instance }.run());
+    // What still blocks, blocks on something that is safe to leave: everything durable is committed.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+struct Process {
+    roles: Roles,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    instance: String,
+}
+
+impl Process {
+    async fn run(self) -> Result<(), Failure> {
+        let signals = Signals::listen()?;
+        let (stop, stopping) = watch::channel(false);
+        tokio::spawn(signals.obey(stop.clone()));
+        let metrics = telemetry::install()?;
+        tokio::spawn(telemetry::keep_up(metrics.clone()));
+        // Before anything is opened: a second process on the same port ends here.
+        let listener = self.listen().await?;
+        let foundation = Foundation::lay(&self.config, Arc::clone(&self.clock)).await?;
+        let doorbells = Doorbells::local();
+        let engine = self.engine(&foundation, &doorbells).await?;
+        let router = wire::router(wire::RouterParts {
+            foundation: &foundation,
+            config: &self.config,
+            metrics,
+            doorbells,
+            stopping: stopping.clone(),
+        });
+        let router = if self.roles.has_api() { router } else { router.layer(from_fn(only_probes)) };
+        let (close, closing) = watch::channel(false);
+        let mut serving = tokio::spawn(serve_http(listener, router, closing));
+        let mut working = tokio::spawn(work(engine, self.roles.clone(), stopping));
+        let outcome = tokio::select! {
+            outcome = &mut working => finished(outcome),
+            outcome = &mut serving => {
+                // It serves until it is closed: whatever this is, no request comes in any more.
+                stop.send_replace(true);
+                finished(working.await)?;
+                return finished(outcome).and(Err(Failure::Failed("the listener ended".to_owned())));
+            }
+        };
+        stop.send_replace(true);
+        close.send_replace(true);
+        let drain = Duration::from_millis(self.config.server.drain_ms);
+        if let Ok(ended) = tokio::time::timeout(drain, serving).await {
+            finished(ended)?;
+        } else {
+            tracing::warn!(
+                drain_ms = self.config.server.drain_ms,
+                "some requests were still open and got no answer; their outcome is in the database"
+            );
+        }
+        foundation.store.close().await;
+        tracing::info!("stopped");
+        outcome
+    }
+
+    async fn listen(&self) -> Result<TcpListener, Failure> {
+        let server = &self.config.server;
+        let address = if self.roles.has_api() {
+            server.listen
+        } else {
+            server.probe_address(self.roles.port())
+        };
+        let key = if self.roles.has_api() { "server.listen" } else { "server.probe_listen" };
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            Failure::Unavailable(format!("cannot listen on {address} ({key}): {error}"))
+        })?;
+        let roles = self.roles.names();
+        // Port 0 takes any free one: the log says which.
+        let address = listener.local_addr().unwrap_or(address);
+        tracing::info!(%address, roles, version = env!("CARGO_PKG_VERSION"), "listening");
+        Ok(listener)
+    }
+
+    /// The engine; `None` in a process that only takes requests in.
+    async fn engine(
+        &self,
+        foundation: &Foundation,
+        doorbells: &Doorbells,
+    ) -> Result<Option<Engine>, Failure> {
+        if self.roles.workers().is_empty() {
+            return Ok(None);
+        }
+        let signer = if self.roles.has_signer() {
+            let (config, clock) = (self.config.clone(), Arc::clone(&self.clock));
+            let sealing = SealingKeys::clone(&foundation.sealing_keys);
+            let deployment = foundation.deployment.id;
+            let opening = tokio::task::spawn_blocking(move || {
+                wire::signer(&config, sealing, deployment, clock)
+            });
+            Some(Arc::new(finished(opening.await)?))
+        } else {
+            None
+        };
+        Ok(Some(Engine::new(EngineParts {
+            store: foundation.store.clone(),
+            pools: foundation.chains.iter().map(|chain| Arc::clone(&chain.pool)).collect(),
+            signer,
+            sealing_keys: Arc::clone(&foundation.sealing_keys),
+            settings: self.config.engine.settings,
+            around: Surroundings {
+                clock: Arc::clone(&self.clock),
+                entropy: random::source(),
+                instance: self.instance.clone(),
+            },
+            doorbells: doorbells.clone(),
+        })))
+    }
+}
+
+/// Runs the roles until a stop was asked for and the work in hand is finished.
+async fn work(
+    engine: Option<Engine>,
+    roles: Roles,
+    stopping: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    match engine {
+        None => {
+            stopped(stopping).await;
+            Ok(())
+        }
+        Some(engine) => Box::pin(engine.run(&roles.workers(), stopping))
+            .await
+            .map_err(|error| Failure::failed("the engine stopped", &error)),
+    }
+}
+
+/// Answers requests until it is closed, and then those that are open.
+async fn serve_http(
+    listener: TcpListener,
+    router: Router,
+    closing: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    // Answers are small: waiting to fill a packet would only delay them.
+    let listener = listener.tap_io(|stream| {
+        let _outcome = stream.set_nodelay(true);
+    });
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stopped(closing))
+        .await
+        .map_err(|error| Failure::failed("the listener", &error))
+}
+
+/// What a process without the API answers; every other path is unknown to it.
+async fn only_probes(request: Request, next: Next) -> Response {
+    if ["/livez", "/readyz", "/health", "/metrics"].contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    StatusCode::NOT_FOUND.into_response()
+}
+
+/// The outcome of a task; one that panicked has failed.
+fn finished<T>(outcome: Result<Result<T, Failure>, JoinError>) -> Result<T, Failure> {
+    outcome.unwrap_or_else(|error| Err(Failure::failed("a task ended unexpectedly", &error)))
+}

@@ -1,0 +1,209 @@
+//! Builds the parts of a process from its configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alloy_primitives::Address;
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+use portcullis_core::chain::ChainSpec;
+use portcullis_core::fee::FeeBounds;
+use portcullis_core::id::DeploymentId;
+use portcullis_core::seal::SealingKeys;
+use portcullis_core::time::Clock;
+use portcullis_engine::{Bell, Doorbells};
+use portcullis_evm::{GasOracle, HttpEndpoint, PoolLimits, Provider, ProviderPool};
+use portcullis_http::{ApiLimits, ApiParts, ChainAccess, Concern};
+use portcullis_keys::{ChainCaps, Journal, Signer};
+use portcullis_store::Store;
+use portcullis_store::deployment::Deployment;
+use portcullis_store::intake::Intake;
+use tokio::sync::watch;
+
+use crate::commands::open_keystore;
+use crate::config::{ChainConfig, Config, ConfigError, Problem};
+use crate::failure::{Failure, with_causes};
+use crate::random;
+use crate::session::{open_store, ready_schema};
+
+/// What every process stands on, whatever its roles.
+pub(crate) struct Foundation {
+    pub(crate) store: Store,
+    pub(crate) deployment: Deployment,
+    pub(crate) sealing_keys: Arc<SealingKeys>,
+    pub(crate) chains: Vec<Chain>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// A chain and the way to it.
+pub(crate) struct Chain {
+    pub(crate) pool: Arc<ProviderPool>,
+    pub(crate) oracle: Arc<GasOracle>,
+}
+
+impl Foundation {
+    /// Opens the database, brings it up to date, founds the deployment at the first start, and
+    /// prepares the providers. No node is asked anything.
+    pub(crate) async fn lay(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
+        let sealing_keys = Arc::new(config.seal.keys()?);
+        let mut chains = Vec::with_capacity(config.chains.len());
+        for chain in &config.chains {
+            let pool = provider_pool(chain, &clock)?;
+            let oracle = Arc::new(GasOracle::new(pool.clone(), Arc::clone(&clock)));
+            chains.push(Chain { pool: Arc::new(pool), oracle });
+        }
+        if chains.is_empty() {
+            tracing::warn!("no [[chain]] is configured: no withdrawal can be accepted");
+        }
+        let store = open_store(config, Arc::clone(&clock)).await?;
+        ready_schema(&store, config).await?;
+        let id = DeploymentId::from_parts(clock.now(), random::entropy()?);
+        let deployment = store
+            .found_deployment(id)
+            .await
+            .map_err(|error| Failure::of_store("cannot found the deployment", &error))?;
+        if deployment.id == id {
+            tracing::info!(deployment = %id, "a new deployment is founded");
+        }
+        Ok(Self { store, deployment, sealing_keys, chains, clock })
+    }
+}
+
+/// What the router is made of.
+pub(crate) struct RouterParts<'a> {
+    pub(crate) foundation: &'a Foundation,
+    pub(crate) config: &'a Config,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) doorbells: Doorbells,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// The whole API.
+pub(crate) fn router(parts: RouterParts<'_>) -> Router {
+    let RouterParts { foundation, config, metrics, doorbells, stopping } = parts;
+    let chains = foundation.chains.iter().map(|chain| ChainAccess {
+        pool: ProviderPool::clone(&chain.pool),
+        oracle: Arc::clone(&chain.oracle),
+    });
+    portcullis_http::router(ApiParts {
+        store: foundation.store.clone(),
+        intake: Intake::new(foundation.store.clone(), Arc::clone(&foundation.sealing_keys)),
+        sealing_keys: Arc::clone(&foundation.sealing_keys),
+        chains: chains.collect(),
+        clock: Arc::clone(&foundation.clock),
+        entropy: random::source(),
+        on_accepted: Arc::new(move || doorbells.ring(Bell::Validate)),
+        metrics_render: Arc::new(move || metrics.render()),
+        concerns: Arc::new(move || draining(*stopping.borrow())),
+        doc_url_base: config.server.errors_url(),
+        limits: ApiLimits::default(),
+    })
+}
+
+/// What `/readyz` says while the process stops.
+fn draining(is_stopping: bool) -> Vec<Concern> {
+    let concern = Concern {
+        component: "draining".to_owned(),
+        is_blocking: true,
+        detail: "this process was asked to stop: send requests to another one".to_owned(),
+    };
+    is_stopping.then_some(concern).into_iter().collect()
+}
+
+/// The providers of one chain. Nothing is sent yet: a node that is down stops no start.
+pub(crate) fn provider_pool(
+    chain: &ChainConfig,
+    clock: &Arc<dyn Clock>,
+) -> Result<ProviderPool, Failure> {
+    let network = chain.spec.network;
+    if chain.providers.is_empty() {
+        let missing = Problem::Missing {
+            key: format!("chain.provider of \"{network}\""),
+            allowed: "at least one [[chain.provider]] with name and url".to_owned(),
+        };
+        return Err(ConfigError::Invalid(vec![missing]).into());
+    }
+    let mut providers = Vec::with_capacity(chain.providers.len());
+    for provider in &chain.providers {
+        let endpoint = HttpEndpoint {
+            name: provider.name.clone(),
+            operator: provider.operator.clone(),
+            url: provider.url()?,
+            timeout_ms: provider.timeout_ms,
+        };
+        let what = format!("provider {} of {network}", provider.name);
+        providers.push(Provider::http(endpoint).map_err(|error| Failure::failed(&what, &error))?);
+    }
+    ProviderPool::new(bounded_spec(chain), providers, Arc::clone(clock), PoolLimits::default())
+        .map_err(|error| Failure::failed(&format!("the providers of {network}"), &error))
+}
+
+/// The chain's facts under the configured fee cap: the engine prices below it, so that the signer has
+/// nothing to refuse.
+fn bounded_spec(chain: &ChainConfig) -> &'static ChainSpec {
+    let bounds = chain.spec.fee_bounds;
+    if bounds.max_fee_per_gas_wei_cap == chain.max_fee_per_gas_wei {
+        return chain.spec;
+    }
+    let fee_bounds = FeeBounds { max_fee_per_gas_wei_cap: chain.max_fee_per_gas_wei, ..bounds };
+    // Once a chain and start: chain specs live as long as the process.
+    Box::leak(Box::new(ChainSpec { fee_bounds, ..*chain.spec }))
+}
+
+/// A token's decimals as its contract tells them, or why it does not.
+pub(crate) async fn token_decimals(pool: &ProviderPool, token: Address) -> Result<u8, String> {
+    let decimals = pool.token_decimals(&[token]).await.map_err(|error| with_causes(&error))?;
+    decimals.first().copied().ok_or_else(|| "the node gave no answer".to_owned())
+}
+
+/// The signer: keystore, journal and caps. Slow on purpose (the passphrase), and it reads the whole
+/// journal: call it where blocking is allowed.
+pub(crate) fn signer(
+    config: &Config,
+    sealing: SealingKeys,
+    deployment: DeploymentId,
+    clock: Arc<dyn Clock>,
+) -> Result<Signer, Failure> {
+    let path = &config.signer.keystore;
+    if !path.exists() {
+        return Err(Failure::Refused(format!(
+            "there is no keystore at {}: make keys with `portcullis keys new --network NETWORK`, or \
+             name the keystore with signer.keystore",
+            path.display()
+        )));
+    }
+    let mut keystore = open_keystore(&config.signer)?;
+    let journal = Journal::open(&mut keystore, clock.now())
+        .map_err(|error| Failure::failed("the signer's journal", &error))?;
+    let caps = config.chains.iter().map(chain_caps).collect();
+    let signer = Signer::new(keystore, journal, sealing, deployment, caps, clock)
+        .map_err(|error| Failure::failed("the signer", &error))?;
+    for chain in &config.chains {
+        if signer.addresses(chain.spec.chain_id).is_empty() {
+            let network = chain.spec.network;
+            tracing::warn!(
+                network,
+                "the keystore has no key for this network: nothing is paid there"
+            );
+        }
+        if chain.caps.is_empty() {
+            let network = chain.spec.network;
+            tracing::warn!(network, "no [[chain.cap]] is configured: nothing is signed there");
+        }
+    }
+    Ok(signer)
+}
+
+fn chain_caps(chain: &ChainConfig) -> ChainCaps {
+    ChainCaps {
+        chain_id: chain.spec.chain_id,
+        max_fee_per_gas_wei: chain.max_fee_per_gas_wei,
+        transaction_fee_wei_max: chain.transaction_fee_wei_max,
+        gas_limit_max: chain.gas_limit_max,
+        amount_max: chain
+            .caps
+            .iter()
+            .map(|cap| (cap.token, cap.amount_max))
+            .collect::<BTreeMap<_, _>>(),
+    }
+}

@@ -1,0 +1,59 @@
+//! A node that knows its chain id and one token's decimals.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use serde_json::{Value, json};
+
+/// Answers on the returned address for as long as the test lives: `eth_chainId` is that of the local
+/// chain, and every call returns `decimals`.
+pub(crate) fn fake_node(decimals: u8) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            // A client that goes away ends its own connection only.
+            let _ended = serve(&stream, decimals);
+        }
+    });
+    address
+}
+
+/// One request a connection.
+fn serve(mut stream: &TcpStream, decimals: u8) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let line = line.trim().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().map_err(std::io::Error::other)?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let request: Value = serde_json::from_slice(&body)?;
+    let answer = match &request {
+        Value::Array(items) => items.iter().map(|item| answer(item, decimals)).collect(),
+        single => answer(single, decimals),
+    };
+    let answer = answer.to_string();
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{answer}",
+        answer.len()
+    )
+}
+
+fn answer(request: &Value, decimals: u8) -> Value {
+    let result = match request["method"].as_str() {
+        Some("eth_chainId") => "0x7a69".to_owned(),
+        _ => format!("0x{decimals:064x}"),
+    };
+    json!({ "jsonrpc": "2.0", "id": request["id"], "result": result })
+}

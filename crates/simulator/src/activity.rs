@@ -1,0 +1,68 @@
+//! An activity: one step of a role, or one request of a client, as far as its next effect.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use futures::future::BoxFuture;
+
+use crate::gate::ControlGate;
+
+/// Who acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Actor {
+    Processor,
+    Signer,
+    Broadcaster,
+    Monitor,
+    Recovery,
+    Client,
+}
+
+impl Actor {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Processor,
+        Self::Signer,
+        Self::Broadcaster,
+        Self::Monitor,
+        Self::Recovery,
+        Self::Client,
+    ];
+}
+
+/// What a finished activity came to.
+#[derive(Clone, Debug)]
+pub(crate) enum Finished {
+    /// A step, and whether it did anything. An error says what was wrong; nothing is lost by it.
+    Step(Result<bool, String>),
+    /// A request's status and body; `None` when the client did not get the answer.
+    Request { promises: Vec<usize>, answer: Option<(u16, Vec<u8>)> },
+}
+
+/// A future that stops at gates.
+pub(crate) struct Activity {
+    id: u64,
+    gate: ControlGate,
+    future: BoxFuture<'static, Finished>,
+}
+
+impl Activity {
+    pub(crate) fn new(id: u64, gate: ControlGate, future: BoxFuture<'static, Finished>) -> Self {
+        Self { id, gate, future }
+    }
+
+    /// Goes on to the next gate; `None` when it stands there, else what it came to.
+    pub(crate) async fn advance(&mut self) -> Option<Finished> {
+        self.gate.release(self.id);
+        let (id, gate, future) = (self.id, &self.gate, &mut self.future);
+        poll_fn(move |context| {
+            gate.set_current(id);
+            match future.as_mut().poll(context) {
+                Poll::Ready(finished) => Poll::Ready(Some(finished)),
+                Poll::Pending if gate.is_paused(id) => Poll::Ready(None),
+                // Waiting for the database's or the journal's thread: real, and short.
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+}

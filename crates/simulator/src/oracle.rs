@@ -1,0 +1,129 @@
+//! The oracle: what the chain itself says was paid, against what was promised. It asks Portcullis
+//! only for the states that it reports, never for what it did.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Address, U256};
+use portcullis_core::withdrawal::{State, StateCode};
+use portcullis_store::Store;
+use portcullis_store::withdrawal::{WithdrawalFilter, WithdrawalRecord};
+
+use crate::client::{Asked, Wish};
+use crate::report::Outcome;
+use crate::world::World;
+
+type Payment = (Option<Address>, Address, U256);
+
+/// Judges a finished run.
+pub(crate) async fn judge(
+    world: &World,
+    store: &Store,
+    wishes: &[Wish],
+    outcome: &mut Outcome,
+) -> Result<(), portcullis_store::StoreError> {
+    let records = all_withdrawals(store).await?;
+    let by_id: BTreeMap<&str, &WithdrawalRecord> =
+        records.iter().map(|record| (record.external_id.as_str(), record)).collect();
+    let mut promised: BTreeMap<Payment, i64> = BTreeMap::new();
+    for wish in wishes {
+        let record = by_id.get(wish.external_id.as_str());
+        match (wish.asked, record.map(|record| record.state)) {
+            (Asked::Accepted, None) => {
+                outcome.lost = outcome.lost.saturating_add(1);
+                outcome.problems.push(format!("{} was accepted and is gone", wish.external_id));
+            }
+            (Asked::Accepted, Some(State::Confirmed { is_final: true, .. })) => {
+                let payment = (wish.token, wish.to, wish.amount.atomic());
+                *promised.entry(payment).or_default() += 1;
+            }
+            (Asked::Accepted, Some(state)) => {
+                // With honest funds and working tokens nothing may end otherwise.
+                outcome.stuck = outcome.stuck.saturating_add(1);
+                outcome.problems.push(format!("{} ended {state:?}", wish.external_id));
+            }
+            (_, _) => outcome.problems.push(format!("{} was never answered", wish.external_id)),
+        }
+    }
+    if records.len() != wishes.len() {
+        let problem = format!("{} wishes made {} withdrawals", wishes.len(), records.len());
+        outcome.problems.push(problem);
+    }
+    compare(promised, paid_on_chain(world), outcome);
+    check_books(store, outcome).await
+}
+
+fn compare(promised: BTreeMap<Payment, i64>, paid: BTreeMap<Payment, i64>, outcome: &mut Outcome) {
+    let mut difference = paid;
+    for (payment, count) in promised {
+        *difference.entry(payment).or_default() -= count;
+    }
+    for ((token, to, amount), count) in difference {
+        let payments = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+        match count {
+            0 => continue,
+            1.. => outcome.paid_twice = outcome.paid_twice.saturating_add(payments),
+            _ => outcome.lost = outcome.lost.saturating_add(payments),
+        }
+        outcome.problems.push(format!(
+            "{to} was to get {amount} of {token:?}, and the chain's count differs by {count}"
+        ));
+    }
+}
+
+/// Every payment out of the wallets on the canonical chain: token transfers by the tokens' own logs,
+/// coins by the transactions.
+fn paid_on_chain(world: &World) -> BTreeMap<Payment, i64> {
+    let mut paid: BTreeMap<Payment, i64> = BTreeMap::new();
+    let ours = |sender: &Address| world.wallets.contains(sender);
+    for token in world.assets.iter().filter_map(|asset| asset.token) {
+        for transfer in world.node.transfer_logs(token).iter().filter(|log| ours(&log.from)) {
+            *paid.entry((Some(token), transfer.to, transfer.units)).or_default() += 1;
+        }
+    }
+    for transaction in world.node.all_transactions() {
+        let Some(to) = transaction.to else { continue };
+        if ours(&transaction.from) && transaction.succeeded && !transaction.value.is_zero() {
+            *paid.entry((None, to, transaction.value)).or_default() += 1;
+        }
+    }
+    paid
+}
+
+async fn check_books(
+    store: &Store,
+    outcome: &mut Outcome,
+) -> Result<(), portcullis_store::StoreError> {
+    if let Err(error) = store.check_ledger().await {
+        outcome.problems.push(error.to_string());
+    }
+    if let Err(error) = store.verify_audit().await {
+        outcome.problems.push(error.to_string());
+    }
+    for halt in store.halts().await? {
+        outcome.problems.push(format!("halted: {} {}", halt.reason, halt.detail));
+    }
+    let live: u64 = store.queues().await?.iter().map(|queue| queue.depth).sum();
+    if outcome.stuck == 0 && live > 0 {
+        outcome.problems.push(format!("{live} work rows are left"));
+    }
+    Ok(())
+}
+
+pub(crate) async fn all_withdrawals(
+    store: &Store,
+) -> Result<Vec<WithdrawalRecord>, portcullis_store::StoreError> {
+    let mut records = Vec::new();
+    for tenant in store.tenants().await? {
+        let filter = WithdrawalFilter { limit: 100_000, ..WithdrawalFilter::default() };
+        records.extend(store.withdrawals(tenant.id, &filter).await?);
+    }
+    Ok(records)
+}
+
+/// How many are not at their end yet.
+pub(crate) fn unfinished(records: &[WithdrawalRecord]) -> usize {
+    let ended = |record: &&WithdrawalRecord| {
+        record.state.is_terminal() || record.state.code() == StateCode::Held
+    };
+    records.len().saturating_sub(records.iter().filter(ended).count())
+}
