@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use xtask::bench::{self, BenchCommand};
 use xtask::demo::{self, DemoArgs};
+use xtask::interrupt::unless_interrupted;
 use xtask::sandbox::{self, Ending, SandboxArgs};
 use xtask::test_command::{self, TestOptions};
 use xtask::tidy::{self, TidyOptions};
@@ -66,13 +67,17 @@ async fn run(command: Command) -> Result<ExitCode> {
             Ending::Interrupted => ExitCode::from(INTERRUPTED),
         }),
         Command::Demo(arguments) => {
-            let report = demo::run(&arguments).await?;
+            let Some(report) = unless_interrupted(demo::run(&arguments)).await? else {
+                return Ok(ExitCode::from(INTERRUPTED));
+            };
             println!("{report}");
             print_json(arguments.json, &report)?;
             Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Bench(BenchCommand::Api(arguments)) => {
-            let report = bench::run(&arguments).await?;
+            let Some(report) = unless_interrupted(bench::run(&arguments)).await? else {
+                return Ok(ExitCode::from(INTERRUPTED));
+            };
             println!("{report}");
             print_json(arguments.json, &report)?;
             Ok(ExitCode::SUCCESS)

@@ -51,8 +51,8 @@ const BLOCK_MS: i64 = 1_000;
 const POLL_MS: i64 = 500;
 
 /// Moves after which the faults stop whatever happened, and after which a run is stuck.
-const MOVES_WITH_FAULTS_MAX: u64 = 20_000;
-const MOVES_MAX: u64 = 120_000;
+const MOVES_WITH_FAULTS_MAX: u64 = 15_000;
+const MOVES_MAX: u64 = 40_000;
 
 /// Runs one seed.
 ///
@@ -77,6 +77,7 @@ pub async fn run_seed(seed: u64, options: SimulationOptions) -> Result<Outcome, 
         ready_at: Actor::ALL.into_iter().map(|actor| (actor, now)).collect(),
         next_block_at: now.plus_millis(BLOCK_MS),
         next_activity: 0,
+        highest_block: 0,
         moves: 0,
         world,
     };
@@ -95,6 +96,8 @@ struct Run {
     ready_at: BTreeMap<Actor, Timestamp>,
     next_block_at: Timestamp,
     next_activity: u64,
+    /// The highest block that there ever was.
+    highest_block: u64,
     moves: u64,
     world: World,
 }
@@ -308,7 +311,11 @@ impl Run {
     }
 
     fn roll_back(&mut self) {
-        let depth = self.entropy.below(6).saturating_add(1);
+        // However they follow each other, reorgs stay above what the chain calls final.
+        let head = self.world.node.head().number;
+        self.highest_block = self.highest_block.max(head);
+        let floor = self.highest_block.saturating_sub(World::chain().conservative.blocks - 2);
+        let depth = self.entropy.below(6).saturating_add(1).min(head.saturating_sub(floor));
         let dropped = if self.entropy.chance(1, 2) { Dropped::Reinject } else { Dropped::Forget };
         let reorg = self.world.node.reorg(depth, dropped);
         self.trace(&format!("a reorg of {} blocks, {dropped:?}", reorg.dropped_blocks.len()));

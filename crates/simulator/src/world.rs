@@ -76,6 +76,10 @@ impl World {
         let keystore = directory.path().join("keystore.json");
         let wallets = make_wallets(&keystore, start).map_err(|error| failed(&error))?;
         let assets = deploy_assets(&node, &wallets, entropy).map_err(|error| failed(&error))?;
+        // A stale read must not show a chain without the tokens: that would be another story.
+        for block in 1..=24 {
+            node.mine(start.plus_millis(-60_000 + block * 1_000));
+        }
         let sealing = SealingKeys::new(SealKeyId(1), Zeroizing::new([7; 32]));
         let world = Self {
             database: directory.path().join("portcullis.db"),

@@ -101,7 +101,7 @@ pub(crate) async fn append_audit(
 }
 
 fn verify_link(head: Option<AuditHead>, row: &audit::Model) -> Result<AuditHead, StoreError> {
-    let damaged = |problem: &str| StoreError::corrupt("audit", "hash", row.sequence, problem);
+    let damaged = |problem: &str| StoreError::corrupt("audit", "hash", &row.sequence, &problem);
     let expected = head.map_or(1, |head| head.sequence.saturating_add(1));
     let sequence = u64::try_from(row.sequence).map_err(|_| damaged("is out of range"))?;
     if sequence != expected {

@@ -126,6 +126,7 @@ impl Store {
         before: Timestamp,
     ) -> Result<Vec<OpenSlot>, StoreError> {
         let during = "waiting_slots";
+        let picture = self.snapshot(during).await?;
         let rows = slot::Entity::find()
             .filter(slot::Column::ChainId.eq(bigint(chain_id)))
             .filter(
@@ -134,10 +135,10 @@ impl Store {
             .filter(slot::Column::OpenedAt.lt(before.as_millis()))
             .order_by_asc(slot::Column::Sender)
             .order_by_asc(slot::Column::Nonce)
-            .all(&self.reader)
+            .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        let mut slots = read_open_slots(&self.reader, during, rows).await?;
+        let mut slots = read_open_slots(&picture, during, rows).await?;
         slots.retain(|open| {
             open.attempts.last().is_some_and(|attempt| attempt.committed_at < before)
         });

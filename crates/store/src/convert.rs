@@ -1,5 +1,7 @@
 //! Columns to core types and back. A column that does not read is damage, and says where.
 
+use std::fmt::Display;
+
 use alloy_primitives::{Address, B256};
 use portcullis_core::amount::Amount;
 
@@ -13,16 +15,16 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn damaged(&self, column: &'static str, problem: impl ToString) -> StoreError {
-        StoreError::corrupt(self.table, column, alloy_primitives::hex::encode(self.row), problem)
+    fn damaged(&self, column: &'static str, problem: &dyn Display) -> StoreError {
+        StoreError::corrupt(self.table, column, &alloy_primitives::hex::encode(self.row), problem)
     }
 
     pub(crate) fn id(&self, column: &'static str, bytes: &[u8]) -> Result<[u8; 16], StoreError> {
-        bytes.try_into().map_err(|_| self.damaged(column, "is not 16 bytes"))
+        bytes.try_into().map_err(|_| self.damaged(column, &"is not 16 bytes"))
     }
 
     pub(crate) fn hash(&self, column: &'static str, bytes: &[u8]) -> Result<B256, StoreError> {
-        B256::try_from(bytes).map_err(|_| self.damaged(column, "is not 32 bytes"))
+        B256::try_from(bytes).map_err(|_| self.damaged(column, &"is not 32 bytes"))
     }
 
     pub(crate) fn address(
@@ -30,7 +32,7 @@ impl Place<'_> {
         column: &'static str,
         bytes: &[u8],
     ) -> Result<Address, StoreError> {
-        Address::try_from(bytes).map_err(|_| self.damaged(column, "is not 20 bytes"))
+        Address::try_from(bytes).map_err(|_| self.damaged(column, &"is not 20 bytes"))
     }
 
     /// A token column: 20 zero bytes are the native coin.
@@ -43,7 +45,7 @@ impl Place<'_> {
     }
 
     pub(crate) fn amount(&self, column: &'static str, text: &str) -> Result<Amount, StoreError> {
-        Amount::parse_atomic(text).map_err(|error| self.damaged(column, error))
+        Amount::parse_atomic(text).map_err(|error| self.damaged(column, &error))
     }
 
     pub(crate) fn unsigned<T: TryFrom<i64>>(
@@ -51,19 +53,19 @@ impl Place<'_> {
         column: &'static str,
         value: i64,
     ) -> Result<T, StoreError> {
-        T::try_from(value).map_err(|_| self.damaged(column, format!("{value} is out of range")))
+        T::try_from(value).map_err(|_| self.damaged(column, &format!("{value} is out of range")))
     }
 
-    pub(crate) fn parsed<T, E: ToString>(
+    pub(crate) fn parsed<T, E: Display>(
         &self,
         column: &'static str,
         result: Result<T, E>,
     ) -> Result<T, StoreError> {
-        result.map_err(|error| self.damaged(column, error))
+        result.map_err(|error| self.damaged(column, &error))
     }
 
     pub(crate) fn known<T>(&self, column: &'static str, value: Option<T>) -> Result<T, StoreError> {
-        value.ok_or_else(|| self.damaged(column, "has an unknown value"))
+        value.ok_or_else(|| self.damaged(column, &"has an unknown value"))
     }
 }
 

@@ -132,6 +132,15 @@ impl Store {
         Ok(Transaction { inner, name, now: self.clock.now() })
     }
 
+    /// A picture for reads of several statements: while a writer moves on between them, what they
+    /// see would not fit together. Dropping it ends it.
+    pub(crate) async fn snapshot(
+        &self,
+        during: &'static str,
+    ) -> Result<DatabaseTransaction, StoreError> {
+        self.reader.begin().await.map_err(|error| StoreError::of_statement(during, &error))
+    }
+
     pub(crate) async fn finish(&self, transaction: Transaction) -> Result<(), StoreError> {
         let name = transaction.name;
         let result = transaction.inner.commit().await;
@@ -179,14 +188,18 @@ pub(crate) async fn pause_before_retry(name: &'static str, retry: u32) {
     tokio::time::sleep(Duration::from_millis(10 << retry.min(5))).await;
 }
 
-/// Runs a body in one named transaction, and again when the database was contended. The body gets
-/// the transaction and is an expression that yields a `Future` of `Result<_, StoreError>`.
+/// Runs a body in one named transaction, and again when the database was contended in the middle of
+/// it. A BEGIN that was refused is not repeated: it has waited for the lock as long as it may. The
+/// body gets the transaction and is an expression that yields a `Future` of `Result<_, StoreError>`.
 macro_rules! transaction {
     ($store:expr, $name:literal, |$tx:ident| $body:expr) => {{
         let mut retry = 0_u32;
         loop {
+            let $tx = match $store.begin($name).await {
+                Ok(begun) => begun,
+                Err(error) => break Err(error),
+            };
             let outcome: Result<_, $crate::error::StoreError> = async {
-                let $tx = $store.begin($name).await?;
                 let value = $body.await?;
                 $store.finish($tx).await?;
                 Ok(value)

@@ -68,12 +68,15 @@ impl Store {
         Ok(rows.into_iter().map(read_halt).collect())
     }
 
-    /// Stops the engine: nothing is bound or signed until an operator clears it. The same reason and
-    /// detail are raised once.
+    /// Stops the engine: nothing is bound or signed until an operator clears it. While a reason is in
+    /// force it is not raised again; what it says stays as it was first seen.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn raise_halt(&self, reason: &str, detail: &str) -> Result<(), StoreError> {
+        if self.halts().await?.iter().any(|halt| halt.reason == reason) {
+            return Ok(());
+        }
         tracing::error!(
             reason,
             detail,
@@ -120,10 +123,15 @@ pub(crate) async fn take_numbers(tx: &Transaction, count: u64) -> Result<(u64, u
         .await
         .map_err(|error| tx.failed(&error))?
         .ok_or_else(|| {
-            StoreError::corrupt("deployment", "id", 1, "the deployment is not founded")
+            StoreError::corrupt("deployment", "id", &1, &"the deployment is not founded")
         })?;
     let next = row.sequence_next.checked_add(bigint(count)).ok_or_else(|| {
-        StoreError::corrupt("deployment", "sequence_next", 1, "all numbers of this epoch are given")
+        StoreError::corrupt(
+            "deployment",
+            "sequence_next",
+            &1,
+            &"all numbers of this epoch are given",
+        )
     })?;
     let moved = deployment::Entity::update_many()
         .col_expr(deployment::Column::SequenceNext, Expr::value(next))
@@ -155,7 +163,6 @@ async fn raise_in(tx: &Transaction, reason: &str, detail: &str) -> Result<(), St
     let known = halt::Entity::find()
         .filter(halt::Column::ClearedAt.is_null())
         .filter(halt::Column::Reason.eq(reason))
-        .filter(halt::Column::Detail.eq(detail))
         .one(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;

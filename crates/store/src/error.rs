@@ -1,10 +1,13 @@
 //! What can go wrong between Portcullis and its database.
 
-use sea_orm::{DbErr, RuntimeErr};
+use std::fmt::Display;
+
+use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use sqlx::sqlite::SqliteError;
 use thiserror::Error;
 
 /// An error of the store.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StoreError {
     /// The database cannot be reached, or stayed locked for too long. Nothing was written.
     #[error("the database is unavailable during {during}: {cause}")]
@@ -108,8 +111,8 @@ impl StoreError {
     pub(crate) fn corrupt(
         table: &'static str,
         column: &'static str,
-        row: impl ToString,
-        problem: impl ToString,
+        row: &dyn Display,
+        problem: &dyn Display,
     ) -> Self {
         Self::Corrupt { table, column, row: row.to_string(), problem: problem.to_string() }
     }
@@ -119,7 +122,17 @@ impl StoreError {
         let cause = error.to_string();
         match kind_of(error) {
             Kind::Contention | Kind::Connection => Self::Unavailable { during, cause },
+            Kind::Duplicate => Self::Conflict { during, expected: 1, found: 0 },
             Kind::Other => Self::Database { during, cause },
+        }
+    }
+
+    /// An error of the driver itself, outside SeaORM.
+    pub(crate) fn of_driver(during: &'static str, error: &sqlx::Error) -> Self {
+        let cause = error.to_string();
+        match kind_of_driver(error) {
+            Kind::Contention | Kind::Connection => Self::Unavailable { during, cause },
+            Kind::Duplicate | Kind::Other => Self::Database { during, cause },
         }
     }
 
@@ -128,7 +141,9 @@ impl StoreError {
         let cause = error.to_string();
         match kind_of(error) {
             Kind::Contention => Self::Unavailable { during, cause },
-            Kind::Connection | Kind::Other => Self::OutcomeUnknown { during, cause },
+            Kind::Connection | Kind::Duplicate | Kind::Other => {
+                Self::OutcomeUnknown { during, cause }
+            }
         }
     }
 }
@@ -136,31 +151,53 @@ impl StoreError {
 enum Kind {
     /// Locked by another writer, or chosen as the victim of a deadlock.
     Contention,
-    /// The connection cannot be had, or broke.
+    /// The connection cannot be had, or broke, or what holds the database is full or gone.
     Connection,
+    /// Another writer inserted the same key first.
+    Duplicate,
     Other,
 }
 
 fn kind_of(error: &DbErr) -> Kind {
+    if let Some(SqlErr::UniqueConstraintViolation(_)) = error.sql_err() {
+        return Kind::Duplicate;
+    }
     let (DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime)) = error else {
         return match error {
             DbErr::ConnectionAcquire(_) => Kind::Connection,
             _ => Kind::Other,
         };
     };
-    let RuntimeErr::SqlxError(sqlx) = runtime else { return Kind::Other };
-    match sqlx.as_ref() {
-        sqlx::Error::Database(database) => match database.code().as_deref() {
-            // SQLITE_BUSY and its extended codes; MySQL 1205 (lock wait) and 1213 (deadlock).
-            Some("5" | "261" | "517" | "773" | "1205" | "1213" | "40001") => Kind::Contention,
-            // SQLITE_CANTOPEN, SQLITE_READONLY_DBMOVED: the file is gone.
-            Some("14" | "1032") => Kind::Connection,
-            _ => Kind::Other,
-        },
+    let RuntimeErr::SqlxError(error) = runtime else { return Kind::Other };
+    kind_of_driver(error)
+}
+
+fn kind_of_driver(error: &sqlx::Error) -> Kind {
+    match error {
+        sqlx::Error::Database(database) => {
+            let code = database.code().unwrap_or_default();
+            if database.try_downcast_ref::<SqliteError>().is_some() {
+                kind_of_sqlite(&code)
+            } else {
+                Kind::Other
+            }
+        }
         sqlx::Error::Io(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => Kind::Connection,
+        _ => Kind::Other,
+    }
+}
+
+/// By SQLite's primary result code, which is the low byte of the extended one
+/// (<https://www.sqlite.org/rescode.html>).
+fn kind_of_sqlite(code: &str) -> Kind {
+    match code.parse::<u32>().map(|code| code & 0xff) {
+        // BUSY, LOCKED
+        Ok(5 | 6) => Kind::Contention,
+        // READONLY (the file was moved), IOERR, FULL, CANTOPEN
+        Ok(8 | 10 | 13 | 14) => Kind::Connection,
         _ => Kind::Other,
     }
 }

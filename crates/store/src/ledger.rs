@@ -100,15 +100,17 @@ impl Store {
         tenant: TenantId,
         id: &AccountId,
     ) -> Result<Option<AccountRecord>, StoreError> {
-        let failed = |error| StoreError::of_statement("account", &error);
+        let during = "account";
+        let failed = |error| StoreError::of_statement(during, &error);
+        let picture = self.snapshot(during).await?;
         let key = (tenant.to_bytes().to_vec(), id.as_str().to_owned());
-        let row = account::Entity::find_by_id(key).one(&self.reader).await.map_err(failed)?;
+        let row = account::Entity::find_by_id(key).one(&picture).await.map_err(failed)?;
         let Some(row) = row else { return Ok(None) };
         let balances = balance::Entity::find()
             .filter(balance::Column::TenantId.eq(tenant.to_bytes().to_vec()))
             .filter(balance::Column::AccountId.eq(id.as_str()))
             .order_by_asc(balance::Column::AssetId)
-            .all(&self.reader)
+            .all(&picture)
             .await
             .map_err(failed)?;
         let balances = balances
@@ -126,7 +128,8 @@ impl Store {
     pub async fn check_ledger(&self) -> Result<u64, StoreError> {
         let during = "check_ledger";
         let failed = |error| StoreError::of_statement(during, &error);
-        let rows = balance::Entity::find().all(&self.reader).await.map_err(failed)?;
+        let picture = self.snapshot(during).await?;
+        let rows = balance::Entity::find().all(&picture).await.map_err(failed)?;
         for row in &rows {
             let (purse, stored) = read_balance(row)?;
             let zero = Amount::ZERO;
@@ -141,7 +144,7 @@ impl Store {
             let postings = posting::Entity::find()
                 .filter(posting::Column::BalanceId.eq(row.id))
                 .order_by_asc(posting::Column::Id)
-                .all(&self.reader)
+                .all(&picture)
                 .await
                 .map_err(failed)?;
             for posting in &postings {

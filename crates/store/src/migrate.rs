@@ -1,6 +1,6 @@
 //! Migrations: numbered, append-only, checked at every start.
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 
 use crate::db::Store;
 use crate::error::StoreError;
@@ -19,20 +19,25 @@ pub struct SchemaStatus {
 }
 
 impl Store {
-    /// Applies what is missing and returns the schema's version.
+    /// Applies what is missing and returns the schema's version. Processes that start together may
+    /// all do so: what another one applied meanwhile is not applied again.
     ///
     /// # Errors
     /// When the database knows migrations that this binary does not, or one was edited.
     pub async fn migrate(&self) -> Result<i64, StoreError> {
-        let status = self.schema_status().await?;
-        if status.current > status.known {
-            return Err(Self::newer_schema(status));
+        loop {
+            let before = self.schema_status().await?;
+            if before.current > before.known {
+                return Err(Self::newer_schema(before));
+            }
+            let Err(error) = MIGRATIONS.run(&self.write_pool).await else {
+                return Ok(before.known);
+            };
+            // Where the database came further all the same, another process was first.
+            if self.schema_status().await?.current <= before.current {
+                return Err(migration_failed(&error));
+            }
         }
-        MIGRATIONS.run(&self.write_pool).await.map_err(|error| StoreError::Database {
-            during: "migrate",
-            cause: error.to_string(),
-        })?;
-        Ok(status.known)
     }
 
     /// Refuses a database that this binary was not made for.
@@ -59,10 +64,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn schema_status(&self) -> Result<SchemaStatus, StoreError> {
-        let failed = |error: sqlx::Error| StoreError::Unavailable {
-            during: "schema_status",
-            cause: error.to_string(),
-        };
+        let failed = |error: sqlx::Error| StoreError::of_driver("schema_status", &error);
         let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
         let has_table: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
@@ -91,5 +93,15 @@ impl Store {
             known: status.known,
             remedy: "start the newer binary that made it",
         }
+    }
+}
+
+fn migration_failed(error: &MigrateError) -> StoreError {
+    let during = "migrate";
+    match error {
+        MigrateError::Execute(driver) | MigrateError::ExecuteMigration(driver, _) => {
+            StoreError::of_driver(during, driver)
+        }
+        other => StoreError::Database { during, cause: other.to_string() },
     }
 }

@@ -15,7 +15,8 @@ use crate::db::{Store, Transaction, transaction};
 use crate::entity::{attempt, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::slot::{OpenSlot, move_slots, read_open_slots, slot_keys};
+use crate::slot::{OpenAttempt, OpenSlot, move_slots, read_open_slots, slot_keys};
+use crate::timeline::shortened;
 use crate::transition::apply;
 
 /// Committed bytes that are due to be sent (again).
@@ -119,6 +120,8 @@ async fn claim_in(
     let receives: BTreeMap<Vec<u8>, i32> =
         rows.iter().map(|row| (row.id.clone(), row.receives)).collect();
     let mut slots = read_open_slots(&tx.inner, tx.name, rows).await?;
+    // A slot whose only attempts were found on the chain has no bytes of ours to send.
+    slots.retain(|open| newest_own(open).is_some());
     slots.sort_by_key(|open| (open.slot.sender, open.slot.nonce));
     let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
     let until = tx.now.plus_millis(claim_ms);
@@ -140,7 +143,7 @@ async fn claim_in(
     for open in slots {
         let key = open.id.to_bytes();
         let place = Place { table: "slots", row: &key };
-        let newest = place.known("stage", open.attempts.last())?;
+        let newest = place.known("stage", newest_own(&open))?;
         sendable.push(Sendable {
             slot_id: open.id,
             slot: open.slot,
@@ -153,6 +156,11 @@ async fn claim_in(
         });
     }
     Ok(sendable)
+}
+
+/// The newest attempt whose bytes we have.
+fn newest_own(open: &OpenSlot) -> Option<&OpenAttempt> {
+    open.attempts.iter().rev().find(|attempt| !attempt.is_adopted)
 }
 
 async fn begin_sends(tx: &Transaction, slots: &[OpenSlot]) -> Result<(), StoreError> {
@@ -173,11 +181,8 @@ async fn newest_raws(
     tx: &Transaction,
     slots: &[OpenSlot],
 ) -> Result<BTreeMap<B256, Bytes>, StoreError> {
-    let hashes: Vec<Vec<u8>> = slots
-        .iter()
-        .filter_map(|open| open.attempts.last())
-        .map(|attempt| attempt.hash.to_vec())
-        .collect();
+    let hashes: Vec<Vec<u8>> =
+        slots.iter().filter_map(newest_own).map(|attempt| attempt.hash.to_vec()).collect();
     let mut raws = BTreeMap::new();
     for hashes in hashes.chunks(ROWS_PER_STATEMENT) {
         let rows: Vec<(Vec<u8>, Vec<u8>)> = attempt::Entity::find()
@@ -205,7 +210,7 @@ async fn record_in(
     let mut by_outcome: BTreeMap<&str, Vec<B256>> = BTreeMap::new();
     let mut by_due: BTreeMap<Timestamp, Vec<SlotId>> = BTreeMap::new();
     for result in results {
-        by_outcome.entry(&result.outcome).or_default().push(result.hash);
+        by_outcome.entry(shortened(&result.outcome)).or_default().push(result.hash);
         by_due.entry(result.due_at).or_default().push(result.slot_id);
     }
     for (outcome, hashes) in by_outcome {

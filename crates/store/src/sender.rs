@@ -7,7 +7,8 @@ use portcullis_core::amount::Amount;
 use portcullis_core::slot::SlotStage;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue, ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, JoinType,
+    QueryFilter, QueryOrder, QuerySelect,
 };
 
 use crate::convert::{Place, bigint};
@@ -66,13 +67,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn senders(&self, chain_id: u64) -> Result<Vec<(Address, u64)>, StoreError> {
-        let rows = sender::Entity::find()
-            .filter(sender::Column::ChainId.eq(bigint(chain_id)))
-            .order_by_asc(sender::Column::Address)
-            .all(&self.reader)
-            .await
-            .map_err(|error| StoreError::of_statement("senders", &error))?;
-        rows.iter().map(read_sender).collect()
+        senders_of(&self.reader, "senders", chain_id).await
     }
 
     /// The senders of a chain with what they have in flight.
@@ -80,7 +75,8 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn sender_loads(&self, chain_id: u64) -> Result<Vec<SenderLoad>, StoreError> {
-        let senders = self.senders(chain_id).await?;
+        let picture = self.snapshot("sender_loads").await?;
+        let senders = senders_of(&picture, "sender_loads", chain_id).await?;
         let mut loads: BTreeMap<Address, SenderLoad> = senders
             .into_iter()
             .map(|(address, nonce_next)| {
@@ -94,108 +90,121 @@ impl Store {
                 (address, load)
             })
             .collect();
-        self.count_unmined(chain_id, &mut loads).await?;
-        self.sum_promised(chain_id, &mut loads).await?;
-        self.sum_gas(chain_id, &mut loads).await?;
+        count_unmined(&picture, chain_id, &mut loads).await?;
+        sum_promised(&picture, chain_id, &mut loads).await?;
+        sum_gas(&picture, chain_id, &mut loads).await?;
         Ok(loads.into_values().collect())
     }
+}
 
-    async fn count_unmined(
-        &self,
-        chain_id: u64,
-        loads: &mut BTreeMap<Address, SenderLoad>,
-    ) -> Result<(), StoreError> {
-        let counts: Vec<(Vec<u8>, i64)> = slot::Entity::find()
-            .select_only()
-            .column(slot::Column::Sender)
-            .column_as(slot::Column::Id.count(), "slots")
-            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-            .filter(slot::Column::Stage.is_in(UNMINED))
-            .group_by(slot::Column::Sender)
-            .into_tuple()
-            .all(&self.reader)
-            .await
-            .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
-        for (address, count) in counts {
-            let place = Place { table: "slots", row: &address };
-            let address = place.address("sender", &address)?;
-            if let Some(load) = loads.get_mut(&address) {
-                load.in_flight = place.unsigned("sender", count)?;
-            }
+async fn senders_of<C: ConnectionTrait>(
+    connection: &C,
+    during: &'static str,
+    chain_id: u64,
+) -> Result<Vec<(Address, u64)>, StoreError> {
+    let rows = sender::Entity::find()
+        .filter(sender::Column::ChainId.eq(bigint(chain_id)))
+        .order_by_asc(sender::Column::Address)
+        .all(connection)
+        .await
+        .map_err(|error| StoreError::of_statement(during, &error))?;
+    rows.iter().map(read_sender).collect()
+}
+
+async fn count_unmined(
+    picture: &DatabaseTransaction,
+    chain_id: u64,
+    loads: &mut BTreeMap<Address, SenderLoad>,
+) -> Result<(), StoreError> {
+    let counts: Vec<(Vec<u8>, i64)> = slot::Entity::find()
+        .select_only()
+        .column(slot::Column::Sender)
+        .column_as(slot::Column::Id.count(), "slots")
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::Stage.is_in(UNMINED))
+        .group_by(slot::Column::Sender)
+        .into_tuple()
+        .all(picture)
+        .await
+        .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
+    for (address, count) in counts {
+        let place = Place { table: "slots", row: &address };
+        let address = place.address("sender", &address)?;
+        if let Some(load) = loads.get_mut(&address) {
+            load.in_flight = place.unsigned("sender", count)?;
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    async fn sum_promised(
-        &self,
-        chain_id: u64,
-        loads: &mut BTreeMap<Address, SenderLoad>,
-    ) -> Result<(), StoreError> {
-        let payments: Vec<(Vec<u8>, Vec<u8>, String)> = slot::Entity::find()
-            .select_only()
-            .column(slot::Column::Sender)
-            .column(withdrawal::Column::Token)
-            .column(withdrawal::Column::Amount)
-            .join(JoinType::InnerJoin, slot_to_binding())
-            .join(JoinType::InnerJoin, binding_to_withdrawal())
-            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-            .filter(slot::Column::Stage.is_in(UNMINED))
-            .into_tuple()
-            .all(&self.reader)
-            .await
-            .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
-        for (address, token, amount) in payments {
-            let place = Place { table: "slots", row: &address };
-            let address = place.address("sender", &address)?;
-            let token = place.token("token", &token)?;
-            let amount = place.amount("amount", &amount)?;
-            if let Some(load) = loads.get_mut(&address) {
-                let sum = load.promised.entry(token).or_default();
-                *sum = place.known("amount", sum.checked_add(amount))?;
-            }
+async fn sum_promised(
+    picture: &DatabaseTransaction,
+    chain_id: u64,
+    loads: &mut BTreeMap<Address, SenderLoad>,
+) -> Result<(), StoreError> {
+    let payments: Vec<(Vec<u8>, Vec<u8>, String)> = slot::Entity::find()
+        .select_only()
+        .column(slot::Column::Sender)
+        .column(withdrawal::Column::Token)
+        .column(withdrawal::Column::Amount)
+        .join(JoinType::InnerJoin, slot_to_binding())
+        .join(JoinType::InnerJoin, binding_to_withdrawal())
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::Stage.is_in(UNMINED))
+        .into_tuple()
+        .all(picture)
+        .await
+        .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
+    for (address, token, amount) in payments {
+        let place = Place { table: "slots", row: &address };
+        let address = place.address("sender", &address)?;
+        let token = place.token("token", &token)?;
+        let amount = place.amount("amount", &amount)?;
+        if let Some(load) = loads.get_mut(&address) {
+            let sum = load.promised.entry(token).or_default();
+            *sum = place.known("amount", sum.checked_add(amount))?;
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    async fn sum_gas(
-        &self,
-        chain_id: u64,
-        loads: &mut BTreeMap<Address, SenderLoad>,
-    ) -> Result<(), StoreError> {
-        use crate::entity::attempt;
-        let costs: Vec<(Vec<u8>, Vec<u8>, i64, i64)> = slot::Entity::find()
-            .select_only()
-            .column(slot::Column::Sender)
-            .column(slot::Column::Id)
-            .column(attempt::Column::MaxFeePerGasWei)
-            .column(attempt::Column::GasLimit)
-            .join(JoinType::InnerJoin, slot_to_attempt())
-            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-            .filter(slot::Column::Stage.is_in(UNMINED))
-            .into_tuple()
-            .all(&self.reader)
-            .await
-            .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
-        let mut dearest: BTreeMap<(Address, Vec<u8>), Amount> = BTreeMap::new();
-        for (address, slot_id, fee, gas) in costs {
+async fn sum_gas(
+    picture: &DatabaseTransaction,
+    chain_id: u64,
+    loads: &mut BTreeMap<Address, SenderLoad>,
+) -> Result<(), StoreError> {
+    use crate::entity::attempt;
+    let costs: Vec<(Vec<u8>, Vec<u8>, i64, i64)> = slot::Entity::find()
+        .select_only()
+        .column(slot::Column::Sender)
+        .column(slot::Column::Id)
+        .column(attempt::Column::MaxFeePerGasWei)
+        .column(attempt::Column::GasLimit)
+        .join(JoinType::InnerJoin, slot_to_attempt())
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::Stage.is_in(UNMINED))
+        .into_tuple()
+        .all(picture)
+        .await
+        .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
+    let mut dearest: BTreeMap<(Address, Vec<u8>), Amount> = BTreeMap::new();
+    for (address, slot_id, fee, gas) in costs {
+        let place = Place { table: "attempts", row: &slot_id };
+        let address = place.address("sender", &address)?;
+        let fee: u64 = place.unsigned("max_fee_per_gas_wei", fee)?;
+        let gas: u64 = place.unsigned("gas_limit", gas)?;
+        let cost = Amount::from_atomic(alloy_primitives::U256::from(fee)).checked_mul(gas);
+        let cost = place.known("gas_limit", cost)?;
+        let most = dearest.entry((address, slot_id)).or_default();
+        *most = cost.max(*most);
+    }
+    for ((address, slot_id), cost) in dearest {
+        if let Some(load) = loads.get_mut(&address) {
             let place = Place { table: "attempts", row: &slot_id };
-            let address = place.address("sender", &address)?;
-            let fee: u64 = place.unsigned("max_fee_per_gas_wei", fee)?;
-            let gas: u64 = place.unsigned("gas_limit", gas)?;
-            let cost = Amount::from_atomic(alloy_primitives::U256::from(fee)).checked_mul(gas);
-            let cost = place.known("gas_limit", cost)?;
-            let most = dearest.entry((address, slot_id)).or_default();
-            *most = cost.max(*most);
+            load.gas_promised = place.known("gas_limit", load.gas_promised.checked_add(cost))?;
         }
-        for ((address, slot_id), cost) in dearest {
-            if let Some(load) = loads.get_mut(&address) {
-                let place = Place { table: "attempts", row: &slot_id };
-                load.gas_promised =
-                    place.known("gas_limit", load.gas_promised.checked_add(cost))?;
-            }
-        }
-        Ok(())
     }
+    Ok(())
 }
 
 fn slot_to_binding() -> sea_orm::RelationDef {
@@ -261,9 +270,9 @@ pub(crate) async fn take_nonces(
     first: u64,
     count: u64,
 ) -> Result<(), StoreError> {
-    let next = first
-        .checked_add(count)
-        .ok_or_else(|| StoreError::corrupt("senders", "nonce_next", address, "no nonce is left"))?;
+    let next = first.checked_add(count).ok_or_else(|| {
+        StoreError::corrupt("senders", "nonce_next", &address, &"no nonce is left")
+    })?;
     let taken = sender::Entity::update_many()
         .col_expr(sender::Column::NonceNext, Expr::value(bigint(next)))
         .filter(sender::Column::ChainId.eq(bigint(chain_id)))

@@ -10,18 +10,20 @@ use portcullis_core::slot::{AttemptKind, Purpose, Slot, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, State};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+};
 
 use crate::command::finish_commands;
 use crate::convert::{Place, bigint, wei_bigint};
 use crate::db::{Store, Transaction, transaction};
 use crate::deployment::refuse_while_halted;
-use crate::entity::{attempt, binding, slot};
+use crate::entity::{attempt, binding, slot, work};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::sender::take_nonces;
-use crate::transition::apply;
+use crate::transition::{Stage, apply};
 use crate::withdrawal::{WithdrawalRecord, read_fees, read_slot_facts, withdrawals_by_id};
 
 /// A slot to be opened with its fixed set of payments; none for a slot of the system.
@@ -124,16 +126,17 @@ impl Store {
         senders: &[Address],
     ) -> Result<Vec<OpenSlot>, StoreError> {
         let during = "unsigned_slots";
+        let picture = self.snapshot(during).await?;
         let rows = slot::Entity::find()
             .filter(slot::Column::ChainId.eq(bigint(chain_id)))
             .filter(slot::Column::Stage.eq(SlotStage::Bound.as_str()))
             .filter(slot::Column::Sender.is_in(senders.iter().map(|sender| sender.to_vec())))
             .order_by_asc(slot::Column::Sender)
             .order_by_asc(slot::Column::Nonce)
-            .all(&self.reader)
+            .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        read_open_slots(&self.reader, during, rows).await
+        read_open_slots(&picture, during, rows).await
     }
 
     /// One slot, whatever its stage.
@@ -142,15 +145,16 @@ impl Store {
     /// When the database does not answer.
     pub async fn slot(&self, slot: Slot) -> Result<Option<OpenSlot>, StoreError> {
         let during = "slot";
+        let picture = self.snapshot(during).await?;
         let row = slot::Entity::find()
             .filter(slot::Column::ChainId.eq(bigint(slot.chain_id)))
             .filter(slot::Column::Sender.eq(slot.sender.to_vec()))
             .filter(slot::Column::Nonce.eq(bigint(slot.nonce)))
-            .one(&self.reader)
+            .one(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
         let rows = row.into_iter().collect();
-        Ok(read_open_slots(&self.reader, during, rows).await?.pop())
+        Ok(read_open_slots(&picture, during, rows).await?.pop())
     }
 }
 
@@ -171,19 +175,43 @@ async fn bind_in(tx: &Transaction, leases: &[Lease], slots: &[NewSlot]) -> Resul
         }
         take_nonces(tx, chain_id, sender, first, nonces.len() as u64).await?;
     }
-    insert_slots(tx, slots).await?;
+    bind_payments(tx, slots).await?;
+    insert_slots(tx, slots).await
+}
+
+/// Moves the payments first: one that somebody else bound is no longer queued.
+async fn bind_payments(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreError> {
     let ids: Vec<WithdrawalId> = slots.iter().flat_map(|new| new.payments.clone()).collect();
-    let slot_of: BTreeMap<WithdrawalId, SlotId> = slots
+    let slot_of: BTreeMap<WithdrawalId, &NewSlot> = slots
         .iter()
-        .flat_map(|new| new.payments.iter().map(|payment| (*payment, new.id)))
+        .flat_map(|new| new.payments.iter().map(move |payment| (*payment, new)))
         .collect();
-    let records = withdrawals_by_id(&tx.inner, tx.name, &ids).await?;
-    tx.expect_rows(records.len() as u64, ids.len())?;
-    // `bindings` refuses a payment twice; the map would hide it.
+    // Fewer when one is named twice.
     tx.expect_rows(slot_of.len() as u64, ids.len())?;
+    expect_at_signer(tx, &ids).await?;
+    let records = withdrawals_by_id(&tx.inner, tx.name, &ids).await?;
+    let fitting = records.iter().filter(|record| {
+        slot_of.get(&record.id).is_some_and(|new| new.slot.chain_id == record.chain_id)
+    });
+    tx.expect_rows(fitting.count() as u64, ids.len())?;
     let moves: Vec<_> =
-        records.iter().map(|record| (record, Event::Bound(slot_of[&record.id]), None)).collect();
+        records.iter().map(|record| (record, Event::Bound(slot_of[&record.id].id), None)).collect();
     apply(tx, &moves).await
+}
+
+/// Work that a release sent back to the processor is queued too, but must not be bound before policy
+/// has passed it again.
+async fn expect_at_signer(tx: &Transaction, ids: &[WithdrawalId]) -> Result<(), StoreError> {
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        let ready = work::Entity::find()
+            .filter(work::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
+            .filter(work::Column::Stage.eq(Stage::Sign.as_str()))
+            .count(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        tx.expect_rows(ready, ids.len())?;
+    }
+    Ok(())
 }
 
 async fn insert_slots(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreError> {
@@ -265,17 +293,22 @@ async fn commit_in(
             .await
             .map_err(|error| tx.failed(&error))?;
     }
-    let signed: Vec<SlotId> = first.iter().map(|slot| slot.id).collect();
-    move_slots(tx, &signed, SlotStage::Bound, SlotStage::Signed).await?;
+    sign_slots(tx, &first).await?;
     due_now(tx, &replaced).await?;
-    let moves: Vec<_> = first
+    finish_commands(tx, commands).await
+}
+
+/// The first attempt of a slot is there: its payments are `SIGNED`.
+pub(crate) async fn sign_slots(tx: &Transaction, slots: &[&OpenSlot]) -> Result<(), StoreError> {
+    let ids: Vec<SlotId> = slots.iter().map(|slot| slot.id).collect();
+    move_slots(tx, &ids, SlotStage::Bound, SlotStage::Signed).await?;
+    let moves: Vec<_> = slots
         .iter()
         .flat_map(|slot| &slot.payments)
         .filter(|record| matches!(record.state, State::Signing { .. }))
         .map(|record| (record, Event::AttemptCommitted, None))
         .collect();
-    apply(tx, &moves).await?;
-    finish_commands(tx, commands).await
+    apply(tx, &moves).await
 }
 
 /// Only bytes of this slot and, unless they cancel, of its own payload are committed (invariant 3);
@@ -337,10 +370,12 @@ pub(crate) async fn move_slots(
     Ok(())
 }
 
+/// New bytes go out at once, and the pauses between their sends begin anew.
 async fn due_now(tx: &Transaction, ids: &[SlotId]) -> Result<(), StoreError> {
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
         slot::Entity::update_many()
             .col_expr(slot::Column::DueAt, Expr::value(tx.now.as_millis()))
+            .col_expr(slot::Column::Receives, Expr::value(0))
             .filter(slot::Column::Id.is_in(slot_keys(ids)))
             .exec(&tx.inner)
             .await

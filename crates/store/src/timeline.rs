@@ -20,9 +20,17 @@ pub struct TimelineEvent {
     pub detail: Option<String>,
 }
 
-/// The line of one event. A detail is our own short text; what would break the format is replaced.
+/// The most of a detail that is kept, in bytes. Ours are short; a node's may not be.
+const DETAIL_MAX: usize = 200;
+
+/// The beginning of a text that others may have made, without a cut inside a character.
+pub(crate) fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(DETAIL_MAX)]
+}
+
+/// The line of one event. What would break the format is replaced.
 pub(crate) fn line(at: Timestamp, kind: &str, detail: Option<&str>) -> String {
-    let detail = detail.unwrap_or_default().replace(['\n', '|'], " ");
+    let detail = shortened(detail.unwrap_or_default()).replace(['\n', '\r', '|'], " ");
     format!("{}|{kind}|{detail}\n", at.as_millis())
 }
 
@@ -57,6 +65,13 @@ mod tests {
         assert_eq!(events[0].detail, None);
         assert_eq!(events[1].at, Timestamp::from_millis(9));
         assert_eq!(events[1].detail.as_deref(), Some("rule daily_max  forged line"));
+    }
+
+    #[test]
+    fn what_others_wrote_is_shortened() {
+        let packed = line(Timestamp::from_millis(5), "failed", Some(&"€".repeat(100)));
+        let events = parse(Place { table: "withdrawals", row: &[] }, &packed).expect("well formed");
+        assert_eq!(events[0].detail.as_deref(), Some("€".repeat(66).as_str()));
     }
 
     #[test]

@@ -74,10 +74,13 @@ struct Move {
     to: StateCode,
     kind: &'static str,
     detail: Option<String>,
-    reason: Option<&'static str>,
+    reason: Option<String>,
     stage: Option<Stage>,
     unbind: bool,
 }
+
+/// What stands before the deciding rule in a timeline's detail.
+pub(crate) const RULE: &str = "rule ";
 
 /// What an event is called in the timeline.
 const fn kind_of(event: Event) -> &'static str {
@@ -121,8 +124,9 @@ pub(crate) async fn apply(
             StoreError::Conflict { during: tx.name, expected: 1, found: 0 }
         })?;
         let reason = match next {
-            State::Held { reason, .. } => Some(reason.as_str()),
-            State::Failed { reason } => Some(reason.as_str()),
+            State::Held { reason, .. } => Some(reason.as_str().to_owned()),
+            State::Failed { reason } => Some(reason.as_str().to_owned()),
+            State::Rejected => detail.as_deref().map(|why| why.trim_start_matches(RULE).to_owned()),
             _ => None,
         };
         for effect in &effects {
@@ -171,7 +175,7 @@ async fn write_move(
         Func::cust("CONCAT").arg(Expr::col(withdrawal::Column::Timeline)).arg(Expr::value(line));
     let moved = withdrawal::Entity::update_many()
         .col_expr(withdrawal::Column::State, Expr::value(group.to.as_str()))
-        .col_expr(withdrawal::Column::Reason, Expr::value(group.reason))
+        .col_expr(withdrawal::Column::Reason, Expr::value(group.reason.as_deref()))
         .col_expr(
             withdrawal::Column::EventSequence,
             Expr::col(withdrawal::Column::EventSequence).add(1),

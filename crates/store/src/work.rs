@@ -16,7 +16,7 @@ use crate::db::{Store, Transaction, transaction};
 use crate::entity::{window, work};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::transition::{Stage, apply};
+use crate::transition::{RULE, Stage, apply};
 use crate::withdrawal::{WithdrawalRecord, withdrawals_by_id};
 
 /// How much waits at a stage.
@@ -113,6 +113,7 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<WithdrawalRecord>, StoreError> {
         let during = "queued";
+        let picture = self.snapshot(during).await?;
         let rows: Vec<Vec<u8>> = work::Entity::find()
             .select_only()
             .column(work::Column::WithdrawalId)
@@ -123,11 +124,11 @@ impl Store {
             .order_by_asc(work::Column::WithdrawalId)
             .limit(limit)
             .into_tuple()
-            .all(&self.reader)
+            .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
         let ids = read_ids(&rows)?;
-        let mut records = withdrawals_by_id(&self.reader, during, &ids).await?;
+        let mut records = withdrawals_by_id(&picture, during, &ids).await?;
         records.retain(|record| record.state == State::Queued);
         let order: BTreeMap<WithdrawalId, usize> = ids.into_iter().zip(0..).collect();
         records.sort_by_key(|record| order.get(&record.id).copied());
@@ -227,14 +228,14 @@ async fn validate_in(tx: &Transaction, limit: u64, judge: &Judge<'_>) -> Result<
     let mut moves = Vec::with_capacity(records.len());
     let mut cleared = Vec::new();
     for record in &records {
-        let (verdict, total) = windows.judge(record, judge)?;
+        let (verdict, total) = windows.judge(record, judge);
         let passes = matches!(verdict, Verdict::Pass(_));
         if passes && record.state == State::Validating {
             windows.count(record, total);
         }
         let (Verdict::Pass(rule) | Verdict::Refuse(rule)) = verdict;
         match event_of(record, passes) {
-            Some(event) => moves.push((record, event, Some(format!("rule {}", rule.as_str())))),
+            Some(event) => moves.push((record, event, Some(format!("{RULE}{}", rule.as_str())))),
             None => cleared.push(record.id),
         }
     }
@@ -383,19 +384,15 @@ impl Windows {
     }
 
     /// The verdict on one withdrawal, and the day's total with it.
-    fn judge(
-        &self,
-        record: &WithdrawalRecord,
-        judge: &Judge<'_>,
-    ) -> Result<(Verdict, Amount), StoreError> {
+    fn judge(&self, record: &WithdrawalRecord, judge: &Judge<'_>) -> (Verdict, Amount) {
         let before = self.totals.get(&window_key(record)).copied().unwrap_or_default();
         if record.state == State::Queued {
             // It is in the total already, or in that of an earlier day.
-            return Ok((judge(record, record.amount), before));
+            return (judge(record, record.amount), before);
         }
         match before.checked_add(record.amount) {
-            Some(total) => Ok((judge(record, total), total)),
-            None => Ok((Verdict::Refuse(Rule::DailyMax), before)),
+            Some(total) => (judge(record, total), total),
+            None => (Verdict::Refuse(Rule::DailyMax), before),
         }
     }
 

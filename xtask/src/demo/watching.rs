@@ -55,6 +55,9 @@ impl ProgressLine {
     /// Leaves the bar as it is.
     pub(super) fn finish(self) {
         self.bar.abandon();
+        if std::io::stderr().is_terminal() {
+            eprintln!();
+        }
     }
 }
 

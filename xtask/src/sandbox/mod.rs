@@ -5,6 +5,7 @@ mod payments;
 mod table;
 mod words;
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -114,7 +115,8 @@ pub async fn run(arguments: &SandboxArgs) -> Result<Ending> {
     };
     let ending = running.ending.unwrap_or(Ending::Interrupted);
     if running.server.is_some() {
-        eprintln!("stopping ...");
+        // The terminal may be gone, which is no reason to stop less orderly.
+        let _unseen = writeln!(std::io::stderr(), "stopping ...");
     }
     let stopped = tokio::select! {
         stopped = running.stop() => stopped,
@@ -177,9 +179,9 @@ async fn live(
         (report, _) => report?,
     };
     running.ending = Some(if report.is_good() { Ending::Good } else { Ending::Bad });
-    eprintln!("{}", words::judgement(&report));
+    println!("{}", words::judgement(&report));
     if !arguments.once {
-        eprintln!("{}", words::invitation(&api, &record.api_key, &run, home.dir()));
+        println!("{}", words::invitation(&api, &record.api_key, &run, home.dir()));
         eprintln!("Running. Ctrl-C stops it; the next start goes on here.");
     }
     if arguments.json {

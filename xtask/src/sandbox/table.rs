@@ -1,6 +1,6 @@
 //! The live table: redrawn in place on a terminal, a line for each change elsewhere.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -53,6 +53,10 @@ impl Drop for LiveTable {
     fn drop(&mut self) {
         for bar in self.rows.iter().filter_map(|row| row.bar.as_ref()) {
             bar.abandon();
+        }
+        if self.rows.iter().any(|row| row.bar.is_some()) {
+            // The cursor is behind the last row. The terminal may be gone by now.
+            let _unseen = writeln!(std::io::stderr());
         }
     }
 }

@@ -156,7 +156,9 @@ impl Monitor {
         let kept = chain.conservative.blocks.saturating_add(HEADERS_SPARE);
         let mut headers = self.store.headers(chain.chain_id, kept).await?;
         let links: Vec<ChainLink> = headers.iter().map(link_of).collect();
-        let update = match Follower::default().step(pool, &links).await {
+        let follower =
+            Follower { first_block: first_block(pool, &links).await?, ..Follower::default() };
+        let update = match follower.step(pool, &links).await {
             Ok(update) => update,
             Err(FollowError::Inconsistent { number }) => {
                 tracing::debug!(
@@ -214,6 +216,16 @@ impl Monitor {
         }
         Ok(Some((View { headers, head: update.head }, true)))
     }
+}
+
+/// Where to begin on an empty store: deep enough that a reorg right after the first start finds its
+/// common ancestor.
+async fn first_block(pool: &ProviderPool, links: &[ChainLink]) -> Result<Option<u64>, EngineError> {
+    if !links.is_empty() {
+        return Ok(None);
+    }
+    let head = pool.head().await?;
+    Ok(Some(head.number.saturating_sub(pool.chain().conservative.blocks)))
 }
 
 const fn link_of(header: &StoredHeader) -> ChainLink {

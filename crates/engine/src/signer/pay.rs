@@ -25,6 +25,9 @@ use crate::error::EngineError;
 /// Gas that a transfer is thought to need before the node has said so; only for choosing a sender.
 const GAS_GUESS: u64 = 150_000;
 
+/// 20,000 for a fresh storage slot, 2,100 for a cold one, and room for chains that ask more (PIP-88).
+const FIRST_TOKEN_GAS: u64 = 30_000;
+
 /// How long a payment waits that cannot be made now.
 const DEFER_MS: i64 = 2_000;
 
@@ -94,12 +97,20 @@ impl SignerRole {
                 gas_limit: 21_000,
             };
             let mut answer = self.signer.check(&intent);
+            let mut lacks_proof = false;
             if let Err(SigningRefusal::PaymentElsewhere { elsewhere, .. }) = answer {
-                self.journal_release(chain, &record, elsewhere).await?;
+                lacks_proof = self.journal_release(chain, &record, elsewhere).await?;
                 answer = self.signer.check(&intent);
             }
             match answer {
                 Ok(()) => passed.push(record),
+                Err(_) if lacks_proof => {
+                    tracing::warn!(
+                        withdrawal = %record.id,
+                        "the chain does not show yet that an earlier slot did not pay it; waiting"
+                    );
+                    self.defer(&[record.id], DEFER_MS).await?;
+                }
                 Err(refusal) => {
                     moved = true;
                     self.put_aside(&record, &refusal).await?;
@@ -280,8 +291,9 @@ impl SignerRole {
     }
 }
 
-/// A quarter more than the node estimates, and a little: a recipient's first token, or a state that
-/// moves before inclusion, must not end in "out of gas".
+/// A quarter more than the node estimates, and what a recipient's first token costs more than the
+/// next one (a storage slot that becomes non-zero, EIP-2200 and EIP-2929): between estimate and
+/// inclusion another payment to the same recipient can come or, by a reorg, go. Unused gas is free.
 pub(super) const fn with_headroom(gas: u64) -> u64 {
-    gas.saturating_add(gas / 4).saturating_add(2_000)
+    gas.saturating_add(gas / 4).saturating_add(FIRST_TOKEN_GAS)
 }

@@ -12,16 +12,19 @@ use crate::error::EngineError;
 impl SignerRole {
     /// Journals that `record` left `slot`, if the chain proves it: the slot is final in the database,
     /// and a receipt at the conservative depth shows our cancel, or a revert. Without that proof
-    /// nothing is written, and the signer goes on refusing the payment.
+    /// nothing is written, and the signer goes on refusing the payment. Says whether the database
+    /// knows the slot as one that the payment left: then only the proof is still missing.
     pub(super) async fn journal_release(
         &self,
         chain: &SignerChain,
         record: &WithdrawalRecord,
         slot: Slot,
-    ) -> Result<(), EngineError> {
-        let Some(open) = self.store.slot(slot).await? else { return Ok(()) };
-        if open.stage != SlotStage::Final {
-            return Ok(());
+    ) -> Result<bool, EngineError> {
+        let Some(open) = self.store.slot(slot).await? else { return Ok(false) };
+        let rides = self.store.rides(&[record.id]).await?;
+        let has_left = rides.iter().any(|ride| ride.slot_id == open.id && !ride.live);
+        if open.stage != SlotStage::Final || !has_left {
+            return Ok(false);
         }
         let hashes: Vec<_> = open.attempts.iter().map(|attempt| attempt.hash).collect();
         let head = chain.pool.head().await?;
@@ -35,7 +38,7 @@ impl SignerRole {
             let cause = match (attempt.kind, receipt.succeeded) {
                 (AttemptKind::Cancel, _) => EvidenceCause::Canceled,
                 (AttemptKind::Payload, false) => EvidenceCause::Reverted,
-                (AttemptKind::Payload, true) => return Ok(()),
+                (AttemptKind::Payload, true) => return Ok(false),
             };
             if is_canonical && deep {
                 let evidence = ReleaseEvidence {
@@ -46,9 +49,9 @@ impl SignerRole {
                 };
                 let release = Release { number: record.number, slot, evidence };
                 self.signer.record_release(vec![release]).await?;
-                return Ok(());
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }

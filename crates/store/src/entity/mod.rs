@@ -17,6 +17,8 @@ pub(crate) mod posting;
 pub(crate) mod sender;
 pub(crate) mod slot;
 pub(crate) mod tenant;
+#[cfg(test)]
+mod tests;
 pub(crate) mod window;
 pub(crate) mod withdrawal;
 pub(crate) mod work;

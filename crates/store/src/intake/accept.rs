@@ -1,27 +1,18 @@
-//! Intake: many requests share one commit, and one bad one never fails the others.
-//!
-//! There is no background task. Callers put their requests into a queue; the first of them to get
-//! the lock leads, commits everything that waits (at most 500 at a time) and hands out the results.
-//! A leader that is dropped in the middle leaves its followers without an answer; they lead next, and
-//! the database tells them what is committed already.
+//! The transaction that accepts: what is known, what is covered, and the rows of what is new.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use alloy_primitives::{Address, B256};
 use portcullis_core::amount::Amount;
-use portcullis_core::id::{AccountId, AssetId, DeploymentId, ExternalId, TenantId, WithdrawalId};
+use portcullis_core::id::{AccountId, DeploymentId, ExternalId, TenantId};
 use portcullis_core::ledger::PostingKind;
 use portcullis_core::number::{PaymentRef, PayoutNumber};
 use portcullis_core::seal::{SealedPayment, SealingKeys};
-use portcullis_core::withdrawal::{Priority, State};
+use portcullis_core::withdrawal::State;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
-use thiserror::Error;
-use tokio::sync::oneshot;
 
+use super::{Submission, Submitted};
 use crate::convert::{bigint, token_bytes};
-use crate::db::{Store, Transaction, transaction};
+use crate::db::Transaction;
 use crate::deployment::take_numbers;
 use crate::entity::{withdrawal, work};
 use crate::error::StoreError;
@@ -32,233 +23,6 @@ use crate::timeline::{self, TimelineEvent};
 use crate::transition::Stage;
 use crate::withdrawal::{WithdrawalRecord, read_withdrawals};
 
-/// Requests that one transaction takes.
-const GROUP_MAX: usize = 500;
-
-/// A checked request.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    /// The id that it gets.
-    pub id: WithdrawalId,
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// The tenant's own id of it.
-    pub external_id: ExternalId,
-    /// The hash of the request's meaning.
-    pub request_hash: B256,
-    /// The account that pays.
-    pub account: AccountId,
-    /// What is paid.
-    pub asset: AssetId,
-    /// Where.
-    pub chain_id: u64,
-    /// In which token; `None` for the native coin.
-    pub token: Option<Address>,
-    /// How much.
-    pub amount: Amount,
-    /// To whom.
-    pub to: Address,
-    /// How soon.
-    pub priority: Priority,
-    /// The client's own JSON object.
-    pub metadata: Option<String>,
-    /// Where its trace began.
-    pub trace: Option<String>,
-}
-
-/// What became of a request.
-#[derive(Clone, Debug)]
-pub enum Submitted {
-    /// Accepted and committed.
-    Accepted(Box<WithdrawalRecord>),
-    /// The same request was accepted before.
-    Existing(Box<WithdrawalRecord>),
-    /// Its external id belongs to a request with another body.
-    Conflict {
-        /// That one.
-        existing: WithdrawalId,
-    },
-    /// The account has too little.
-    InsufficientBalance {
-        /// What it has.
-        available: Amount,
-    },
-    /// The account had no deposit yet.
-    UnknownAccount,
-}
-
-/// Why a request has no result.
-#[derive(Debug, Error)]
-pub enum IntakeError {
-    /// Nothing was written; the same request can be sent again.
-    #[error("the database is unavailable: nothing was written, send the same request again")]
-    Unavailable,
-    /// It may be committed. The same request, sent again, tells.
-    #[error("the outcome is unknown: send the same request again to learn it")]
-    OutcomeUnknown,
-    /// The store refused for another reason.
-    #[error(transparent)]
-    Store(StoreError),
-}
-
-type Answer = Result<Submitted, Arc<StoreError>>;
-
-struct Waiting {
-    submission: Submission,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// The way in. Cheap to clone; the clones share one queue.
-#[derive(Clone)]
-pub struct Intake {
-    store: Store,
-    keys: Arc<SealingKeys>,
-    queue: Arc<Mutex<VecDeque<Waiting>>>,
-    lead: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl std::fmt::Debug for Intake {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Intake").finish_non_exhaustive()
-    }
-}
-
-impl Intake {
-    /// An intake into `store` that seals with `keys`.
-    #[must_use]
-    pub fn new(store: Store, keys: Arc<SealingKeys>) -> Self {
-        Self { store, keys, queue: Arc::default(), lead: Arc::default() }
-    }
-
-    /// Takes one request; returns after the commit, never before.
-    ///
-    /// # Errors
-    /// See [`IntakeError`].
-    pub async fn submit(
-        &self,
-        submission: Submission,
-        deadline_ms: u64,
-    ) -> Result<Submitted, IntakeError> {
-        let mut results = self.submit_many(vec![submission], deadline_ms).await?;
-        results.pop().ok_or(IntakeError::OutcomeUnknown)
-    }
-
-    /// Takes many requests; the results stand in the order of the requests.
-    ///
-    /// # Errors
-    /// See [`IntakeError`].
-    pub async fn submit_many(
-        &self,
-        submissions: Vec<Submission>,
-        deadline_ms: u64,
-    ) -> Result<Vec<Submitted>, IntakeError> {
-        let deadline = Duration::from_millis(deadline_ms);
-        match tokio::time::timeout(deadline, self.submit_all(submissions)).await {
-            Ok(results) => results,
-            // It may wait in the queue or stand before COMMIT: only the database knows.
-            Err(_) if self.store.ping().await.is_ok() => Err(IntakeError::OutcomeUnknown),
-            Err(_) => Err(IntakeError::Unavailable),
-        }
-    }
-
-    async fn submit_all(
-        &self,
-        submissions: Vec<Submission>,
-    ) -> Result<Vec<Submitted>, IntakeError> {
-        let mut results = Vec::with_capacity(submissions.len());
-        let mut pending: VecDeque<(Submission, oneshot::Receiver<Answer>)> =
-            submissions.into_iter().map(|submission| self.enqueue(submission)).collect();
-        while let Some((submission, mut receiver)) = pending.pop_front() {
-            let answer = match receiver.try_recv() {
-                Ok(answer) => Some(answer),
-                Err(oneshot::error::TryRecvError::Closed) => None,
-                Err(oneshot::error::TryRecvError::Empty) => {
-                    tokio::select! {
-                        biased;
-                        answer = &mut receiver => answer.ok(),
-                        guard = self.lead.lock() => {
-                            self.lead_one_group().await;
-                            drop(guard);
-                            receiver.try_recv().ok()
-                        }
-                    }
-                }
-            };
-            match answer {
-                Some(Ok(submitted)) => results.push(submitted),
-                Some(Err(error)) => return Err(intake_error(&error)),
-                // Not yet its turn, or its leader was dropped: queue it (again). A repeated request
-                // finds what is committed.
-                None => {
-                    let waits = self.waits(&submission);
-                    let entry =
-                        if waits { (submission, receiver) } else { self.enqueue(submission) };
-                    pending.push_front(entry);
-                }
-            }
-        }
-        Ok(results)
-    }
-
-    fn enqueue(&self, submission: Submission) -> (Submission, oneshot::Receiver<Answer>) {
-        let (answer, receiver) = oneshot::channel();
-        let waiting = Waiting { submission: submission.clone(), answer };
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(waiting);
-        (submission, receiver)
-    }
-
-    fn waits(&self, submission: &Submission) -> bool {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.iter().any(|waiting| waiting.submission.id == submission.id)
-    }
-
-    async fn lead_one_group(&self) {
-        let group: Vec<Waiting> = {
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = queue.len().min(GROUP_MAX);
-            queue.drain(..count).filter(|waiting| !waiting.answer.is_closed()).collect()
-        };
-        if group.is_empty() {
-            return;
-        }
-        metrics::histogram!("intake_group_size").record(group.len() as f64);
-        let (submissions, answers): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|waiting| (waiting.submission, waiting.answer)).unzip();
-        match self.commit(&submissions).await {
-            Ok(results) => {
-                for (answer, result) in answers.into_iter().zip(results) {
-                    // A caller that left does not need its answer.
-                    let _left = answer.send(Ok(result));
-                }
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                for answer in answers {
-                    let _left = answer.send(Err(Arc::clone(&error)));
-                }
-            }
-        }
-    }
-
-    async fn commit(&self, submissions: &[Submission]) -> Result<Vec<Submitted>, StoreError> {
-        let deployment = self.store.deployment().await?.ok_or_else(|| {
-            StoreError::corrupt("deployment", "id", 1, "the deployment is not founded")
-        })?;
-        let keys = &self.keys;
-        transaction!(self.store, "intake", |tx| accept_in(&tx, keys, deployment.id, submissions))
-    }
-}
-
-fn intake_error(error: &Arc<StoreError>) -> IntakeError {
-    match error.as_ref() {
-        StoreError::Unavailable { .. } => IntakeError::Unavailable,
-        StoreError::OutcomeUnknown { .. } => IntakeError::OutcomeUnknown,
-        other => {
-            IntakeError::Store(StoreError::Database { during: "intake", cause: other.to_string() })
-        }
-    }
-}
-
 /// What a request comes to, before numbers are given.
 enum Decision {
     New(usize),
@@ -267,11 +31,11 @@ enum Decision {
     Repeats(usize),
 }
 
-async fn accept_in(
+pub(super) async fn accept_in(
     tx: &Transaction,
     keys: &SealingKeys,
     deployment: DeploymentId,
-    submissions: &[Submission],
+    submissions: &[&Submission],
 ) -> Result<Vec<Submitted>, StoreError> {
     let known = known_requests(tx, submissions).await?;
     let mut balances = load_balances(tx, &purses(submissions)).await?;
@@ -279,7 +43,7 @@ async fn accept_in(
     let mut decisions = Vec::with_capacity(submissions.len());
     let mut first: BTreeMap<(TenantId, &ExternalId), usize> = BTreeMap::new();
     let mut accepted = Vec::new();
-    for (index, submission) in submissions.iter().enumerate() {
+    for (index, submission) in submissions.iter().copied().enumerate() {
         let key = (submission.tenant, &submission.external_id);
         let decision = if let Some(record) = known.get(&key) {
             Decision::Done(Box::new(repeated(submission, record)))
@@ -329,8 +93,8 @@ fn repeated(submission: &Submission, record: &WithdrawalRecord) -> Submitted {
     }
 }
 
-fn purses(submissions: &[Submission]) -> Vec<Purse> {
-    submissions.iter().map(purse_of).collect()
+fn purses(submissions: &[&Submission]) -> Vec<Purse> {
+    submissions.iter().map(|submission| purse_of(submission)).collect()
 }
 
 fn purse_of(submission: &Submission) -> Purse {
@@ -368,7 +132,7 @@ fn reserve(
 
 async fn known_requests<'a>(
     tx: &Transaction,
-    submissions: &'a [Submission],
+    submissions: &[&'a Submission],
 ) -> Result<BTreeMap<(TenantId, &'a ExternalId), WithdrawalRecord>, StoreError> {
     let mut by_tenant: BTreeMap<TenantId, Vec<&ExternalId>> = BTreeMap::new();
     for submission in submissions {
@@ -395,7 +159,7 @@ async fn known_requests<'a>(
 
 async fn existing_accounts(
     tx: &Transaction,
-    submissions: &[Submission],
+    submissions: &[&Submission],
 ) -> Result<BTreeMap<TenantId, Vec<String>>, StoreError> {
     let mut by_tenant: BTreeMap<TenantId, Vec<&AccountId>> = BTreeMap::new();
     for submission in submissions {

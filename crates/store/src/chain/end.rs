@@ -1,0 +1,141 @@
+//! Depth: confirmations, and the end of slots.
+
+use alloy_primitives::B256;
+use portcullis_core::id::SlotId;
+use portcullis_core::slot::{SlotOutcome, SlotStage};
+use portcullis_core::time::Timestamp;
+use portcullis_core::withdrawal::{BlockRef, Event, ReleaseCause, State};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::ConsumedSlot;
+use crate::convert::{Place, bigint};
+use crate::db::Transaction;
+use crate::entity::slot;
+use crate::error::StoreError;
+use crate::lease::{Lease, check_leases};
+use crate::ledger::ROWS_PER_STATEMENT;
+use crate::slot::{move_slots, open_slots_by_id, read_open_slots, slot_keys};
+use crate::transition::apply;
+
+pub(super) fn consumed(
+    chain_id: u64,
+    stage: SlotStage,
+    block: u64,
+) -> sea_orm::Select<slot::Entity> {
+    slot::Entity::find()
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::Stage.eq(stage.as_str()))
+        .filter(slot::Column::BlockNumber.lte(bigint(block)))
+        .order_by_asc(slot::Column::BlockNumber)
+        .order_by_asc(slot::Column::Id)
+}
+
+pub(super) async fn confirm_in(
+    tx: &Transaction,
+    lease: &Lease,
+    chain_id: u64,
+    block: u64,
+    limit: u64,
+) -> Result<usize, StoreError> {
+    check_leases(tx, std::slice::from_ref(lease)).await?;
+    let rows = consumed(chain_id, SlotStage::Included, block)
+        .limit(limit)
+        .all(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    let slots = read_open_slots(&tx.inner, tx.name, rows).await?;
+    let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
+    move_slots(tx, &ids, SlotStage::Included, SlotStage::Confirmed).await?;
+    let moves: Vec<_> = slots
+        .iter()
+        .flat_map(|open| &open.payments)
+        .filter(|record| matches!(record.state, State::Confirming { .. }))
+        .map(|record| (record, Event::Confirmed, None))
+        .collect();
+    apply(tx, &moves).await?;
+    Ok(slots.len())
+}
+
+pub(super) async fn finalize_in(
+    tx: &Transaction,
+    lease: &Lease,
+    slots: &[ConsumedSlot],
+) -> Result<(), StoreError> {
+    check_leases(tx, std::slice::from_ref(lease)).await?;
+    let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
+    expect_consumed_so(tx, slots).await?;
+    let mut moves = Vec::new();
+    let current = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
+    for slot in slots {
+        let Some(open) = current.iter().find(|open| open.id == slot.open.id) else { continue };
+        for record in &open.payments {
+            let event = match (slot.outcome, &record.state) {
+                (SlotOutcome::Paid, State::Confirmed { .. }) => Event::Finalized,
+                // Held for an operator: paid short, for instance.
+                (SlotOutcome::Paid, _) => continue,
+                (SlotOutcome::Reverted, _) => Event::Released(ReleaseCause::Reverted),
+                (SlotOutcome::Canceled | SlotOutcome::Filled, _) => {
+                    Event::Released(ReleaseCause::Canceled { requested: false })
+                }
+            };
+            let detail = format!("{} by {}", slot.outcome.as_str(), slot.hash);
+            moves.push((record, event, Some(detail)));
+        }
+    }
+    apply(tx, &moves).await?;
+    move_slots(tx, &ids, SlotStage::Confirmed, SlotStage::Final).await
+}
+
+/// The evidence was read outside this transaction: a reorg since then makes it worthless, even where
+/// the slot is confirmed again.
+async fn expect_consumed_so(tx: &Transaction, slots: &[ConsumedSlot]) -> Result<(), StoreError> {
+    for slots in slots.chunks(ROWS_PER_STATEMENT) {
+        let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
+        let rows = slot::Entity::find()
+            .filter(slot::Column::Id.is_in(slot_keys(&ids)))
+            .filter(slot::Column::Stage.eq(SlotStage::Confirmed.as_str()))
+            .all(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        let mut unchanged = 0;
+        for row in &rows {
+            let seen = read_consumption(row)?;
+            let same = slots.iter().any(|slot| {
+                slot.open.id == seen.id
+                    && slot.outcome == seen.outcome
+                    && slot.hash == seen.hash
+                    && slot.block == seen.block
+            });
+            unchanged += u64::from(same);
+        }
+        tx.expect_rows(unchanged, slots.len())?;
+    }
+    Ok(())
+}
+
+/// What a slot's row says about its consumption.
+pub(super) struct Consumed {
+    pub(super) id: SlotId,
+    pub(super) outcome: SlotOutcome,
+    pub(super) hash: B256,
+    pub(super) block: BlockRef,
+    pub(super) block_at: Timestamp,
+}
+
+pub(super) fn read_consumption(row: &slot::Model) -> Result<Consumed, StoreError> {
+    let place = Place { table: "slots", row: &row.id };
+    let outcome = row.outcome.as_deref().and_then(SlotOutcome::parse);
+    let hash = place.known("transaction_hash", row.transaction_hash.as_ref())?;
+    let block_hash = place.known("block_hash", row.block_hash.as_ref())?;
+    Ok(Consumed {
+        id: SlotId::from_bytes(place.id("id", &row.id)?),
+        outcome: place.known("outcome", outcome)?,
+        hash: place.hash("transaction_hash", hash)?,
+        block: BlockRef {
+            number: place
+                .unsigned("block_number", place.known("block_number", row.block_number)?)?,
+            hash: place.hash("block_hash", block_hash)?,
+        },
+        block_at: Timestamp::from_millis(place.known("block_at", row.block_at)?),
+    })
+}

@@ -1,0 +1,144 @@
+//! Slots that a block consumed, and transactions that were found there.
+
+use portcullis_core::id::SlotId;
+use portcullis_core::slot::{SlotOutcome, SlotStage};
+use portcullis_core::withdrawal::{BlockRef, Event, HoldReason, State};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
+
+use super::{Adoption, Inclusion};
+use crate::convert::{bigint, wei_bigint};
+use crate::db::Transaction;
+use crate::entity::{attempt, header, slot};
+use crate::error::StoreError;
+use crate::lease::{Lease, check_leases};
+use crate::sender::UNMINED;
+use crate::slot::{OpenSlot, open_slots_by_id, sign_slots};
+use crate::transition::apply;
+
+pub(super) async fn include_in(
+    tx: &Transaction,
+    lease: &Lease,
+    inclusions: &[Inclusion],
+) -> Result<(), StoreError> {
+    check_leases(tx, std::slice::from_ref(lease)).await?;
+    let ids: Vec<SlotId> = inclusions.iter().map(|inclusion| inclusion.slot_id).collect();
+    let slots = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
+    let mut paid = Vec::new();
+    let mut short = Vec::new();
+    for inclusion in inclusions {
+        let slot = slots.iter().find(|open| open.id == inclusion.slot_id);
+        let Some(slot) = slot else {
+            return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
+        };
+        check_canonical(tx, slot.slot.chain_id, inclusion.block).await?;
+        write_inclusion(tx, inclusion).await?;
+        for record in &slot.payments {
+            let bound = matches!(
+                record.state,
+                State::Signed { .. } | State::Broadcasting { .. } | State::Broadcasted { .. }
+            );
+            match inclusion.outcome {
+                _ if !bound => {}
+                SlotOutcome::Paid if inclusion.is_short => short.push((
+                    record,
+                    Event::Held(HoldReason::Underpaid),
+                    Some(format!("transaction {}", inclusion.hash)),
+                )),
+                SlotOutcome::Paid => {
+                    let detail = format!("block {}", inclusion.block.number);
+                    paid.push((record, Event::Included(inclusion.block), Some(detail)));
+                }
+                SlotOutcome::Reverted | SlotOutcome::Canceled | SlotOutcome::Filled => {}
+            }
+        }
+    }
+    apply(tx, &paid).await?;
+    apply(tx, &short).await
+}
+
+/// The block must be the one that the follower stored at its height.
+async fn check_canonical(
+    tx: &Transaction,
+    chain_id: u64,
+    block: BlockRef,
+) -> Result<(), StoreError> {
+    let known = header::Entity::find_by_id((bigint(chain_id), bigint(block.number)))
+        .filter(header::Column::Hash.eq(block.hash.to_vec()))
+        .one(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(u64::from(known.is_some()), 1)
+}
+
+async fn write_inclusion(tx: &Transaction, inclusion: &Inclusion) -> Result<(), StoreError> {
+    let written = slot::Entity::update_many()
+        .col_expr(slot::Column::Stage, Expr::value(SlotStage::Included.as_str()))
+        .col_expr(slot::Column::Outcome, Expr::value(inclusion.outcome.as_str()))
+        .col_expr(slot::Column::TransactionHash, Expr::value(inclusion.hash.to_vec()))
+        .col_expr(slot::Column::BlockNumber, Expr::value(bigint(inclusion.block.number)))
+        .col_expr(slot::Column::BlockHash, Expr::value(inclusion.block.hash.to_vec()))
+        .col_expr(slot::Column::BlockAt, Expr::value(inclusion.block_at.as_millis()))
+        .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
+        .filter(slot::Column::Id.eq(inclusion.slot_id.to_bytes().to_vec()))
+        .filter(slot::Column::Stage.is_in(UNMINED))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(written.rows_affected, 1)?;
+    let price = wei_bigint(inclusion.effective_gas_price_wei);
+    let written = attempt::Entity::update_many()
+        .col_expr(attempt::Column::GasUsed, Expr::value(bigint(inclusion.gas_used)))
+        .col_expr(attempt::Column::EffectiveGasPriceWei, Expr::value(price))
+        .filter(attempt::Column::Hash.eq(inclusion.hash.to_vec()))
+        .filter(attempt::Column::SlotId.eq(inclusion.slot_id.to_bytes().to_vec()))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(written.rows_affected, 1)
+}
+
+pub(super) async fn adopt_in(
+    tx: &Transaction,
+    lease: &Lease,
+    adoptions: &[Adoption],
+) -> Result<(), StoreError> {
+    check_leases(tx, std::slice::from_ref(lease)).await?;
+    let ids: Vec<SlotId> = adoptions.iter().map(|adoption| adoption.slot_id).collect();
+    let slots = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
+    let mut first = Vec::new();
+    for adoption in adoptions {
+        let Some(slot) = slots.iter().find(|open| open.id == adoption.slot_id) else { continue };
+        if slot.attempts.iter().any(|known| known.hash == adoption.hash) {
+            continue;
+        }
+        attempt::Entity::insert(adopted_row(tx, slot, adoption))
+            .exec_without_returning(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        if slot.stage == SlotStage::Bound {
+            first.push(slot);
+        }
+    }
+    sign_slots(tx, &first).await
+}
+
+fn adopted_row(tx: &Transaction, slot: &OpenSlot, adoption: &Adoption) -> attempt::ActiveModel {
+    let ordinal = i32::try_from(slot.attempts.len().saturating_add(1)).unwrap_or(i32::MAX);
+    attempt::ActiveModel {
+        hash: ActiveValue::Set(adoption.hash.to_vec()),
+        slot_id: ActiveValue::Set(adoption.slot_id.to_bytes().to_vec()),
+        ordinal: ActiveValue::Set(ordinal),
+        kind: ActiveValue::Set(adoption.kind.as_str().to_owned()),
+        raw: ActiveValue::Set(Vec::new()),
+        max_fee_per_gas_wei: ActiveValue::Set(0),
+        max_priority_fee_per_gas_wei: ActiveValue::Set(0),
+        gas_limit: ActiveValue::Set(0),
+        committed_at: ActiveValue::Set(tx.now.as_millis()),
+        sent_at: ActiveValue::Set(Some(tx.now.as_millis())),
+        sends: ActiveValue::Set(0),
+        last_outcome: ActiveValue::Set(Some("adopted from the chain".into())),
+        gas_used: ActiveValue::Set(None),
+        effective_gas_price_wei: ActiveValue::Set(None),
+    }
+}

@@ -1,0 +1,267 @@
+//! What the monitor saw: blocks, inclusions, confirmations, reorgs, finality and releases.
+
+mod advance;
+mod end;
+mod inclusion;
+
+use alloy_primitives::{Address, B256};
+use portcullis_core::id::SlotId;
+use portcullis_core::slot::{AttemptKind, SlotOutcome, SlotStage};
+use portcullis_core::time::Timestamp;
+use portcullis_core::withdrawal::BlockRef;
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::convert::{Place, bigint};
+use crate::db::{Store, transaction};
+use crate::entity::{header, slot};
+use crate::error::StoreError;
+use crate::lease::Lease;
+use crate::sender::UNMINED;
+use crate::slot::{OpenSlot, read_open_slots};
+
+use advance::{advance_in, read_header};
+use end::{confirm_in, consumed, finalize_in, read_consumption};
+use inclusion::{adopt_in, include_in};
+
+/// A block as the monitor saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredHeader {
+    /// Number and hash.
+    pub block: BlockRef,
+    /// The hash of the block before it.
+    pub parent_hash: B256,
+    /// The chain's time of it.
+    pub at: Timestamp,
+}
+
+/// News of the chain, to be stored together.
+#[derive(Clone, Debug, Default)]
+pub struct ChainAdvance {
+    /// After a reorg: the newest block that old and new chain share. All above it is undone.
+    pub common_ancestor: Option<u64>,
+    /// New blocks, in order.
+    pub headers: Vec<StoredHeader>,
+    /// Blocks below this one are forgotten.
+    pub forget_below: u64,
+}
+
+/// A slot that a block consumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inclusion {
+    /// The slot's id.
+    pub slot_id: SlotId,
+    /// The attempt that did it.
+    pub hash: B256,
+    /// The block.
+    pub block: BlockRef,
+    /// The chain's time of it.
+    pub block_at: Timestamp,
+    /// What it came to.
+    pub outcome: SlotOutcome,
+    /// Whether it succeeded and yet did not pay what was promised.
+    pub is_short: bool,
+    /// Gas that it used.
+    pub gas_used: u64,
+    /// What it paid for a unit of gas.
+    pub effective_gas_price_wei: u128,
+}
+
+/// A consumed slot that waits for depth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumedSlot {
+    /// The slot with its payments.
+    pub open: OpenSlot,
+    /// What consumed it.
+    pub outcome: SlotOutcome,
+    /// The transaction that did.
+    pub hash: B256,
+    /// The block.
+    pub block: BlockRef,
+    /// The chain's time of it.
+    pub block_at: Timestamp,
+}
+
+/// A transaction that consumed our slot and is not among its attempts, but is explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adoption {
+    /// The slot's id.
+    pub slot_id: SlotId,
+    /// The transaction's hash.
+    pub hash: B256,
+    /// Whether it pays or cancels.
+    pub kind: AttemptKind,
+}
+
+impl Store {
+    /// The newest stored blocks of a chain, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn headers(
+        &self,
+        chain_id: u64,
+        limit: u64,
+    ) -> Result<Vec<StoredHeader>, StoreError> {
+        let rows = header::Entity::find()
+            .filter(header::Column::ChainId.eq(bigint(chain_id)))
+            .order_by_desc(header::Column::Number)
+            .limit(limit)
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("headers", &error))?;
+        rows.iter().rev().map(read_header).collect()
+    }
+
+    /// Stores new blocks. A reorg puts what the old ones held back to `BROADCASTED`, and its money
+    /// from paid to held; the same bytes are due again at once.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`]; [`StoreError::Conflict`] when the first new block does not follow the
+    /// one that is stored below it; [`StoreError::Halted`] when a final slot stood in a dropped block.
+    pub async fn advance_chain(
+        &self,
+        lease: &Lease,
+        chain_id: u64,
+        advance: &ChainAdvance,
+    ) -> Result<(), StoreError> {
+        transaction!(self, "advance_chain", |tx| advance_in(&tx, lease, chain_id, advance))
+    }
+
+    /// Slots that no block consumed as far as we know, though the sender's transaction count is past
+    /// them. `counts` are the senders with their counts.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn consumed_slots(
+        &self,
+        chain_id: u64,
+        counts: &[(Address, u64)],
+        limit: u64,
+    ) -> Result<Vec<OpenSlot>, StoreError> {
+        let during = "consumed_slots";
+        let picture = self.snapshot(during).await?;
+        let mut passed = Condition::any();
+        for (sender, count) in counts {
+            passed = passed.add(
+                Condition::all()
+                    .add(slot::Column::Sender.eq(sender.to_vec()))
+                    .add(slot::Column::Nonce.lt(bigint(*count))),
+            );
+        }
+        let rows = slot::Entity::find()
+            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+            .filter(slot::Column::Stage.is_in(UNMINED))
+            .filter(passed)
+            .order_by_asc(slot::Column::Sender)
+            .order_by_asc(slot::Column::Nonce)
+            .limit(limit)
+            .all(&picture)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
+        read_open_slots(&picture, during, rows).await
+    }
+
+    /// Senders that have slots which no block consumed.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn unmined_senders(&self, chain_id: u64) -> Result<Vec<Address>, StoreError> {
+        let rows: Vec<Vec<u8>> = slot::Entity::find()
+            .select_only()
+            .column(slot::Column::Sender)
+            .distinct()
+            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+            .filter(slot::Column::Stage.is_in(UNMINED))
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("unmined_senders", &error))?;
+        rows.iter().map(|row| Place { table: "slots", row }.address("sender", row)).collect()
+    }
+
+    /// Records inclusions, each in a block that is stored as canonical. Payments become `CONFIRMING`,
+    /// or `HELD` where less arrived than was promised.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] or [`StoreError::Conflict`]; nothing is written then.
+    pub async fn include(&self, lease: &Lease, inclusions: &[Inclusion]) -> Result<(), StoreError> {
+        transaction!(self, "include", |tx| include_in(&tx, lease, inclusions))
+    }
+
+    /// Adds explained transactions to the attempts of their slots. A slot that was bound and never
+    /// signed as far as we knew is signed now: the chain has bytes of it.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn adopt(&self, lease: &Lease, adoptions: &[Adoption]) -> Result<(), StoreError> {
+        transaction!(self, "adopt", |tx| adopt_in(&tx, lease, adoptions))
+    }
+
+    /// Confirms slots that lie at or below `block`: their payments are paid, and settled.
+    /// Returns how many slots moved.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn confirm(
+        &self,
+        lease: &Lease,
+        chain_id: u64,
+        block: u64,
+        limit: u64,
+    ) -> Result<usize, StoreError> {
+        let during = "confirm";
+        let waiting = consumed(chain_id, SlotStage::Included, block)
+            .limit(1)
+            .one(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
+        if waiting.is_none() {
+            return Ok(0);
+        }
+        transaction!(self, "confirm", |tx| confirm_in(&tx, lease, chain_id, block, limit))
+    }
+
+    /// Confirmed slots at or below `block` and not younger than `before`: deep enough to be final.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn deep_slots(
+        &self,
+        chain_id: u64,
+        block: u64,
+        before: Timestamp,
+        limit: u64,
+    ) -> Result<Vec<ConsumedSlot>, StoreError> {
+        let during = "deep_slots";
+        let picture = self.snapshot(during).await?;
+        let rows = consumed(chain_id, SlotStage::Confirmed, block)
+            .filter(slot::Column::BlockAt.lte(before.as_millis()))
+            .limit(limit)
+            .all(&picture)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
+        let seen = rows.iter().map(read_consumption).collect::<Result<Vec<_>, _>>()?;
+        let slots = read_open_slots(&picture, during, rows).await?;
+        let consumed = seen.into_iter().zip(slots).map(|(seen, open)| ConsumedSlot {
+            open,
+            outcome: seen.outcome,
+            hash: seen.hash,
+            block: seen.block,
+            block_at: seen.block_at,
+        });
+        Ok(consumed.collect())
+    }
+
+    /// Ends slots for good: paid ones finish their payments, the others release them, by evidence that
+    /// the caller has read from the chain.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], or [`StoreError::Conflict`] when a slot is not consumed any more as
+    /// the caller has read it; nothing is written then.
+    pub async fn finalize(&self, lease: &Lease, slots: &[ConsumedSlot]) -> Result<(), StoreError> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        transaction!(self, "finalize", |tx| finalize_in(&tx, lease, slots))
+    }
+}
