@@ -16,6 +16,7 @@ pub mod latency;
 pub mod sandbox;
 pub mod server;
 pub mod service;
+pub mod sim;
 pub mod test_command;
 pub mod testbed;
 pub mod testnet;

@@ -10,6 +10,7 @@ use xtask::bench::{self, BenchCommand};
 use xtask::demo::{self, DemoArgs};
 use xtask::interrupt::unless_interrupted;
 use xtask::sandbox::{self, Ending, SandboxArgs};
+use xtask::sim::{self, SimArgs};
 use xtask::test_command::{self, TestOptions};
 use xtask::tidy::{self, TidyOptions};
 use xtask::toolchain::workspace_root;
@@ -25,6 +26,7 @@ Begin with:
   cargo xtask sandbox                                everything on this machine, paying in front of you
   cargo xtask demo --withdrawals 1000 --wallets 16   a thousand withdrawals, each judged on the chain
   cargo xtask bench api                              latency, memory and start-up time
+  cargo xtask sim --seeds 50                         the real roles under crashes and reorgs, by seeds
   cargo xtask test                                   everything that says whether the project is sound
 
 With --json the last line of standard output is one JSON object; the exit code is 0 only when all is well.")]
@@ -42,6 +44,8 @@ enum Command {
     /// Measure speed and size
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Run the real roles on a simulated chain under crashes, lost answers and reorgs
+    Sim(SimArgs),
     /// Install what the checks need, and run them all; the test runner's totals come last
     Test(TestOptions),
     /// Check the house rules
@@ -82,6 +86,7 @@ async fn run(command: Command) -> Result<ExitCode> {
             print_json(arguments.json, &report)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Sim(arguments) => sim::run(&workspace_root(), &arguments),
         Command::Test(options) => {
             test_command::run(&workspace_root(), options).map(|()| ExitCode::SUCCESS)
         }
@@ -116,6 +121,8 @@ mod tests {
             "demo --withdrawals 1000 --wallets 16 --json",
             "demo --file list.csv --wallets 64 --json",
             "bench api --json",
+            "sim --seeds 20 --json",
+            "sim --release --first 7 --seeds 1 --trace",
             "test --quick",
             "test --without-deny",
             "tidy --accept-new-migrations",

@@ -81,7 +81,7 @@ impl Broadcaster {
 
     fn result_of(&self, sendable: &Sendable, outcome: &SendOutcome) -> SendResult {
         let accepted = matches!(outcome, SendOutcome::Accepted | SendOutcome::AlreadyKnown);
-        metrics::counter!("sends_total", "outcome" => outcome.as_str()).increment(1);
+        metrics::counter!("portcullis_sends_total", "outcome" => outcome.as_str()).increment(1);
         if !accepted {
             let nonce = sendable.slot.nonce;
             tracing::warn!(

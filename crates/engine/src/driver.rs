@@ -9,6 +9,7 @@ use portcullis_evm::ProviderPool;
 use portcullis_keys::Signer;
 use portcullis_store::Store;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::broadcaster::Broadcaster;
 use crate::doorbell::{Bell, Doorbells};
@@ -58,58 +59,70 @@ impl Engine {
     /// the engine's.
     ///
     /// # Errors
-    /// [`EngineError::Incomplete`] at once, when a role lacks a part.
+    /// [`EngineError::Incomplete`] at once, when a role lacks a part; [`EngineError::Panicked`] when a
+    /// role ended by a bug: the process should end then, and the next one goes on.
     pub async fn run(
         &self,
         roles: &[Role],
         stop: watch::Receiver<bool>,
     ) -> Result<(), EngineError> {
-        let signer = match (roles.contains(&Role::Signer), &self.parts.signer) {
-            (false, _) => None,
-            (true, Some(signer)) => Some(Arc::clone(signer)),
-            (true, None) => {
-                let missing = "a keystore is needed; configure [signer]".to_owned();
-                return Err(EngineError::Incomplete { role: "signer", missing });
+        let mut running = JoinSet::new();
+        for role in roles {
+            match role {
+                Role::Api => {}
+                Role::Processor => drop(running.spawn(self.processor(stop.clone()))),
+                Role::Signer => drop(running.spawn(self.signer(stop.clone())?)),
+                Role::Broadcaster => drop(running.spawn(self.broadcaster(stop.clone()))),
+                Role::Monitor => drop(running.spawn(self.monitor(stop.clone()))),
+                Role::Recovery => drop(running.spawn(self.recovery(stop.clone()))),
             }
-        };
-        let has = |role| roles.contains(&role);
-        tokio::join!(
-            self.run_processor(has(Role::Processor), stop.clone()),
-            self.run_signer(signer, stop.clone()),
-            self.run_broadcaster(has(Role::Broadcaster), stop.clone()),
-            self.run_monitor(has(Role::Monitor), stop.clone()),
-            self.run_recovery(has(Role::Recovery), stop),
-        );
+        }
+        while let Some(ended) = running.join_next().await {
+            if let Err(error) = ended {
+                return Err(EngineError::Panicked { cause: error.to_string() });
+            }
+        }
         Ok(())
     }
 
-    async fn run_processor(&self, served: bool, stop: watch::Receiver<bool>) {
+    fn processor(&self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
         let parts = &self.parts;
         let chain_ids = parts.pools.iter().map(|pool| pool.chain().chain_id).collect();
         let keys = Arc::clone(&parts.sealing_keys);
         let doorbells = parts.doorbells.clone();
         let role = Processor::new(parts.store.clone(), keys, chain_ids, parts.settings, doorbells);
-        if served {
-            self.drive("processor", Bell::Validate, self.poll(), stop, || role.step()).await;
-        }
+        let turns = self.turns("processor", Bell::Validate, 1, stop);
+        async move { turns.drive(|| role.step()).await }
     }
 
-    async fn run_signer(&self, signer: Option<Arc<Signer>>, stop: watch::Receiver<bool>) {
-        let Some(signer) = signer else { return };
+    fn signer(
+        &self,
+        stop: watch::Receiver<bool>,
+    ) -> Result<impl Future<Output = ()> + Send + 'static, EngineError> {
         let parts = &self.parts;
+        let Some(signer) = &parts.signer else {
+            let missing = "a keystore is needed; configure [signer]".to_owned();
+            return Err(EngineError::Incomplete { role: "signer", missing });
+        };
         let role = SignerRole::new(
             parts.store.clone(),
-            signer,
+            Arc::clone(signer),
             &parts.pools,
             parts.settings,
             parts.around.clone(),
             parts.doorbells.clone(),
         );
-        self.drive("signer", Bell::Sign, self.poll(), stop, || role.step()).await;
-        given_back("signer", role.release().await);
+        let turns = self.turns("signer", Bell::Sign, 1, stop);
+        Ok(async move {
+            turns.drive(|| role.step()).await;
+            given_back("signer", role.release().await);
+        })
     }
 
-    async fn run_broadcaster(&self, served: bool, stop: watch::Receiver<bool>) {
+    fn broadcaster(
+        &self,
+        stop: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let parts = &self.parts;
         let role = Broadcaster::new(
             parts.store.clone(),
@@ -118,12 +131,11 @@ impl Engine {
             parts.around.clone(),
             parts.doorbells.clone(),
         );
-        if served {
-            self.drive("broadcaster", Bell::Broadcast, self.poll(), stop, || role.step()).await;
-        }
+        let turns = self.turns("broadcaster", Bell::Broadcast, 1, stop);
+        async move { turns.drive(|| role.step()).await }
     }
 
-    async fn run_monitor(&self, served: bool, stop: watch::Receiver<bool>) {
+    fn monitor(&self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
         let parts = &self.parts;
         let role = Monitor::new(
             parts.store.clone(),
@@ -132,13 +144,14 @@ impl Engine {
             parts.around.clone(),
             parts.doorbells.clone(),
         );
-        if served {
-            self.drive("monitor", Bell::Monitor, self.poll(), stop, || role.step()).await;
+        let turns = self.turns("monitor", Bell::Monitor, 1, stop);
+        async move {
+            turns.drive(|| role.step()).await;
             given_back("monitor", role.release().await);
         }
     }
 
-    async fn run_recovery(&self, served: bool, stop: watch::Receiver<bool>) {
+    fn recovery(&self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
         let parts = &self.parts;
         let role = Recovery::new(
             parts.store.clone(),
@@ -147,48 +160,74 @@ impl Engine {
             parts.around.clone(),
             parts.doorbells.clone(),
         );
-        if served {
-            let poll = self.poll().saturating_mul(4);
-            self.drive("recovery", Bell::Recover, poll, stop, || role.step()).await;
-        }
+        let turns = self.turns("recovery", Bell::Recover, 4, stop);
+        async move { turns.drive(|| role.step()).await }
     }
 
-    const fn poll(&self) -> Duration {
-        Duration::from_millis(self.parts.settings.poll_interval_ms)
-    }
-
-    /// Steps one role until `stop`. Errors end a step, never the role.
-    async fn drive<F, S>(
+    fn turns(
         &self,
         role: &'static str,
         bell: Bell,
-        poll: Duration,
-        mut stop: watch::Receiver<bool>,
-        step: F,
-    ) where
+        polls: u32,
+        stop: watch::Receiver<bool>,
+    ) -> Turns {
+        let poll = Duration::from_millis(self.parts.settings.poll_interval_ms);
+        let poll = poll.saturating_mul(polls);
+        Turns { role, bell, poll, stop, doorbells: self.parts.doorbells.clone() }
+    }
+}
+
+/// When one role takes its turns.
+struct Turns {
+    role: &'static str,
+    bell: Bell,
+    poll: Duration,
+    stop: watch::Receiver<bool>,
+    doorbells: Doorbells,
+}
+
+impl Turns {
+    /// Steps the role until `stop`. Errors end a step, never the role. An error is told when it begins
+    /// and when it is over, not at every repetition.
+    async fn drive<F, S>(mut self, step: F)
+    where
         F: Fn() -> S,
         S: Future<Output = Result<Progress, EngineError>>,
     {
+        let role = self.role;
         tracing::info!(role, "the role is running");
-        while !*stop.borrow_and_update() {
-            let pause = match step().await {
+        let mut failing: Option<String> = None;
+        while !*self.stop.borrow_and_update() {
+            let outcome = step().await;
+            if outcome.is_ok() && failing.take().is_some() {
+                tracing::info!(role, "the role goes on: its last steps had failed");
+            }
+            let pause = match outcome {
                 Ok(Progress::Worked) => continue,
-                Ok(Progress::Idle) => poll,
+                Ok(Progress::Idle) => self.poll,
                 Err(error) if error.is_lost_race() => {
                     tracing::debug!(role, %error, "another writer was first");
-                    metrics::counter!("lost_races_total", "role" => role).increment(1);
+                    metrics::counter!("portcullis_lost_races_total", "role" => role).increment(1);
                     // Long enough that two of a kind do not chase each other.
-                    poll / 4
+                    self.poll / 4
                 }
                 Err(error) => {
-                    tracing::warn!(role, %error, "a step failed; nothing is lost, it runs again");
-                    metrics::counter!("step_errors_total", "role" => role).increment(1);
-                    ERROR_PAUSE.max(poll)
+                    let error = error.to_string();
+                    if failing.as_ref() != Some(&error) {
+                        tracing::warn!(
+                            role,
+                            error,
+                            "a step failed; nothing is lost, it runs again"
+                        );
+                    }
+                    failing = Some(error);
+                    metrics::counter!("portcullis_step_errors_total", "role" => role).increment(1);
+                    ERROR_PAUSE.max(self.poll)
                 }
             };
             tokio::select! {
-                () = self.parts.doorbells.wait(bell, pause) => {}
-                _ = stop.changed() => {}
+                () = self.doorbells.wait(self.bell, pause) => {}
+                _ = self.stop.changed() => {}
             }
         }
         tracing::info!(role, "the role has stopped");

@@ -20,6 +20,14 @@ pub enum EngineError {
     /// The signer's journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A role ended by a bug.
+    #[error(
+        "a role ended by a panic ({cause}): nothing is lost; restart the process and report it"
+    )]
+    Panicked {
+        /// What it said.
+        cause: String,
+    },
     /// A role without the parts that it needs.
     #[error("{role} cannot run: {missing}")]
     Incomplete {

@@ -65,7 +65,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// 128 random bits a call.
     pub entropy: Arc<dyn Fn() -> u128 + Send + Sync>,
-    /// Who this process is among those that share the database: the holder of its leases.
+    /// Who this process is among those that share the database: the holder of its leases, as
+    /// `identity#incarnation`. Only one living process may have the identity.
     pub instance: String,
 }
 

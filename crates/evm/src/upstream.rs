@@ -74,7 +74,7 @@ struct Health {
 pub struct Upstream {
     provider: Provider,
     chain: &'static ChainSpec,
-    clock: SharedClock,
+    clock: ClockHandle,
     batch_items_max: usize,
     labels: Labels,
     health: Mutex<Health>,
@@ -82,9 +82,9 @@ pub struct Upstream {
 
 /// A clock that can stand in a `Debug` type.
 #[derive(Clone)]
-struct SharedClock(Arc<dyn Clock>);
+struct ClockHandle(Arc<dyn Clock>);
 
-impl std::fmt::Debug for SharedClock {
+impl std::fmt::Debug for ClockHandle {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Clock")
     }
@@ -106,7 +106,7 @@ impl Upstream {
             latency_ms: None,
             head_number: None,
         };
-        let (clock, health) = (SharedClock(clock), Mutex::new(health));
+        let (clock, health) = (ClockHandle(clock), Mutex::new(health));
         Self { provider, chain, clock, batch_items_max: batch_items_max.max(1), labels, health }
     }
 

@@ -60,8 +60,8 @@ fn record(method: &'static str, route: &str, status: u16, latency_ms: i64) {
         ("status", status.to_string()),
     ];
     let seconds = f64::from(u32::try_from(latency_ms).unwrap_or(u32::MAX)) / 1_000.0;
-    metrics::counter!("http_requests_total", &labels).increment(1);
-    metrics::histogram!("http_request_duration_seconds", &labels).record(seconds);
+    metrics::counter!("portcullis_http_requests_total", &labels).increment(1);
+    metrics::histogram!("portcullis_http_request_duration_seconds", &labels).record(seconds);
 }
 
 /// Metrics have a label for each method that exists, not for each that a client invents.

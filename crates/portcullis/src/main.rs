@@ -6,6 +6,7 @@ mod clock;
 mod commands;
 mod config;
 mod failure;
+mod holder;
 mod logging;
 mod output;
 mod random;

@@ -45,10 +45,12 @@ impl Roles {
 
     /// The `service` of the log: `portcullis` with every role, else the roles.
     pub(crate) fn service_name(&self) -> String {
-        if self.0 == Role::ALL {
-            return "portcullis".to_owned();
-        }
-        self.names()
+        if self.is_everything() { "portcullis".to_owned() } else { self.names() }
+    }
+
+    /// Whether this process runs every role.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.0 == Role::ALL
     }
 
     /// Their names.

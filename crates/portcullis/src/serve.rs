@@ -19,6 +19,7 @@ use tokio::task::JoinError;
 use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::holder::Holder;
 use crate::logging::{self, Identity};
 use crate::roles::Roles;
 use crate::stop::{Signals, stopped};
@@ -47,13 +48,14 @@ pub(crate) fn serve(
     logging::install(&config.log, identity, Arc::clone(&clock))
         .map_err(|error| Failure::failed("cannot start logging", &error))?;
     logging::tell_panics();
+    let holder = Holder::claim(&config.data.dir, &roles, &instance)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.server.worker_threads)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()
         .map_err(|error| Failure::failed("cannot start the runtime", &error))?;
-    let outcome = runtime.block_on(Process { roles, config, clock, instance }.run());
+    let outcome = runtime.block_on(Process { roles, config, clock, holder }.run());
     // What still blocks, blocks on something that is safe to leave: everything durable is committed.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
@@ -63,7 +65,7 @@ struct Process {
     roles: Roles,
     config: Config,
     clock: Arc<dyn Clock>,
-    instance: String,
+    holder: Holder,
 }
 
 impl Process {
@@ -161,7 +163,7 @@ impl Process {
             around: Surroundings {
                 clock: Arc::clone(&self.clock),
                 entropy: random::source(),
-                instance: self.instance.clone(),
+                instance: self.holder.name.clone(),
             },
             doorbells: doorbells.clone(),
         })))

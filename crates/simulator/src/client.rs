@@ -97,6 +97,13 @@ pub(crate) fn request(
     })
 }
 
+/// To be sent again.
+pub(crate) fn reopen(wishes: &mut [Wish], promises: &[usize]) {
+    for index in promises {
+        wishes[*index].asked = Asked::Open;
+    }
+}
+
 /// Reads an answer: which wishes are promises now. An unexpected answer is a problem in words.
 pub(crate) fn read_answer(
     wishes: &mut [Wish],
@@ -104,7 +111,7 @@ pub(crate) fn read_answer(
     answer: Option<(u16, Vec<u8>)>,
 ) -> Result<(), String> {
     let Some((status, body)) = answer else {
-        promises.iter().for_each(|index| wishes[*index].asked = Asked::Open);
+        reopen(wishes, promises);
         return Ok(());
     };
     let text = || String::from_utf8_lossy(&body).into_owned();
@@ -125,7 +132,7 @@ pub(crate) fn read_answer(
             Ok(())
         }
         (503, _) => {
-            promises.iter().for_each(|index| wishes[*index].asked = Asked::Open);
+            reopen(wishes, promises);
             Ok(())
         }
         (status, _) => Err(format!("status {status}: {}", text())),

@@ -57,89 +57,48 @@ impl Machine {
         world: &World,
         entropy: &mut SeededEntropy,
     ) -> Result<Self, SimulationError> {
-        let failed = |error: &dyn std::fmt::Display| SimulationError::Setup(error.to_string());
         let store = world.open_store().await.map_err(|error| failed(&error))?;
+        let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&world.clock);
         let weather = Weather::new(entropy.split(), Arc::clone(&world.is_weather_bad));
         let transport = SimTransport::new(world.node.clone())
             .with_faults(weather)
             .with_gate(Arc::new(world.gate.clone()));
-        let client = RpcClient::new(transport.clone(), true);
-        let provider = Provider::from_client("node", "simulator", client);
-        let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&world.clock);
-        let pool = ProviderPool::new(
-            World::chain(),
-            vec![provider],
-            Arc::clone(&clock),
-            PoolLimits::default(),
-        )
-        .map_err(|error| failed(&error))?;
+        let pool = pool_over(&transport, &clock)?;
         let signer = open_signer(world, Arc::clone(&clock)).await?;
         let random = Arc::new(Mutex::new(entropy.split()));
         let around = Surroundings {
-            clock: Arc::clone(&clock),
+            clock,
             entropy: Arc::new(move || {
                 random.lock().unwrap_or_else(PoisonError::into_inner).next_u128()
             }),
-            instance: format!("machine-{:x}", entropy.next_u64()),
+            instance: format!("machine#{:x}", entropy.next_u64()),
         };
-        let intake = Intake::new(store.clone(), Arc::clone(&world.sealing));
-        let router = router(ApiParts {
-            store: store.clone(),
-            intake,
-            sealing_keys: Arc::clone(&world.sealing),
-            chains: vec![ChainAccess {
-                pool: pool.clone(),
-                oracle: Arc::new(GasOracle::new(pool.clone(), Arc::clone(&clock))),
-            }],
-            clock,
-            entropy: Arc::clone(&around.entropy),
-            on_accepted: Arc::new(|| {}),
-            metrics_render: Arc::new(String::new),
-            concerns: Arc::new(Vec::new),
-            doc_url_base: "errors.md".into(),
-            limits: ApiLimits {
-                database_wait_ms: 3_600_000,
-                has_timers: false,
-                ..ApiLimits::default()
-            },
-        });
-        let pool = Arc::new(pool);
-        let pools = vec![Arc::clone(&pool)];
-        let bells = Doorbells::local();
+        let router = router(api_parts(world, &store, &pool, &around));
+        let (set, bells, pools) = (settings(), Doorbells::local(), vec![Arc::clone(&pool)]);
         let sealing = Arc::clone(&world.sealing);
         let chains = vec![World::chain().chain_id];
-        let set = settings();
+        let parts = || (store.clone(), around.clone(), bells.clone());
+        let processor = {
+            let (store, _, bells) = parts();
+            Arc::new(Processor::new(store, Arc::clone(&sealing), chains, set, bells))
+        };
+        let signing = {
+            let (store, around, bells) = parts();
+            Arc::new(SignerRole::new(store, Arc::clone(&signer), &pools, set, around, bells))
+        };
+        let broadcaster = {
+            let (store, around, bells) = parts();
+            Arc::new(Broadcaster::new(store, pools.clone(), set, around, bells))
+        };
+        let monitor = {
+            let (store, around, bells) = parts();
+            Arc::new(Monitor::new(store, pools.clone(), set, around, bells))
+        };
+        let recovery = {
+            let (store, around, bells) = parts();
+            Arc::new(Recovery::new(store, pools, set, around, bells))
+        };
         Ok(Self {
-            processor: Arc::new(Processor::new(
-                store.clone(),
-                Arc::clone(&sealing),
-                chains,
-                set,
-                bells.clone(),
-            )),
-            signing: Arc::new(SignerRole::new(
-                store.clone(),
-                Arc::clone(&signer),
-                &pools,
-                set,
-                around.clone(),
-                bells.clone(),
-            )),
-            broadcaster: Arc::new(Broadcaster::new(
-                store.clone(),
-                pools.clone(),
-                set,
-                around.clone(),
-                bells.clone(),
-            )),
-            monitor: Arc::new(Monitor::new(
-                store.clone(),
-                pools.clone(),
-                set,
-                around.clone(),
-                bells.clone(),
-            )),
-            recovery: Arc::new(Recovery::new(store.clone(), pools, set, around.clone(), bells)),
             store,
             transport,
             router,
@@ -147,6 +106,11 @@ impl Machine {
             sealing,
             around,
             signer,
+            processor,
+            signing,
+            broadcaster,
+            monitor,
+            recovery,
         })
     }
 
@@ -198,8 +162,50 @@ impl Machine {
     }
 }
 
+fn failed(error: &dyn std::fmt::Display) -> SimulationError {
+    SimulationError::Setup(error.to_string())
+}
+
+fn pool_over(
+    transport: &SimTransport,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<ProviderPool>, SimulationError> {
+    let client = RpcClient::new(transport.clone(), true);
+    let provider = Provider::from_client("node", "simulator", client);
+    let limits = PoolLimits::default();
+    ProviderPool::new(World::chain(), vec![provider], Arc::clone(clock), limits)
+        .map(Arc::new)
+        .map_err(|error| failed(&error))
+}
+
+fn api_parts(
+    world: &World,
+    store: &Store,
+    pool: &Arc<ProviderPool>,
+    around: &Surroundings,
+) -> ApiParts {
+    let pool = pool.as_ref().clone();
+    let oracle = Arc::new(GasOracle::new(pool.clone(), Arc::clone(&around.clock)));
+    ApiParts {
+        store: store.clone(),
+        intake: Intake::new(store.clone(), Arc::clone(&world.sealing)),
+        sealing_keys: Arc::clone(&world.sealing),
+        chains: vec![ChainAccess { pool, oracle }],
+        clock: Arc::clone(&around.clock),
+        entropy: Arc::clone(&around.entropy),
+        on_accepted: Arc::new(|| {}),
+        metrics_render: Arc::new(String::new),
+        concerns: Arc::new(Vec::new),
+        doc_url_base: "errors.md".into(),
+        limits: ApiLimits {
+            database_wait_ms: 3_600_000,
+            has_timers: false,
+            ..ApiLimits::default()
+        },
+    }
+}
+
 async fn open_signer(world: &World, clock: Arc<dyn Clock>) -> Result<Arc<Signer>, SimulationError> {
-    let failed = |error: &dyn std::fmt::Display| SimulationError::Setup(error.to_string());
     let mut keystore = Keystore::open(&world.keystore, &World::passphrase(), None)
         .map_err(|error| failed(&error))?;
     // A write that the dead signer had begun ends on its own thread, and only then the lock is free.

@@ -75,6 +75,23 @@ pub struct Totals {
     pub failed_seeds: Vec<u64>,
 }
 
+impl std::fmt::Display for Totals {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(formatter, "seeds                    {:>8}", self.seeds)?;
+        writeln!(formatter, "withdrawals              {:>8}", self.withdrawals)?;
+        writeln!(formatter, "crashes (power cuts)     {:>8} ({})", self.crashes, self.power_cuts)?;
+        writeln!(formatter, "reorgs                   {:>8}", self.reorgs)?;
+        writeln!(formatter, "faults of the node       {:>8}", self.faults.total())?;
+        writeln!(formatter, "  answers lost           {:>8}", self.lost_answers)?;
+        writeln!(formatter, "requests without answer  {:>8}", self.lost_requests)?;
+        writeln!(formatter, "doorbells lost           {:>8}", self.lost_doorbells)?;
+        writeln!(formatter, "cancels asked for        {:>8}", self.cancels)?;
+        writeln!(formatter, "paid twice               {:>8}", self.paid_twice)?;
+        writeln!(formatter, "lost                     {:>8}", self.lost)?;
+        write!(formatter, "stuck                    {:>8}", self.stuck)
+    }
+}
+
 impl Totals {
     /// Adds one seed.
     #[expect(clippy::arithmetic_side_effects, reason = "counters of a bounded run")]

@@ -10,7 +10,7 @@ use portcullis_testkit::{Dropped, SeededEntropy};
 use thiserror::Error;
 
 use crate::activity::{Activity, Actor, Finished};
-use crate::client::{Asked, Wish, index_below, make_wishes, read_answer, request};
+use crate::client::{Asked, Wish, index_below, make_wishes, read_answer, reopen, request};
 use crate::machine::Machine;
 use crate::oracle::{all_withdrawals, judge, unfinished};
 use crate::report::Outcome;
@@ -235,7 +235,7 @@ impl Run {
                     self.outcome.lost_requests = self.outcome.lost_requests.saturating_add(1);
                 }
                 if let Err(problem) = read_answer(&mut self.wishes, &promises, answer) {
-                    promises.iter().for_each(|index| self.wishes[*index].asked = Asked::Open);
+                    reopen(&mut self.wishes, &promises);
                     if self.outcome.problems.len() < 20 {
                         self.outcome.problems.push(problem);
                     }

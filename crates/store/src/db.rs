@@ -184,7 +184,8 @@ pub(crate) const RETRIES_MAX: u32 = 3;
 
 pub(crate) async fn pause_before_retry(name: &'static str, retry: u32) {
     tracing::debug!(transaction = name, retry, "the database is contended; trying again");
-    metrics::counter!("store_transaction_retries_total", "transaction" => name).increment(1);
+    metrics::counter!("portcullis_store_transaction_retries_total", "transaction" => name)
+        .increment(1);
     tokio::time::sleep(Duration::from_millis(10 << retry.min(5))).await;
 }
 

@@ -26,7 +26,8 @@ pub struct Lease {
 
 impl Store {
     /// Takes or prolongs leases for `holder`; those that others hold are absent from the answer.
-    /// The fence rises whenever a lease was not held without a break.
+    /// A holder `identity#incarnation` takes over at once what an earlier incarnation held. The fence
+    /// rises whenever a lease was not held by the same holder without a break.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -70,12 +71,17 @@ async fn acquire_in(
                 insert(tx, name, holder, expires_at).await?;
                 1
             }
-            Some(row) if row.expires_at > tx.now.as_millis() && row.holder != holder => continue,
-            Some(row) if row.expires_at > tx.now.as_millis() => {
+            Some(row) if row.expires_at <= tx.now.as_millis() => {
+                take_over(tx, row, holder, expires_at).await?
+            }
+            Some(row) if row.holder == holder => {
                 prolonged.push(name.clone());
                 row.fence
             }
-            Some(row) => take_over(tx, row, holder, expires_at).await?,
+            Some(row) if identity_of(&row.holder) == identity_of(holder) => {
+                take_over(tx, row, holder, expires_at).await?
+            }
+            Some(_) => continue,
         };
         let place = Place { table: "leases", row: name.as_bytes() };
         leases.push(Lease {
@@ -96,6 +102,12 @@ async fn acquire_in(
         tx.expect_rows(written.rows_affected, prolonged.len())?;
     }
     Ok(leases)
+}
+
+/// What a holder `identity#incarnation` keeps over a restart. The fence of a take-over shuts the
+/// incarnation before out, dead or not; a holder without a `#` is its own identity.
+fn identity_of(holder: &str) -> &str {
+    holder.split_once('#').map_or(holder, |(identity, _)| identity)
 }
 
 async fn load(

@@ -62,7 +62,7 @@ impl Monitor {
         if !inclusions.is_empty() {
             included.slots = inclusions.len();
             self.store.include(lease, &inclusions).await?;
-            metrics::counter!("slots_included_total").increment(inclusions.len() as u64);
+            metrics::counter!("portcullis_slots_included_total").increment(inclusions.len() as u64);
         }
         self.explain(pool, lease, view, &unexplained).await?;
         Ok(included)
@@ -180,7 +180,7 @@ fn inclusion(
             hash = %receipt.hash, sender = %open.slot.sender, nonce = open.slot.nonce,
             "less arrived than was promised: held for an operator"
         );
-        metrics::counter!("underpaid_total").increment(1);
+        metrics::counter!("portcullis_underpaid_total").increment(1);
     }
     Some(Inclusion {
         slot_id: open.id,

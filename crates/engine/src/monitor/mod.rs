@@ -137,7 +137,7 @@ impl Monitor {
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(chain.chain_id, tip.hash);
         }
-        metrics::counter!("chain_head", "network" => chain.network).absolute(tip.number);
+        tell_head(chain.network, tip.number);
         Ok(Progress::of(more || !caught_up))
     }
 
@@ -193,7 +193,7 @@ impl Monitor {
                 ancestor = reorg.common_ancestor.number,
                 "a reorg: what its blocks held is sent again"
             );
-            metrics::counter!("reorgs_total", "network" => chain.network).increment(1);
+            metrics::counter!("portcullis_reorgs_total", "network" => chain.network).increment(1);
             headers.retain(|header| header.block.number <= reorg.common_ancestor.number);
         }
         let new: Vec<StoredHeader> = update.new_headers.iter().map(stored_of).collect();
@@ -216,6 +216,11 @@ impl Monitor {
         }
         Ok(Some((View { headers, head: update.head }, true)))
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "block numbers are far below 2^53")]
+fn tell_head(network: &'static str, number: u64) {
+    metrics::gauge!("portcullis_chain_head", "network" => network).set(number as f64);
 }
 
 /// Where to begin on an empty store: deep enough that a reorg right after the first start finds its

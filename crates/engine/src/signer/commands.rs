@@ -80,7 +80,7 @@ impl SignerRole {
         };
         let done = [(command.id, format!("signed at {} wei per gas", fees.max_fee_per_gas_wei))];
         let refused = self.sign_and_commit(leases, vec![(open.id, intent)], &done).await?;
-        metrics::counter!("replacements_total", "kind" => kind.as_str()).increment(1);
+        metrics::counter!("portcullis_replacements_total", "kind" => kind.as_str()).increment(1);
         Ok(Progress::of(refused.is_empty()))
     }
 

@@ -180,7 +180,7 @@ impl SignerRole {
 
     async fn report(&self, refusal: &SigningRefusal) -> Result<(), EngineError> {
         tracing::error!(%refusal, "the signer refused");
-        metrics::counter!("signing_refusals_total").increment(1);
+        metrics::counter!("portcullis_signing_refusals_total").increment(1);
         if refusal.journal_knows_more() {
             self.store.raise_halt("journal", &refusal.to_string()).await?;
         }
@@ -207,7 +207,7 @@ fn priced(chain: &SignerChain, fees: Result<Fees, AboveFeeCap>, market: FeeMarke
         Err(above) => {
             let network = chain.spec().network;
             tracing::warn!(network, base_fee_wei = market.base_fee_wei, "{above}");
-            metrics::counter!("fee_cap_waits_total", "network" => network).increment(1);
+            metrics::counter!("portcullis_fee_cap_waits_total", "network" => network).increment(1);
             None
         }
     }

@@ -210,7 +210,7 @@ impl SignerRole {
                 payments = waiting.len(),
                 "no sender has the funds; waiting for a top-up"
             );
-            metrics::counter!("funds_waits_total", "network" => network).increment(1);
+            metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
             self.defer(&waiting, DEFER_MS).await?;
         }
         let calls: Vec<CallRequest> = chosen
@@ -286,7 +286,7 @@ impl SignerRole {
         self.store.bind(&leases, &slots).await?;
         // What is refused now stays a bound slot; the next step resumes it.
         self.sign_and_commit(&leases, asked, &[]).await?;
-        metrics::counter!("payments_signed_total").increment(slots.len() as u64);
+        metrics::counter!("portcullis_payments_signed_total").increment(slots.len() as u64);
         Ok(())
     }
 }

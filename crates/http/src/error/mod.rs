@@ -157,6 +157,10 @@ impl IntoResponse for ApiError {
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                // The rest of the body is not read, so the connection cannot be used again.
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             _ => {}
         }
         response.extensions_mut().insert(self);

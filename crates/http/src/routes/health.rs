@@ -154,8 +154,8 @@ pub(crate) async fn metrics(State(api): State<Api>, context: RequestContext) -> 
                 let depth = f64::from(u32::try_from(queue.depth).unwrap_or(u32::MAX));
                 let age_ms = u32::try_from(queue.oldest_age_ms.unwrap_or(0).max(0));
                 let age_seconds = f64::from(age_ms.unwrap_or(u32::MAX)) / 1_000.0;
-                metrics::gauge!("queue_depth", "stage" => queue.stage).set(depth);
-                metrics::gauge!("queue_oldest_age_seconds", "stage" => queue.stage)
+                metrics::gauge!("portcullis_queue_depth", "stage" => queue.stage).set(depth);
+                metrics::gauge!("portcullis_queue_oldest_age_seconds", "stage" => queue.stage)
                     .set(age_seconds);
             }
         }

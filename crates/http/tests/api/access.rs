@@ -63,7 +63,7 @@ async fn a_key_does_only_what_its_scopes_allow() {
         assert_eq!((answer.status.as_u16(), answer.code()), (403, "MISSING_SCOPE"), "{path}");
     }
     for path in ["/v1/withdrawals", "/v1/networks"] {
-        assert_eq!(house.get_with(path, READER).await.status, StatusCode::OK, "{path}");
+        assert_eq!(house.read_with(path, READER).await.status, StatusCode::OK, "{path}");
     }
     assert_eq!(house.written().await, before);
 }
@@ -71,11 +71,11 @@ async fn a_key_does_only_what_its_scopes_allow() {
 #[tokio::test]
 async fn a_revoked_key_stops_working_within_a_second() {
     let house = House::open().await;
-    assert_eq!(house.get_with("/v1/networks", REVOKED).await.status, StatusCode::OK);
+    assert_eq!(house.read_with("/v1/networks", REVOKED).await.status, StatusCode::OK);
     let revoked = house.store.revoke_api_key(&house.keys, house.revoked_id, "test").await;
     assert!(revoked.expect("revokes"));
     house.clock.advance(1_000);
-    let answer = house.get_with("/v1/networks", REVOKED).await;
+    let answer = house.read_with("/v1/networks", REVOKED).await;
     assert_eq!((answer.status.as_u16(), answer.code()), (401, "REVOKED_API_KEY"));
 }
 
@@ -85,16 +85,16 @@ async fn tenants_do_not_see_each_other() {
     let id = house.pay(&good("mine-1")).await.body["id"].as_str().expect("an id").to_owned();
     let path = format!("/v1/withdrawals/{id}");
     assert_eq!(house.get(&path).await.status, StatusCode::OK);
-    let answer = house.get_with(&path, STRANGER).await;
+    let answer = house.read_with(&path, STRANGER).await;
     assert_eq!((answer.status.as_u16(), answer.code()), (404, "WITHDRAWAL_NOT_FOUND"));
     for path in ["/v1/withdrawals", "/v1/withdrawals?external_id=mine-1"] {
-        let list = house.get_with(path, STRANGER).await;
+        let list = house.read_with(path, STRANGER).await;
         assert_eq!(list.body["data"], serde_json::json!([]), "{path}");
     }
     let cancel = request(Method::POST, &format!("{path}/cancel"), STRANGER);
     let answer = house.send(cancel.body(Body::empty()).expect("a request")).await;
     assert_eq!((answer.status.as_u16(), answer.code()), (404, "WITHDRAWAL_NOT_FOUND"));
-    let answer = house.get_with("/v1/accounts/alice", STRANGER).await;
+    let answer = house.read_with("/v1/accounts/alice", STRANGER).await;
     assert_eq!((answer.status.as_u16(), answer.code()), (404, "ACCOUNT_NOT_FOUND"));
     // The same external id is free for another tenant, whose Alice has no money.
     let body = Body::from(good("mine-1").to_string());

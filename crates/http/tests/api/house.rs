@@ -171,12 +171,12 @@ impl House {
         Answer { status: parts.status, headers: parts.headers, body, text }
     }
 
-    pub(crate) async fn get_with(&self, path: &str, key: &str) -> Answer {
+    pub(crate) async fn read_with(&self, path: &str, key: &str) -> Answer {
         self.send(request(Method::GET, path, key).body(Body::empty()).expect("a request")).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.get_with(path, KEY).await
+        self.read_with(path, KEY).await
     }
 
     pub(crate) async fn post_text(&self, path: &str, body: impl Into<Body>) -> Answer {

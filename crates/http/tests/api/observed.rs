@@ -87,12 +87,12 @@ async fn requests_are_counted_by_route_method_and_status() {
     drop(guard);
     let text = rendered.render();
     for series in [
-        r#"http_requests_total{route="/v1/withdrawals",method="POST",status="202"} 1"#,
-        r#"http_requests_total{route="/v1/withdrawals/{id}",method="GET",status="404"} 1"#,
-        r#"http_requests_total{route="unmatched",method="GET",status="404"} 2"#,
-        r#"http_requests_total{route="/v1/networks",method="OTHER",status="405"} 1"#,
+        r#"portcullis_http_requests_total{route="/v1/withdrawals",method="POST",status="202"} 1"#,
+        r#"portcullis_http_requests_total{route="/v1/withdrawals/{id}",method="GET",status="404"} 1"#,
+        r#"portcullis_http_requests_total{route="unmatched",method="GET",status="404"} 2"#,
+        r#"portcullis_http_requests_total{route="/v1/networks",method="OTHER",status="405"} 1"#,
         r#"http_request_duration_seconds_count{route="/v1/withdrawals",method="POST",status="202"} 1"#,
-        r#"queue_depth{stage="validate"} 1"#,
+        r#"portcullis_queue_depth{stage="validate"} 1"#,
     ] {
         assert!(text.contains(series), "{series} is not in\n{text}");
     }

@@ -196,7 +196,7 @@ fn a_server_accepts_while_its_node_is_down_and_stops_gracefully() {
     assert_eq!(answer["id"], again["id"]);
     let (status, metrics) = server.ask("GET", "/metrics", None, None).expect("an answer");
     assert_eq!(status, 200);
-    assert!(metrics.to_string().contains("http_requests_total"), "{metrics}");
+    assert!(metrics.to_string().contains("portcullis_http_requests_total"), "{metrics}");
 
     let (code, log) = server.stop();
     assert_eq!(code, Some(0), "{log}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_core::time::{Clock, Timestamp};
 use sea_orm::sea_query::ColumnType;
-use sea_orm::{ColumnTrait, EntityName, EntityTrait, IdenStatic, Iterable};
+use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable};
 
 use crate::{Store, StoreOptions};
 

@@ -243,7 +243,7 @@ impl Intake {
     /// Commits a group; the results stand in its order. A request that was given up before the
     /// transaction had the lock is not written, and has none.
     async fn commit(&self, group: &[Waiting]) -> Result<Vec<Option<Submitted>>, StoreError> {
-        metrics::histogram!("intake_group_size")
+        metrics::histogram!("portcullis_intake_group_size")
             .record(u32::try_from(group.len()).unwrap_or(u32::MAX));
         let deployment = self.store.deployment().await?.ok_or_else(|| {
             StoreError::corrupt("deployment", "id", &1, &"the deployment is not founded")
