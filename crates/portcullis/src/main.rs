@@ -70,6 +70,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
                     AdminCommand::Tenant(command) => commands::tenant(command, &session).await,
                     AdminCommand::ApiKey(command) => commands::api_key(command, &session).await,
                     AdminCommand::Asset(command) => commands::asset(command, &session).await,
+                    AdminCommand::Halt(command) => commands::halt(command, &session).await,
+                    AdminCommand::Slot(command) => commands::slot(command, &session).await,
+                    AdminCommand::Withdrawal(command) => {
+                        commands::withdrawal(command, &session).await
+                    }
+                    AdminCommand::Audit(command) => commands::audit(*command, &session).await,
                 };
                 session.store.close().await;
                 outcome

@@ -41,6 +41,17 @@ pub enum CancelOutcome {
     Refused(StateCode),
 }
 
+/// What became of an operator's wish to let a held withdrawal go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeOutcome {
+    /// It is queued, and goes before policy again.
+    Resumed,
+    /// There is no such withdrawal.
+    Unknown,
+    /// It is not held, or a slot carries it still.
+    Refused(StateCode),
+}
+
 /// Judges one withdrawal: its record, and the account's total of the day with it.
 pub type Judge<'a> = dyn Fn(&WithdrawalRecord, Amount) -> Verdict + Send + Sync + 'a;
 
@@ -171,6 +182,19 @@ impl Store {
     ) -> Result<(), StoreError> {
         let event = Event::PreflightReverted;
         transaction!(self, "fail_preflight", |tx| move_all(&tx, ids, event, detail))
+    }
+
+    /// Lets a held withdrawal go on, for an operator who gives a reason.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn resume(
+        &self,
+        id: WithdrawalId,
+        actor: &str,
+        why: &str,
+    ) -> Result<ResumeOutcome, StoreError> {
+        transaction!(self, "resume", |tx| resume_in(&tx, id, actor, why))
     }
 
     /// Cancels a withdrawal for its client, while it is not bound to a slot.
@@ -328,6 +352,30 @@ async fn cancel_in(
     };
     append_audit(tx, &entry).await?;
     Ok(CancelOutcome::Canceled(Box::new(record)))
+}
+
+async fn resume_in(
+    tx: &Transaction,
+    id: WithdrawalId,
+    actor: &str,
+    why: &str,
+) -> Result<ResumeOutcome, StoreError> {
+    let mut records = withdrawals_by_id(&tx.inner, tx.name, &[id]).await?;
+    let Some(record) = records.pop() else { return Ok(ResumeOutcome::Unknown) };
+    if !matches!(record.state, State::Held { slot: None, .. }) {
+        return Ok(ResumeOutcome::Refused(record.state.code()));
+    }
+    apply(tx, &[(&record, Event::Resumed, Some(format!("by {actor}: {why}")))]).await?;
+    let subject = id.to_string();
+    let entry = AuditEntry {
+        tenant: Some(record.tenant),
+        actor,
+        action: "withdrawal.resume",
+        subject: &subject,
+        detail: why,
+    };
+    append_audit(tx, &entry).await?;
+    Ok(ResumeOutcome::Resumed)
 }
 
 pub(crate) fn read_ids(rows: &[Vec<u8>]) -> Result<Vec<WithdrawalId>, StoreError> {

@@ -130,7 +130,8 @@ fn queue(state: State, event: Event) -> Result<Moved, Refused> {
     if state.code() != expected {
         return Err(state.cannot_become(StateCode::Queued).into());
     }
-    Ok((state.queue()?, vec![]))
+    let effects = if event == Event::Resumed { vec![Effect::Revalidate] } else { vec![] };
+    Ok((state.queue()?, effects))
 }
 
 fn include(state: State, block: BlockRef) -> Result<Moved, Refused> {

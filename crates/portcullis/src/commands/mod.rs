@@ -6,6 +6,7 @@ mod init;
 mod init_template;
 mod keys;
 mod migrate;
+mod operate;
 mod passphrase;
 mod show_config;
 
@@ -14,4 +15,5 @@ pub(crate) use admin_asset::asset;
 pub(crate) use init::init;
 pub(crate) use keys::{keys, open_keystore};
 pub(crate) use migrate::migrate;
+pub(crate) use operate::{audit, halt, slot, withdrawal};
 pub(crate) use show_config::show_config;

@@ -1,11 +1,15 @@
 //! The command line.
 
+pub(crate) mod operate;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::FlagValue;
+
+use self::operate::{AuditCommand, HaltCommand, SlotCommand, WithdrawalCommand};
 
 /// What `--help` says below the commands.
 const EXIT_CODES: &str = "\
@@ -221,6 +225,18 @@ pub(crate) enum AdminCommand {
     /// What can be withdrawn
     #[command(subcommand)]
     Asset(AssetCommand),
+    /// What stops the engine
+    #[command(subcommand)]
+    Halt(HaltCommand),
+    /// One nonce of one hot wallet: look, bump, cancel, fill
+    #[command(subcommand)]
+    Slot(SlotCommand),
+    /// Withdrawals that wait for a decision
+    #[command(subcommand)]
+    Withdrawal(WithdrawalCommand),
+    /// The audit log and the books
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
 /// `admin tenant`
