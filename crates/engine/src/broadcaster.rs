@@ -8,6 +8,7 @@ use portcullis_evm::{ProviderPool, SendOutcome};
 use portcullis_store::Store;
 use portcullis_store::send::{SendResult, Sendable};
 
+use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::settings::EngineSettings;
@@ -49,6 +50,10 @@ impl Broadcaster {
     /// # Errors
     /// When the database does not answer. What a node says is recorded, never an error.
     pub async fn step(&self) -> Result<Progress, EngineError> {
+        contained(&self.store, self.try_step().await).await
+    }
+
+    async fn try_step(&self) -> Result<Progress, EngineError> {
         let mut progress = Progress::Idle;
         for pool in &self.pools {
             progress = progress.or(self.send_due(pool).await?);

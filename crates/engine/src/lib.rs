@@ -5,6 +5,7 @@
 //! on from what the database and the journal say. The simulator steps the very same roles.
 
 mod broadcaster;
+mod damage;
 mod doorbell;
 mod driver;
 mod error;

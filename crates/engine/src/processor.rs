@@ -10,11 +10,11 @@ use portcullis_core::id::AssetId;
 use portcullis_core::policy::{Facts, Rule, Verdict, evaluate};
 use portcullis_core::seal::SealingKeys;
 use portcullis_store::Store;
-use portcullis_store::StoreError;
 use portcullis_store::transition::Stage;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
 use crate::Progress;
+use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::settings::EngineSettings;
@@ -46,6 +46,10 @@ impl Processor {
     /// # Errors
     /// When the database does not answer. A forged asset halts the engine.
     pub async fn step(&self) -> Result<Progress, EngineError> {
+        contained(&self.store, self.try_step().await).await
+    }
+
+    async fn try_step(&self) -> Result<Progress, EngineError> {
         if !self.store.has_work(Stage::Validate).await? {
             return Ok(Progress::Idle);
         }
@@ -59,13 +63,7 @@ impl Processor {
     }
 
     async fn facts(&self) -> Result<DeploymentFacts, EngineError> {
-        let assets = match self.store.assets(&self.keys).await {
-            Err(error @ StoreError::Corrupt { .. }) => {
-                self.store.raise_halt("tamper", &error.to_string()).await?;
-                return Err(error.into());
-            }
-            other => other?,
-        };
+        let assets = self.store.assets(&self.keys).await?;
         let mut own = BTreeMap::new();
         for chain_id in &self.chain_ids {
             own.insert(*chain_id, self.store.own_addresses(*chain_id).await?);

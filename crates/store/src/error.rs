@@ -201,3 +201,44 @@ fn kind_of_sqlite(code: &str) -> Kind {
         _ => Kind::Other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(error: sqlx::Error) -> DbErr {
+        DbErr::Exec(RuntimeErr::SqlxError(error.into()))
+    }
+
+    #[test]
+    fn a_connection_that_breaks_before_commit_wrote_nothing() {
+        for error in [of(sqlx::Error::WorkerCrashed), of(sqlx::Error::PoolTimedOut)] {
+            let seen = StoreError::of_statement("intake", &error);
+            assert!(seen.is_unavailable() && !seen.is_outcome_unknown(), "{seen}");
+        }
+        let seen = StoreError::of_statement("intake", &of(sqlx::Error::RowNotFound));
+        assert!(matches!(seen, StoreError::Database { during: "intake", .. }), "{seen}");
+    }
+
+    #[test]
+    fn a_connection_that_breaks_in_commit_leaves_doubt() {
+        for error in [of(sqlx::Error::WorkerCrashed), of(sqlx::Error::RowNotFound)] {
+            let seen = StoreError::of_commit("intake", &error);
+            assert!(seen.is_outcome_unknown() && !seen.is_unavailable(), "{seen}");
+        }
+    }
+
+    #[test]
+    fn result_codes_of_sqlite_are_told_apart_by_their_low_byte() {
+        let unavailable =
+            |code: &str| matches!(kind_of_sqlite(code), Kind::Contention | Kind::Connection);
+        // BUSY, BUSY_SNAPSHOT, LOCKED, IOERR_WRITE, FULL, CANTOPEN, READONLY_DBMOVED
+        for code in ["5", "517", "6", "778", "13", "14", "1032"] {
+            assert!(unavailable(code), "{code}");
+        }
+        // ERROR, CONSTRAINT_CHECK, MISMATCH, nothing
+        for code in ["1", "275", "20", ""] {
+            assert!(!unavailable(code), "{code}");
+        }
+    }
+}

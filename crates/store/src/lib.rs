@@ -18,6 +18,7 @@ pub mod intake;
 pub mod lease;
 pub mod ledger;
 mod migrate;
+mod quarantine;
 pub mod send;
 pub mod sender;
 pub mod slot;

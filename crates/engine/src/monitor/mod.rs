@@ -16,6 +16,7 @@ use portcullis_store::chain::{ChainAdvance, StoredHeader};
 use portcullis_store::lease::Lease;
 use portcullis_store::{Store, StoreError};
 
+use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::lease::LeaseHolder;
@@ -80,6 +81,10 @@ impl Monitor {
     /// # Errors
     /// When the database or a node does not answer.
     pub async fn step(&self) -> Result<Progress, EngineError> {
+        contained(&self.store, self.try_step().await).await
+    }
+
+    async fn try_step(&self) -> Result<Progress, EngineError> {
         let mut progress = Progress::Idle;
         let mut failed = None;
         for pool in &self.pools {

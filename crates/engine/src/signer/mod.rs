@@ -24,6 +24,7 @@ use portcullis_store::Store;
 use portcullis_store::lease::Lease;
 use portcullis_store::slot::NewAttempt;
 
+use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::lease::LeaseHolder;
@@ -88,6 +89,10 @@ impl SignerRole {
     /// # Errors
     /// When the database, the journal or a node does not answer.
     pub async fn step(&self) -> Result<Progress, EngineError> {
+        contained(&self.store, self.try_step().await).await
+    }
+
+    async fn try_step(&self) -> Result<Progress, EngineError> {
         if !self.store.halts().await?.is_empty() {
             return Ok(Progress::Idle);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use alloy_primitives::keccak256;
 use portcullis_core::amount::Amount;
 use portcullis_core::id::{AccountId, DeploymentId, ExternalId, TenantId};
 use portcullis_core::ledger::PostingKind;
@@ -11,6 +12,7 @@ use portcullis_core::withdrawal::State;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
 use super::{Submission, Submitted};
+use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{bigint, token_bytes};
 use crate::db::Transaction;
 use crate::deployment::take_numbers;
@@ -214,7 +216,25 @@ async fn insert_accepted(
         subject: record.id.to_bytes(),
     });
     post(tx, postings.collect()).await?;
+    audit_accepted(tx, &records).await?;
     Ok(records)
+}
+
+/// One entry a commit: which numbers were given, and a hash over the refs in their order. The rows
+/// carry seals; this shows a row that is gone.
+async fn audit_accepted(tx: &Transaction, records: &[WithdrawalRecord]) -> Result<(), StoreError> {
+    let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(()) };
+    let refs: Vec<u8> = records.iter().flat_map(|record| record.reference.0).collect();
+    let subject = format!("{}..{}", first.number, last.number);
+    let detail = format!("{} withdrawals, refs {}", records.len(), keccak256(refs));
+    let entry = AuditEntry {
+        tenant: None,
+        actor: "api",
+        action: "withdrawals.accept",
+        subject: &subject,
+        detail: &detail,
+    };
+    append_audit(tx, &entry).await
 }
 
 fn record_of(

@@ -1,0 +1,36 @@
+//! The store's exercise suite: what every database behind [`portcullis_store::Store`] has to do.
+//!
+//! Tests speak to the store through its public interface. What they look at or damage behind its back
+//! goes through [`fixture::Fixture`], in SQL that both dialects read.
+
+mod access;
+mod assets;
+mod audit;
+mod cancellation;
+mod chain;
+mod commands;
+mod contention;
+mod deposit;
+mod fixture;
+mod follow;
+mod intake;
+mod intake_group;
+mod intake_leader;
+mod lease;
+mod ledger;
+mod life;
+mod migrations;
+mod oracle;
+mod pictures;
+mod polls;
+mod quarantine;
+mod queue;
+mod rail;
+mod reading;
+mod releases;
+mod schema;
+mod send;
+mod size;
+mod slots;
+mod validate;
+mod walk;

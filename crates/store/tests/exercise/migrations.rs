@@ -1,0 +1,124 @@
+//! The schema's history: applied once, never edited, never run backwards.
+
+use std::sync::Arc;
+
+use portcullis_core::time::{Clock, Timestamp};
+use portcullis_store::{Store, StoreError, StoreOptions};
+use portcullis_testkit::TestClock;
+use sha2::{Digest, Sha256};
+
+use crate::fixture::{Fixture, START_MS};
+
+async fn open(path: &str) -> Result<Store, StoreError> {
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(Timestamp::from_millis(START_MS)));
+    let options = StoreOptions { url: path.to_owned(), readers_max: 2, busy_timeout_ms: 10_000 };
+    Store::open(&options, clock).await
+}
+
+#[tokio::test]
+async fn an_empty_database_is_brought_to_the_newest_schema_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("fresh.db");
+    let store = open(&format!("sqlite://{}", path.display())).await.expect("opens");
+    let before = store.schema_status().await.expect("reads");
+    assert_eq!((before.current, before.pending), (0, u64::try_from(before.known).expect("few")));
+    let refused = store.check_schema().await.expect_err("an empty database is not served");
+    assert!(refused.to_string().contains("portcullis migrate up"), "{refused}");
+    assert_eq!(store.migrate().await, Ok(before.known));
+    assert_eq!(store.migrate().await, Ok(before.known), "repeated, it does nothing");
+    let after = store.schema_status().await.expect("reads");
+    assert_eq!((after.current, after.pending), (before.known, 0));
+    store.check_schema().await.expect("it is served now");
+    store.close().await;
+    let again = open(&path.to_string_lossy()).await.expect("opens by its path");
+    again.check_schema().await.expect("it stays");
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused() {
+    let fixture = Fixture::open().await;
+    let known = fixture.store.schema_status().await.expect("reads").known;
+    let newer = format!(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES ({}, 'later', TRUE, X'00', 0)",
+        known + 1
+    );
+    fixture.sql(newer).await;
+    let expected = StoreError::Schema {
+        found: known + 1,
+        known,
+        remedy: "start the newer binary that made it",
+    };
+    assert_eq!(fixture.store.check_schema().await, Err(expected.clone()));
+    assert_eq!(fixture.store.migrate().await, Err(expected));
+}
+
+#[tokio::test]
+async fn an_edited_or_unfinished_migration_is_refused() {
+    let fixture = Fixture::open().await;
+    fixture.sql("UPDATE _sqlx_migrations SET checksum = X'00' WHERE version = 3").await;
+    let edited = fixture.store.migrate().await.expect_err("what was applied is not what we have");
+    assert!(matches!(edited, StoreError::Database { .. }), "{edited}");
+    let fixture = Fixture::open().await;
+    fixture.sql("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 20").await;
+    let status = fixture.store.schema_status().await.expect("reads");
+    assert_eq!((status.current, status.pending), (19, 1));
+    assert!(fixture.store.check_schema().await.is_err());
+    assert!(fixture.store.migrate().await.is_err());
+}
+
+#[test]
+fn applied_files_are_never_edited() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+    let listed = std::fs::read_to_string(format!("{folder}/checksums.txt")).expect("is there");
+    let mut count = 0;
+    for line in listed.lines() {
+        let (sum, file) = line.split_once("  ").expect("sum and file");
+        let text = std::fs::read(format!("{folder}/{file}")).expect("every listed file is there");
+        let found = alloy_primitives::hex::encode(Sha256::digest(&text));
+        assert_eq!(found, sum, "{file} was edited: write a new migration instead");
+        count += 1;
+    }
+    let files = std::fs::read_dir(format!("{folder}/sqlite")).expect("is there").count();
+    assert_eq!(count, files, "every file is listed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_start_together_migrate_once() {
+    for _ in 0..8 {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("shared.db").to_string_lossy().into_owned();
+        let start = |path: String| async move {
+            let store = open(&path).await?;
+            let version = store.migrate().await?;
+            store.check_schema().await?;
+            Ok::<i64, StoreError>(version)
+        };
+        let starts: Vec<_> = (0..4).map(|_| tokio::spawn(start(path.clone()))).collect();
+        for start in starts {
+            let version = start.await.expect("does not panic");
+            assert_eq!(version, Ok(20));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_opened_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let missing = directory.path().join("nowhere").join("a.db");
+    let error = open(&missing.to_string_lossy()).await.expect_err("the folder is missing");
+    assert!(error.is_unavailable(), "{error}");
+    assert!(error.to_string().contains("nowhere"), "{error}");
+    let error = open("postgres://localhost/a").await.expect_err("another database");
+    assert!(error.to_string().contains("postgres is not a supported database"), "{error}");
+}
+
+#[tokio::test]
+async fn a_deployment_is_founded_once() {
+    let fixture = Fixture::open().await;
+    let first = fixture.store.deployment().await.expect("reads").expect("is founded");
+    let other = portcullis_core::id::DeploymentId::from_bytes([8; 16]);
+    let again = fixture.store.found_deployment(other).await.expect("answers");
+    assert_eq!(again, first, "the second start gets the deployment that there is");
+    assert_eq!((first.id, first.epoch), (fixture.deployment, 1));
+}

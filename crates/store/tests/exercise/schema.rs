@@ -1,0 +1,70 @@
+//! The schema against the code: whatever the code writes fits, and nothing else does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_core::ledger::PostingKind;
+use portcullis_core::slot::{AttemptKind, Purpose, SlotOutcome, SlotStage};
+use portcullis_core::withdrawal::StateCode;
+use portcullis_store::command::CommandKind;
+use portcullis_store::transition::Stage;
+
+use crate::fixture::Fixture;
+
+/// The lists of `CHECK (column IN ('a', 'b'))`, by table and column.
+fn lists(table: &str, sql: &str) -> Vec<((String, String), BTreeSet<String>)> {
+    let mut found = Vec::new();
+    for part in sql.split("CHECK (").skip(1) {
+        let Some((column, rest)) = part.split_once(" IN (") else { continue };
+        let values = rest.split_once(')').map_or("", |(values, _)| values);
+        if !values.contains('\'') {
+            continue;
+        }
+        let texts =
+            values.split(',').map(|value| value.trim().trim_matches('\'').to_owned()).collect();
+        found.push(((table.to_owned(), column.to_owned()), texts));
+    }
+    found
+}
+
+fn texts(all: &[&str]) -> BTreeSet<String> {
+    all.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_lists_of_the_schema_are_those_of_the_code() {
+    let fixture = Fixture::open().await;
+    let tables =
+        fixture.pairs("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY 1").await;
+    let found: BTreeMap<_, _> = tables.iter().flat_map(|(table, sql)| lists(table, sql)).collect();
+    let key = |table: &str, column: &str| (table.to_owned(), column.to_owned());
+    let states: Vec<&str> = StateCode::ALL.iter().map(|code| code.as_str()).collect();
+    let expected = BTreeMap::from([
+        (key("postings", "kind"), texts(&PostingKind::ALL.map(PostingKind::as_str))),
+        (key("withdrawals", "state"), texts(&states)),
+        (key("work", "stage"), texts(&Stage::ALL.map(Stage::as_str))),
+        (key("slots", "purpose"), texts(&[Purpose::Pay, Purpose::Fill].map(Purpose::as_str))),
+        (key("slots", "stage"), texts(&SlotStage::ALL.map(SlotStage::as_str))),
+        (key("slots", "outcome"), texts(&SlotOutcome::ALL.map(SlotOutcome::as_str))),
+        (
+            key("attempts", "kind"),
+            texts(&[AttemptKind::Payload, AttemptKind::Cancel].map(AttemptKind::as_str)),
+        ),
+        (key("commands", "kind"), texts(&CommandKind::ALL.map(CommandKind::as_str))),
+    ]);
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn every_table_is_strict() {
+    let fixture = Fixture::open().await;
+    let loose = "SELECT count(*) FROM sqlite_master WHERE type = 'table' \
+                 AND name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND sql NOT LIKE '%) STRICT'";
+    assert_eq!(fixture.number(loose).await, 0);
+}
+
+#[tokio::test]
+async fn readers_do_not_wait_for_the_writer() {
+    let fixture = Fixture::open().await;
+    let mode = fixture.pairs("SELECT journal_mode, '' FROM pragma_journal_mode").await;
+    assert_eq!(mode[0].0, "wal");
+}
