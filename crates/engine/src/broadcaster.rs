@@ -12,7 +12,7 @@ use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::settings::EngineSettings;
-use crate::{Progress, Surroundings};
+use crate::{Progress, RoleParts, Surroundings};
 
 /// How long a claim keeps others from the same slots. Sending twice is harmless, only wasteful.
 const CLAIM_MS: i64 = 20_000;
@@ -33,15 +33,10 @@ pub struct Broadcaster {
 }
 
 impl Broadcaster {
-    /// A broadcaster for these chains.
+    /// A broadcaster.
     #[must_use]
-    pub fn new(
-        store: Store,
-        pools: Vec<Arc<ProviderPool>>,
-        settings: EngineSettings,
-        around: Surroundings,
-        doorbells: Doorbells,
-    ) -> Self {
+    pub fn new(parts: RoleParts) -> Self {
+        let RoleParts { store, pools, settings, around, doorbells } = parts;
         Self { store, pools, settings, around, doorbells }
     }
 

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::seal::SealingKeys;
-use portcullis_evm::ProviderPool;
 use portcullis_keys::Signer;
-use portcullis_store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -18,29 +16,20 @@ use crate::monitor::Monitor;
 use crate::processor::Processor;
 use crate::recovery::Recovery;
 use crate::role::Role;
-use crate::settings::EngineSettings;
 use crate::signer::SignerRole;
-use crate::{Progress, Surroundings};
+use crate::{Progress, RoleParts};
 
 /// How long a role rests after an error, so that a dead node or database is not hammered.
 const ERROR_PAUSE: Duration = Duration::from_millis(500);
 
-/// Everything that roles are made of.
+/// What the engine of one process is made of.
 pub struct EngineParts {
-    /// The store.
-    pub store: Store,
-    /// One pool of providers for each chain.
-    pub pools: Vec<Arc<ProviderPool>>,
+    /// What every role has.
+    pub roles: RoleParts,
     /// The signer, where this process signs.
     pub signer: Option<Arc<Signer>>,
     /// The keys that seal rows.
     pub sealing_keys: Arc<SealingKeys>,
-    /// How the roles work.
-    pub settings: EngineSettings,
-    /// Time, randomness and the name of this process.
-    pub around: Surroundings,
-    /// The doorbells of this process.
-    pub doorbells: Doorbells,
 }
 
 /// The roles of one process.
@@ -86,11 +75,7 @@ impl Engine {
     }
 
     fn processor(&self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-        let parts = &self.parts;
-        let chain_ids = parts.pools.iter().map(|pool| pool.chain().chain_id).collect();
-        let keys = Arc::clone(&parts.sealing_keys);
-        let doorbells = parts.doorbells.clone();
-        let role = Processor::new(parts.store.clone(), keys, chain_ids, parts.settings, doorbells);
+        let role = Processor::new(self.roles(), Arc::clone(&self.parts.sealing_keys));
         let turns = self.turns("processor", Bell::Validate, 1, stop);
         async move { turns.drive(|| role.step()).await }
     }
@@ -99,19 +84,11 @@ impl Engine {
         &self,
         stop: watch::Receiver<bool>,
     ) -> Result<impl Future<Output = ()> + Send + 'static, EngineError> {
-        let parts = &self.parts;
-        let Some(signer) = &parts.signer else {
+        let Some(signer) = &self.parts.signer else {
             let missing = "a keystore is needed; configure [signer]".to_owned();
             return Err(EngineError::Incomplete { role: "signer", missing });
         };
-        let role = SignerRole::new(
-            parts.store.clone(),
-            Arc::clone(signer),
-            &parts.pools,
-            parts.settings,
-            parts.around.clone(),
-            parts.doorbells.clone(),
-        );
+        let role = SignerRole::new(self.roles(), Arc::clone(signer));
         let turns = self.turns("signer", Bell::Sign, 1, stop);
         Ok(async move {
             turns.drive(|| role.step()).await;
@@ -123,27 +100,13 @@ impl Engine {
         &self,
         stop: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let parts = &self.parts;
-        let role = Broadcaster::new(
-            parts.store.clone(),
-            parts.pools.clone(),
-            parts.settings,
-            parts.around.clone(),
-            parts.doorbells.clone(),
-        );
+        let role = Broadcaster::new(self.roles());
         let turns = self.turns("broadcaster", Bell::Broadcast, 1, stop);
         async move { turns.drive(|| role.step()).await }
     }
 
     fn monitor(&self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-        let parts = &self.parts;
-        let role = Monitor::new(
-            parts.store.clone(),
-            parts.pools.clone(),
-            parts.settings,
-            parts.around.clone(),
-            parts.doorbells.clone(),
-        );
+        let role = Monitor::new(self.roles());
         let turns = self.turns("monitor", Bell::Monitor, 1, stop);
         async move {
             turns.drive(|| role.step()).await;
@@ -152,16 +115,13 @@ impl Engine {
     }
 
     fn recovery(&self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-        let parts = &self.parts;
-        let role = Recovery::new(
-            parts.store.clone(),
-            parts.pools.clone(),
-            parts.settings,
-            parts.around.clone(),
-            parts.doorbells.clone(),
-        );
+        let role = Recovery::new(self.roles());
         let turns = self.turns("recovery", Bell::Recover, 4, stop);
         async move { turns.drive(|| role.step()).await }
+    }
+
+    fn roles(&self) -> RoleParts {
+        self.parts.roles.clone()
     }
 
     fn turns(
@@ -171,9 +131,9 @@ impl Engine {
         polls: u32,
         stop: watch::Receiver<bool>,
     ) -> Turns {
-        let poll = Duration::from_millis(self.parts.settings.poll_interval_ms);
+        let poll = Duration::from_millis(self.parts.roles.settings.poll_interval_ms);
         let poll = poll.saturating_mul(polls);
-        Turns { role, bell, poll, stop, doorbells: self.parts.doorbells.clone() }
+        Turns { role, bell, poll, stop, doorbells: self.parts.roles.doorbells.clone() }
     }
 }
 

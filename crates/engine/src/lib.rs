@@ -32,6 +32,8 @@ use std::sync::Arc;
 
 use portcullis_core::id::SlotId;
 use portcullis_core::time::Clock;
+use portcullis_evm::ProviderPool;
+use portcullis_store::Store;
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,27 @@ pub struct Surroundings {
     /// Who this process is among those that share the database: the holder of its leases, as
     /// `identity#incarnation`. Only one living process may have the identity.
     pub instance: String,
+}
+
+/// What every role is made of. Cheap to clone.
+#[derive(Clone)]
+pub struct RoleParts {
+    /// The store.
+    pub store: Store,
+    /// One pool of providers for each chain.
+    pub pools: Vec<Arc<ProviderPool>>,
+    /// How the roles work.
+    pub settings: EngineSettings,
+    /// Time, randomness and the name of this process.
+    pub around: Surroundings,
+    /// The doorbells of this process.
+    pub doorbells: Doorbells,
+}
+
+impl std::fmt::Debug for RoleParts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("RoleParts").field("around", &self.around).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Surroundings {

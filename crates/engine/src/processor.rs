@@ -13,11 +13,11 @@ use portcullis_store::Store;
 use portcullis_store::transition::Stage;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
-use crate::Progress;
 use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::settings::EngineSettings;
+use crate::{Progress, RoleParts};
 
 /// The processor's role.
 pub struct Processor {
@@ -29,15 +29,11 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// A processor for the chains that this deployment serves.
+    /// A processor that checks rows with `keys`.
     #[must_use]
-    pub fn new(
-        store: Store,
-        keys: Arc<SealingKeys>,
-        chain_ids: Vec<u64>,
-        settings: EngineSettings,
-        doorbells: Doorbells,
-    ) -> Self {
+    pub fn new(parts: RoleParts, keys: Arc<SealingKeys>) -> Self {
+        let RoleParts { store, pools, settings, doorbells, .. } = parts;
+        let chain_ids = pools.iter().map(|pool| pool.chain().chain_id).collect();
         Self { store, keys, chain_ids, settings, doorbells }
     }
 

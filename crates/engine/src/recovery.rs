@@ -10,7 +10,7 @@ use portcullis_store::command::CommandKind;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::settings::EngineSettings;
-use crate::{Progress, Surroundings};
+use crate::{Progress, RoleParts, Surroundings};
 
 /// Recovery's role.
 pub struct Recovery {
@@ -22,15 +22,10 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Recovery for these chains.
+    /// Recovery.
     #[must_use]
-    pub fn new(
-        store: Store,
-        pools: Vec<Arc<ProviderPool>>,
-        settings: EngineSettings,
-        around: Surroundings,
-        doorbells: Doorbells,
-    ) -> Self {
+    pub fn new(parts: RoleParts) -> Self {
+        let RoleParts { store, pools, settings, around, doorbells } = parts;
         Self { store, pools, settings, around, doorbells }
     }
 

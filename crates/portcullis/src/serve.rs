@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::time::Clock;
-use portcullis_engine::{Doorbells, Engine, EngineParts, Surroundings};
+use portcullis_engine::{Doorbells, Engine, EngineParts, RoleParts, Surroundings};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinError;
@@ -154,11 +154,9 @@ impl Process {
         } else {
             None
         };
-        Ok(Some(Engine::new(EngineParts {
+        let roles = RoleParts {
             store: foundation.store.clone(),
             pools: foundation.chains.iter().map(|chain| Arc::clone(&chain.pool)).collect(),
-            signer,
-            sealing_keys: Arc::clone(&foundation.sealing_keys),
             settings: self.config.engine.settings,
             around: Surroundings {
                 clock: Arc::clone(&self.clock),
@@ -166,7 +164,9 @@ impl Process {
                 instance: self.holder.name.clone(),
             },
             doorbells: doorbells.clone(),
-        })))
+        };
+        let sealing_keys = Arc::clone(&foundation.sealing_keys);
+        Ok(Some(Engine::new(EngineParts { roles, signer, sealing_keys })))
     }
 }
 

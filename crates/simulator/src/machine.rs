@@ -10,7 +10,7 @@ use portcullis_core::amount::Amount;
 use portcullis_core::time::Clock;
 use portcullis_engine::{
     Broadcaster, Doorbells, EngineError, EngineSettings, Monitor, Processor, Progress, Recovery,
-    SignerRole, Surroundings,
+    RoleParts, SignerRole, Surroundings,
 };
 use portcullis_evm::{GasOracle, PoolLimits, Provider, ProviderPool};
 use portcullis_http::{ApiLimits, ApiParts, ChainAccess, router};
@@ -29,9 +29,8 @@ pub(crate) struct Machine {
     pub(crate) store: Store,
     pub(crate) transport: SimTransport,
     pub(crate) router: Router,
-    pool: Arc<ProviderPool>,
+    parts: RoleParts,
     sealing: Arc<portcullis_core::seal::SealingKeys>,
-    around: Surroundings,
     signer: Arc<Signer>,
     processor: Arc<Processor>,
     signing: Arc<SignerRole>,
@@ -74,43 +73,26 @@ impl Machine {
             instance: format!("machine#{:x}", entropy.next_u64()),
         };
         let router = router(api_parts(world, &store, &pool, &around));
-        let (set, bells, pools) = (settings(), Doorbells::local(), vec![Arc::clone(&pool)]);
+        let parts = RoleParts {
+            store: store.clone(),
+            pools: vec![pool],
+            settings: settings(),
+            around,
+            doorbells: Doorbells::local(),
+        };
         let sealing = Arc::clone(&world.sealing);
-        let chains = vec![World::chain().chain_id];
-        let parts = || (store.clone(), around.clone(), bells.clone());
-        let processor = {
-            let (store, _, bells) = parts();
-            Arc::new(Processor::new(store, Arc::clone(&sealing), chains, set, bells))
-        };
-        let signing = {
-            let (store, around, bells) = parts();
-            Arc::new(SignerRole::new(store, Arc::clone(&signer), &pools, set, around, bells))
-        };
-        let broadcaster = {
-            let (store, around, bells) = parts();
-            Arc::new(Broadcaster::new(store, pools.clone(), set, around, bells))
-        };
-        let monitor = {
-            let (store, around, bells) = parts();
-            Arc::new(Monitor::new(store, pools.clone(), set, around, bells))
-        };
-        let recovery = {
-            let (store, around, bells) = parts();
-            Arc::new(Recovery::new(store, pools, set, around, bells))
-        };
         Ok(Self {
+            processor: Arc::new(Processor::new(parts.clone(), Arc::clone(&sealing))),
+            signing: Arc::new(SignerRole::new(parts.clone(), Arc::clone(&signer))),
+            broadcaster: Arc::new(Broadcaster::new(parts.clone())),
+            monitor: Arc::new(Monitor::new(parts.clone())),
+            recovery: Arc::new(Recovery::new(parts.clone())),
             store,
             transport,
             router,
-            pool,
+            parts,
             sealing,
-            around,
             signer,
-            processor,
-            signing,
-            broadcaster,
-            monitor,
-            recovery,
         })
     }
 
@@ -135,28 +117,17 @@ impl Machine {
 
     /// A role begins anew after its step was ended: what it had in memory is gone.
     pub(crate) fn restart_role(&mut self, actor: Actor) {
-        let (store, set) = (self.store.clone(), settings());
-        let pools = vec![Arc::clone(&self.pool)];
-        let (around, bells) = (self.around.clone(), Doorbells::local());
-        let chains = vec![World::chain().chain_id];
+        let parts = self.parts.clone();
         match actor {
             Actor::Processor => {
-                let sealing = Arc::clone(&self.sealing);
-                self.processor = Arc::new(Processor::new(store, sealing, chains, set, bells));
+                self.processor = Arc::new(Processor::new(parts, Arc::clone(&self.sealing)));
             }
             Actor::Signer => {
-                let signer = Arc::clone(&self.signer);
-                self.signing = Arc::new(SignerRole::new(store, signer, &pools, set, around, bells));
+                self.signing = Arc::new(SignerRole::new(parts, Arc::clone(&self.signer)));
             }
-            Actor::Broadcaster => {
-                self.broadcaster = Arc::new(Broadcaster::new(store, pools, set, around, bells));
-            }
-            Actor::Monitor => {
-                self.monitor = Arc::new(Monitor::new(store, pools, set, around, bells));
-            }
-            Actor::Recovery => {
-                self.recovery = Arc::new(Recovery::new(store, pools, set, around, bells));
-            }
+            Actor::Broadcaster => self.broadcaster = Arc::new(Broadcaster::new(parts)),
+            Actor::Monitor => self.monitor = Arc::new(Monitor::new(parts)),
+            Actor::Recovery => self.recovery = Arc::new(Recovery::new(parts)),
             Actor::Client => {}
         }
     }

@@ -20,8 +20,7 @@ use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::lease::LeaseHolder;
-use crate::settings::EngineSettings;
-use crate::{Progress, Surroundings};
+use crate::{Progress, RoleParts};
 
 /// Blocks that are kept beyond the conservative depth, so that a reorg as deep as that still finds
 /// its common ancestor and a late catch-up its blocks.
@@ -63,15 +62,10 @@ impl View {
 }
 
 impl Monitor {
-    /// A monitor for these chains.
+    /// A monitor.
     #[must_use]
-    pub fn new(
-        store: Store,
-        pools: Vec<Arc<ProviderPool>>,
-        settings: EngineSettings,
-        around: Surroundings,
-        doorbells: Doorbells,
-    ) -> Self {
+    pub fn new(parts: RoleParts) -> Self {
+        let RoleParts { store, pools, settings, around, doorbells } = parts;
         let leases = LeaseHolder::new(store.clone(), around, settings.lease_ms);
         Self { store, pools, leases, doorbells, looked_at: Mutex::default() }
     }

@@ -29,7 +29,7 @@ use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::lease::LeaseHolder;
 use crate::settings::EngineSettings;
-use crate::{Progress, Surroundings};
+use crate::{Progress, RoleParts, Surroundings};
 
 /// The signer's role.
 pub struct SignerRole {
@@ -61,22 +61,16 @@ impl SignerChain {
 }
 
 impl SignerRole {
-    /// A signer for these chains.
+    /// A signer's role around `signer`.
     #[must_use]
-    pub fn new(
-        store: Store,
-        signer: Arc<Signer>,
-        pools: &[Arc<ProviderPool>],
-        settings: EngineSettings,
-        around: Surroundings,
-        doorbells: Doorbells,
-    ) -> Self {
+    pub fn new(parts: RoleParts, signer: Arc<Signer>) -> Self {
+        let RoleParts { store, pools, settings, around, doorbells } = parts;
         let chains = pools
-            .iter()
+            .into_iter()
             .map(|pool| SignerChain {
-                pool: Arc::clone(pool),
                 oracle: GasOracle::new(pool.as_ref().clone(), Arc::clone(&around.clock)),
                 ready: Mutex::default(),
+                pool,
             })
             .collect();
         let leases = LeaseHolder::new(store.clone(), around.clone(), settings.lease_ms);
