@@ -57,9 +57,8 @@ contract PayoutVault {
         bytes32 refusal;
         uint256 callGas;
         uint256 gasNeeded;
-        uint256 dailyCap;
-        uint256 spent;
-        uint256 storedSpent;
+        uint256 remaining;
+        uint256 storedRemaining;
     }
 
     /// @notice An item was paid: the token's `transfer` succeeded, or the native call did. What the recipient
@@ -189,24 +188,25 @@ contract PayoutVault {
         Budget memory budget;
         for (uint256 i = 0; i < items.length; ++i) {
             Item calldata item = items[i];
-            if (!_isFree(page, item.number)) {
-                emit Skipped(item.number, item.ref);
+            uint256 number = item.number;
+            uint256 bit = _turnTo(page, number);
+            if (page.bits & bit != 0) {
+                emit Skipped(number, item.ref);
                 continue;
             }
-            if (budget.token != item.token || !budget.open) {
+            address token = item.token;
+            if (budget.token != token || !budget.open) {
                 _close(budget);
-                _open(budget, item.token);
+                _open(budget, token);
             }
-            bytes32 reason = _tryItem(budget, item.to, item.amount);
+            address to = item.to;
+            uint256 amount = item.amount;
+            bytes32 reason = _tryItem(budget, to, amount);
             if (reason == 0) {
-                _use(page, item.number);
-                // At most `dailyCap`, as `_tryItem` checked.
-                unchecked {
-                    budget.spent += item.amount;
-                }
-                emit Paid(item.number, item.ref, item.token, item.to, item.amount);
+                page.bits |= bit;
+                emit Paid(number, item.ref, token, to, amount);
             } else {
-                emit Failed(item.number, item.ref, reason);
+                emit Failed(number, item.ref, reason);
             }
         }
         _store(page);
@@ -217,11 +217,13 @@ contract PayoutVault {
     function void(uint256[] calldata numbers) external onlyOperator exclusive {
         Page memory page = _noPage();
         for (uint256 i = 0; i < numbers.length; ++i) {
-            if (_isFree(page, numbers[i])) {
-                _use(page, numbers[i]);
-                emit Voided(numbers[i]);
+            uint256 number = numbers[i];
+            uint256 bit = _turnTo(page, number);
+            if (page.bits & bit == 0) {
+                page.bits |= bit;
+                emit Voided(number);
             } else {
-                emit Skipped(numbers[i], 0);
+                emit Skipped(number, 0);
             }
         }
         _store(page);
@@ -283,8 +285,7 @@ contract PayoutVault {
     /// @notice What may still leave of a token today, in atomic units; zero where it is not listed.
     function remainingToday(address token) external view returns (uint256) {
         Token memory setting = tokens[token];
-        uint256 spent = setting.day == _today() ? setting.spent : 0;
-        return setting.listed && spent < setting.dailyCap ? setting.dailyCap - spent : 0;
+        return setting.listed ? _remaining(setting) : 0;
     }
 
     // ---------------------------------------------------------------- settings
@@ -322,20 +323,15 @@ contract PayoutVault {
         page.index = NO_PAGE;
     }
 
-    /// @dev Whether the number is free, after turning to its page.
-    function _isFree(Page memory page, uint256 number) private returns (bool) {
+    /// @dev Takes the number's page in hand, and gives the number's bit in it.
+    function _turnTo(Page memory page, uint256 number) private returns (uint256 bit) {
         uint256 index = number >> 8;
         if (page.index != index) {
             _store(page);
             page.index = index;
             page.bits = page.storedBits = usedNumbers[index];
         }
-        return page.bits & _bit(number) == 0;
-    }
-
-    /// @dev Uses a number of the page in hand.
-    function _use(Page memory page, uint256 number) private pure {
-        page.bits |= _bit(number);
+        return _bit(number);
     }
 
     function _store(Page memory page) private {
@@ -349,6 +345,15 @@ contract PayoutVault {
         return uint16(block.timestamp / 1 days);
     }
 
+    function _spent(Token memory setting) private view returns (uint256) {
+        return setting.day == _today() ? setting.spent : 0;
+    }
+
+    function _remaining(Token memory setting) private view returns (uint256) {
+        uint256 spent = _spent(setting);
+        return spent < setting.dailyCap ? setting.dailyCap - spent : 0;
+    }
+
     /// @dev Takes a token in hand: what is true of all items of a token is found out once.
     function _open(Budget memory budget, address token) private view {
         Token memory setting = tokens[token];
@@ -357,31 +362,34 @@ contract PayoutVault {
         budget.callGas = setting.callGas;
         // A call gets at most 63/64 of what is left, and silently less than it asks for.
         budget.gasNeeded = uint256(setting.callGas) * 64 / 63 + CALL_COST;
-        budget.dailyCap = setting.dailyCap;
-        budget.spent = budget.storedSpent = setting.day == _today() ? setting.spent : 0;
+        budget.remaining = budget.storedRemaining = _remaining(setting);
         budget.refusal = 0;
         if (!setting.listed) budget.refusal = NotListed.selector;
         else if (token != address(0) && token.code.length == 0) budget.refusal = NoCode.selector;
     }
 
+    /// @dev Counts what was paid of the token in hand.
     function _close(Budget memory budget) private {
-        if (budget.spent == budget.storedSpent) return;
+        uint256 paid = budget.storedRemaining - budget.remaining;
+        if (paid == 0) return;
         Token storage setting = tokens[budget.token];
+        // No more than `dailyCap` remained, which has as many bits.
+        setting.spent = uint104(_spent(setting) + paid);
         setting.day = _today();
-        // At most `dailyCap`, which has as many bits.
-        setting.spent = uint104(budget.spent);
     }
 
     /// @dev Pays an item of the token in hand. Zero, or why it was not paid.
     function _tryItem(Budget memory budget, address to, uint256 amount) private returns (bytes32 reason) {
         if (budget.refusal != 0) return budget.refusal;
         if (to == address(0) || to == address(this)) return BadRecipient.selector;
-        unchecked {
-            // The second sum is of two numbers of 104 bits.
-            if (amount > budget.dailyCap || budget.spent + amount > budget.dailyCap) return OverCap.selector;
-        }
+        if (amount > budget.remaining) return OverCap.selector;
         require(gasleft() >= budget.gasNeeded, OutOfGas());
-        return _transfer(budget.token, to, amount, budget.callGas);
+        reason = _transfer(budget.token, to, amount, budget.callGas);
+        if (reason == 0) {
+            unchecked {
+                budget.remaining -= amount;
+            }
+        }
     }
 
     /// @dev Moves tokens or native coin. Zero, or why nothing was moved.

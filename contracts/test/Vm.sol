@@ -27,6 +27,7 @@ interface Vm {
     function deal(address account, uint256 amount) external;
     function etch(address account, bytes calldata code) external;
     function expectRevert(bytes calldata reason) external;
+    function getBlockTimestamp() external view returns (uint256);
     function getRecordedLogs() external returns (Log[] memory);
     function lastCallGas() external view returns (Gas memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);

@@ -1,4 +1,5 @@
-//! The compiled contracts of `contracts/artifacts/`, and the proof that they match their sources.
+//! The compiled contracts of `contracts/artifacts/`, the proof that they match their sources, and
+//! their own tests.
 
 use std::fs;
 use std::path::Path;
@@ -84,6 +85,32 @@ pub fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Runs the forge tests of `contracts/test/` on the checked-in artefacts, and compares the gas of a
+/// payment with `contracts/snapshots/`.
+///
+/// # Errors
+/// The toolchain is missing, a test fails, or a figure of the snapshot differs: forge's own words
+/// are in the message.
+pub fn forge_test(root: &Path) -> Result<()> {
+    let contracts = root.join("contracts");
+    // forge takes a missing file for a first run and would compare with nothing.
+    let snapshot = contracts.join("snapshots/PayoutVault.json");
+    ensure!(
+        snapshot.is_file(),
+        "{} is missing: run `npm run snapshot` in contracts/",
+        snapshot.display()
+    );
+    let mut forge = Command::new(toolchain::forge_binary(root)?);
+    forge.args(["test", "--color", "never"]).current_dir(contracts);
+    for variable in ["FOUNDRY_PROFILE", "FORGE_SNAPSHOT_CHECK", "FORGE_SNAPSHOT_EMIT"] {
+        forge.env_remove(variable);
+    }
+    toolchain::run(&mut forge, "forge").context(
+        "the tests of contracts/ fail, or a payment costs another amount of gas than contracts/snapshots says",
+    )?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +124,19 @@ mod tests {
             assert!(artefact.bytecode.len() > artefact.deployed_bytecode.len());
             assert!(!artefact.deployed_bytecode.is_empty());
         }
+    }
+
+    #[test]
+    fn a_missing_snapshot_says_how_to_make_it() {
+        let root = tempfile::tempdir().unwrap();
+        let error = forge_test(root.path()).unwrap_err().to_string();
+        assert!(error.contains("npm run snapshot"), "{error}");
+    }
+
+    #[test]
+    fn the_checked_in_vault_is_read() {
+        let vault = Artefact::load(&toolchain::workspace_root(), "PayoutVault").unwrap();
+        assert_eq!(vault.abi[0]["type"], "constructor");
     }
 
     #[test]

@@ -22,5 +22,6 @@ pub mod testbed;
 pub mod testnet;
 pub mod tidy;
 pub mod toolchain;
+pub mod torture;
 pub mod units;
 pub mod watch;

@@ -14,6 +14,7 @@ use xtask::sim::{self, SimArgs};
 use xtask::test_command::{self, TestOptions};
 use xtask::tidy::{self, TidyOptions};
 use xtask::toolchain::workspace_root;
+use xtask::torture::{self, TortureArgs};
 
 /// As a shell tells of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -27,6 +28,7 @@ Begin with:
   cargo xtask demo --withdrawals 1000 --wallets 16   a thousand withdrawals, each judged on the chain
   cargo xtask bench api                              latency, memory and start-up time
   cargo xtask sim --seeds 50                         the real roles under crashes and reorgs, by seeds
+  cargo xtask torture --minutes 3                    the real processes under SIGKILL, on a chain with reorgs
   cargo xtask test                                   everything that says whether the project is sound
 
 With --json the last line of standard output is one JSON object; the exit code is 0 only when all is well.")]
@@ -46,6 +48,8 @@ enum Command {
     Bench(BenchCommand),
     /// Run the real roles on a simulated chain under crashes, lost answers and reorgs
     Sim(SimArgs),
+    /// Kill and pause the real processes, the chain too, at random moments, and judge every payment
+    Torture(TortureArgs),
     /// Install what the checks need, and run them all; the test runner's totals come last
     Test(TestOptions),
     /// Check the house rules
@@ -87,6 +91,14 @@ async fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Sim(arguments) => sim::run(&workspace_root(), &arguments),
+        Command::Torture(arguments) => {
+            let Some(outcome) = unless_interrupted(torture::run(&arguments)).await? else {
+                return Ok(ExitCode::from(INTERRUPTED));
+            };
+            println!("{}", outcome.report);
+            print_json(arguments.json, &outcome.report)?;
+            Ok(if outcome.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Test(options) => {
             test_command::run(&workspace_root(), options).map(|()| ExitCode::SUCCESS)
         }
@@ -123,6 +135,8 @@ mod tests {
             "bench api --json",
             "sim --seeds 20 --json",
             "sim --release --first 7 --seeds 1 --trace",
+            "torture --minutes 3 --json",
+            "torture --minutes 1 --seed 7 --no-anvil-kill --no-kill --no-pause --no-twin",
             "test --quick",
             "test --without-deny",
             "tidy --accept-new-migrations",

@@ -76,6 +76,9 @@ fn steps(root: &Path, options: TestOptions) -> Vec<Step<'_>> {
     steps.push(Step::new("contract artefacts", move || {
         contracts::check(root).map(|()| Outcome::Passed)
     }));
+    steps.push(Step::new("contract tests", move || {
+        contracts::forge_test(root).map(|()| Outcome::Passed)
+    }));
     if !options.without_deny {
         steps.push(Step::new("dependencies: bans, licences, sources", move || {
             cargo_deny::check(root).map(|()| Outcome::Passed)
@@ -172,7 +175,7 @@ mod tests {
     fn the_test_runner_comes_last() {
         let full = names(TestOptions::default());
         assert_eq!(full.last(), Some(&"tests"));
-        assert!(full.contains(&"clippy") && full.contains(&"contract artefacts"), "{full:?}");
+        assert!(full.contains(&"clippy") && full.contains(&"contract tests"), "{full:?}");
         let quick = names(TestOptions { quick: true, without_deny: false });
         assert_eq!(quick, ["formatting", "house rules", "unit tests"]);
         let bare = names(TestOptions { quick: false, without_deny: true });

@@ -1,5 +1,5 @@
 //! What the commands need beside Rust: the npm packages of `contracts/`, which bring the Solidity
-//! compiler and the anvil executable, both pinned in `contracts/package-lock.json`.
+//! compiler, anvil and forge, all pinned in `contracts/package-lock.json`.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -14,6 +14,9 @@ const OLDEST_NODE_MAJOR: u32 = 20;
 
 /// Names another anvil executable, for platforms without an npm package and for trying a version.
 pub const ANVIL_VARIABLE: &str = "PORTCULLIS_ANVIL";
+
+/// Names another forge executable, for the same reasons.
+pub const FORGE_VARIABLE: &str = "PORTCULLIS_FORGE";
 
 /// The root of the checkout that this program was built from.
 #[must_use]
@@ -44,7 +47,7 @@ pub fn ensure_node_packages(root: &Path) -> Result<()> {
     }
 
     check_node_version(&run(Command::new("node").arg("--version"), "node")?)?;
-    eprintln!("installing the Solidity compiler and anvil (npm ci in contracts/) ...");
+    eprintln!("installing the Solidity compiler, anvil and forge (npm ci in contracts/) ...");
     run(Command::new("npm").arg("ci").current_dir(&contracts), "npm").context(
         "the npm packages of contracts/ could not be installed: check the network and npm's registry setting, then run this again",
     )?;
@@ -59,33 +62,47 @@ pub fn ensure_node_packages(root: &Path) -> Result<()> {
 /// # Errors
 /// As [`ensure_node_packages`]; or there is no anvil package for this platform.
 pub fn anvil_binary(root: &Path) -> Result<PathBuf> {
-    if let Some(own) = std::env::var_os(ANVIL_VARIABLE) {
+    foundry_binary(root, "anvil", ANVIL_VARIABLE)
+}
+
+/// The forge executable: the one that [`FORGE_VARIABLE`] names, or the pinned one, installed if
+/// need be.
+///
+/// # Errors
+/// As [`ensure_node_packages`]; or there is no forge package for this platform.
+pub fn forge_binary(root: &Path) -> Result<PathBuf> {
+    foundry_binary(root, "forge", FORGE_VARIABLE)
+}
+
+fn foundry_binary(root: &Path, tool: &str, variable: &str) -> Result<PathBuf> {
+    if let Some(own) = std::env::var_os(variable) {
         let own = PathBuf::from(own);
-        ensure!(own.is_file(), "{ANVIL_VARIABLE} names {}, which is not a file", own.display());
+        ensure!(own.is_file(), "{variable} names {}, which is not a file", own.display());
         return Ok(own);
     }
     ensure_node_packages(root)?;
-    let package = anvil_package(std::env::consts::OS, std::env::consts::ARCH)?;
+    let platform = foundry_platform(std::env::consts::OS, std::env::consts::ARCH)
+        .with_context(|| format!("set {variable} to an executable of {tool} 1.7"))?;
+    let package = format!("{tool}-{platform}");
     let binary =
-        root.join("contracts/node_modules/@foundry-rs").join(package).join("bin").join("anvil");
+        root.join("contracts/node_modules/@foundry-rs").join(package).join("bin").join(tool);
     ensure!(
         binary.is_file(),
-        "npm did not install {}: set {ANVIL_VARIABLE} to an anvil 1.7 executable",
+        "npm did not install {}: set {variable} to an executable of {tool} 1.7",
         binary.display()
     );
     Ok(binary)
 }
 
-/// The npm package that carries the executable, as `@foundry-rs/anvil/const.mjs` names them.
-fn anvil_package(system: &str, architecture: &str) -> Result<&'static str> {
+/// What the npm package with the executable has after the tool's name, as
+/// `@foundry-rs/anvil/const.mjs` names them.
+fn foundry_platform(system: &str, architecture: &str) -> Result<&'static str> {
     Ok(match (system, architecture) {
-        ("linux", "x86_64") => "anvil-linux-amd64",
-        ("linux", "aarch64") => "anvil-linux-arm64",
-        ("macos", "x86_64") => "anvil-darwin-amd64",
-        ("macos", "aarch64") => "anvil-darwin-arm64",
-        _ => bail!(
-            "there is no anvil package for {system} on {architecture}: set {ANVIL_VARIABLE} to an anvil 1.7 executable"
-        ),
+        ("linux", "x86_64") => "linux-amd64",
+        ("linux", "aarch64") => "linux-arm64",
+        ("macos", "x86_64") => "darwin-amd64",
+        ("macos", "aarch64") => "darwin-arm64",
+        _ => bail!("npm has no packages of anvil and forge for {system} on {architecture}"),
     })
 }
 
@@ -135,9 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_platform_is_told_what_to_do() {
-        let error = anvil_package("plan9", "mips").unwrap_err().to_string();
-        assert!(error.contains("plan9 on mips") && error.contains(ANVIL_VARIABLE), "{error}");
+    fn an_unknown_platform_is_named() {
+        let error = foundry_platform("plan9", "mips").unwrap_err().to_string();
+        assert!(error.contains("plan9 on mips"), "{error}");
     }
 
     #[test]
@@ -146,9 +163,11 @@ mod tests {
             fs::read_to_string(workspace_root().join("contracts/package-lock.json")).unwrap();
         for system in ["linux", "macos"] {
             for architecture in ["x86_64", "aarch64"] {
-                let package = anvil_package(system, architecture).unwrap();
-                let entry = format!("\"node_modules/@foundry-rs/{package}\"");
-                assert!(lock.contains(&entry), "{entry} is not in package-lock.json");
+                let platform = foundry_platform(system, architecture).unwrap();
+                for tool in ["anvil", "forge"] {
+                    let entry = format!("\"node_modules/@foundry-rs/{tool}-{platform}\"");
+                    assert!(lock.contains(&entry), "{entry} is not in package-lock.json");
+                }
             }
         }
         assert!(!lock.contains("\"resolved\""), "the lock file names download hosts");

@@ -18,6 +18,8 @@ pub struct PaymentIntent {
     pub tenant: TenantId,
     /// The tenant's own id of it.
     pub external_id: ExternalId,
+    /// Whose account pays.
+    pub payer: B256,
     /// The token; `None` for the native coin.
     pub token: Option<Address>,
     /// How much.
@@ -38,6 +40,7 @@ impl PaymentIntent {
     pub const fn sealed(&self, deployment: DeploymentId, chain_id: u64) -> SealedPayment {
         SealedPayment {
             deployment,
+            payer: self.payer,
             chain_id,
             token: self.token,
             amount: self.amount,

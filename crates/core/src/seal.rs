@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256, keccak256};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::amount::Amount;
-use crate::id::DeploymentId;
+use crate::id::{AccountId, AssetId, DeploymentId, TenantId};
 use crate::number::{PaymentRef, PayoutNumber};
 
 /// Names one sealing key; rows keep it, so that keys can be rotated.
@@ -37,6 +37,8 @@ impl fmt::Debug for Seal {
 pub struct SealedPayment {
     /// The deployment that accepted it.
     pub deployment: DeploymentId,
+    /// Whose account pays: tenant, account and asset ([`payer_of`]).
+    pub payer: B256,
     /// Where it is paid.
     pub chain_id: u64,
     /// In which token; `None` is the native coin.
@@ -49,6 +51,18 @@ pub struct SealedPayment {
     pub number: PayoutNumber,
     /// For which request.
     pub reference: PaymentRef,
+}
+
+/// Who pays, in 32 bytes: the tenant, its account, and the asset that the account holds.
+#[must_use]
+pub fn payer_of(tenant: TenantId, account: &AccountId, asset: AssetId) -> B256 {
+    let account = account.as_str().as_bytes();
+    let mut input = Vec::with_capacity(64_usize.saturating_add(account.len()));
+    input.extend_from_slice(b"portcullis/payer/v1");
+    input.extend_from_slice(&tenant.to_bytes());
+    input.extend_from_slice(&asset.to_bytes());
+    input.extend_from_slice(account);
+    keccak256(&input)
 }
 
 /// A row outside the withdrawals that must not be forged either. The variant is the MAC's domain.
@@ -172,6 +186,7 @@ fn mac_of(key: &[u8; 32], id: SealKeyId, domain: &[u8], fields: &[Vec<u8>]) -> H
 fn payment_fields(payment: &SealedPayment) -> Vec<Vec<u8>> {
     vec![
         payment.deployment.to_bytes().to_vec(),
+        payment.payer.to_vec(),
         payment.chain_id.to_be_bytes().to_vec(),
         payment.token.map(|token| token.to_vec()).unwrap_or_default(),
         payment.amount.atomic().to_be_bytes::<32>().to_vec(),
@@ -183,7 +198,7 @@ fn payment_fields(payment: &SealedPayment) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use alloy_primitives::{B256, U256};
+    use alloy_primitives::U256;
 
     use super::*;
 
@@ -194,6 +209,7 @@ mod tests {
     fn payment() -> SealedPayment {
         SealedPayment {
             deployment: DeploymentId::from_bytes([1; 16]),
+            payer: B256::with_last_byte(8),
             chain_id: 137,
             token: Some(Address::with_last_byte(2)),
             amount: Amount::from_atomic(U256::from(3)),
@@ -207,7 +223,8 @@ mod tests {
     fn every_sealed_field_is_covered() {
         let seal = keys().seal_payment(&payment());
         assert_eq!(keys().verify_payment(&payment(), &seal), Ok(()));
-        let changes: [fn(&mut SealedPayment); 8] = [
+        let changes: [fn(&mut SealedPayment); 9] = [
+            |p| p.payer = B256::ZERO,
             |p| p.deployment = DeploymentId::from_bytes([2; 16]),
             |p| p.chain_id = 1,
             |p| p.token = None,

@@ -1,6 +1,6 @@
 //! What can end a step early. Every one of them is safe: the next step reads again and goes on.
 
-use portcullis_evm::{FollowError, ReadError};
+use portcullis_evm::{FollowError, QuorumError, ReadError};
 use portcullis_keys::JournalError;
 use portcullis_store::StoreError;
 use thiserror::Error;
@@ -14,6 +14,9 @@ pub enum EngineError {
     /// A provider.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Too few independent providers answered, or they do not agree.
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
     /// The chain as the follower sees it.
     #[error(transparent)]
     Follow(#[from] FollowError),

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use alloy_primitives::{Address, B256, Bytes, Log, U256};
+use alloy_primitives::{Address, B256, Bytes, Keccak256, Log, U256};
 use portcullis_core::slot::Payload;
 use portcullis_core::withdrawal::BlockRef;
 use serde_json::{Value, json};
@@ -28,6 +28,14 @@ pub struct HeadBlock {
 }
 
 impl HeadBlock {
+    /// Whether both are the same block, told alike. Fees and limits are not compared: nothing is decided by them.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.reference() == other.reference()
+            && self.parent_hash == other.parent_hash
+            && self.timestamp_ms == other.timestamp_ms
+    }
+
     /// Number and hash.
     #[must_use]
     pub const fn reference(&self) -> BlockRef {
@@ -75,6 +83,35 @@ pub struct Receipt {
     pub to: Option<Address>,
     /// Its logs in order. On Polygon there are more than the contracts emit (fee logs of 0x…1010).
     pub logs: Vec<Log>,
+}
+
+impl Receipt {
+    /// A digest of the logs in their order: who emitted what. Two receipts with the same one prove the same.
+    #[must_use]
+    pub fn logs_hash(&self) -> B256 {
+        let mut hasher = Keccak256::new();
+        for log in &self.logs {
+            hasher.update(log.address);
+            // Lengths first, so that no two lists of logs run into the same bytes.
+            for length in [log.topics().len(), log.data.data.len()] {
+                hasher.update(u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
+            }
+            for topic in log.topics() {
+                hasher.update(topic);
+            }
+            hasher.update(&log.data.data);
+        }
+        hasher.finalize()
+    }
+
+    /// Whether both prove the same: the same block, the same end, the same logs.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.hash == other.hash
+            && self.block == other.block
+            && self.succeeded == other.succeeded
+            && self.logs_hash() == other.logs_hash()
+    }
 }
 
 /// A transaction in a block.
@@ -132,6 +169,18 @@ pub struct ConsumedNonce {
     /// The sender's transaction of that nonce. `None` when the block has none: an EIP-7702 authorization or a
     /// creation by delegated code raised the nonce. That is never ours.
     pub transaction: Option<MinedTransaction>,
+}
+
+impl ConsumedNonce {
+    /// Whether both name the same transaction with the same contents in the same block. Whether it ran to its
+    /// end is not compared: that is the receipt's matter.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let contents = |consumed: &Self| {
+            consumed.transaction.clone().map(|mined| MinedTransaction { succeeded: None, ..mined })
+        };
+        self.block == other.block && contents(self) == contents(other)
+    }
 }
 
 /// A log with its place.

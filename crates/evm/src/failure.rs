@@ -67,6 +67,18 @@ pub enum RpcFailure {
     /// The chain changed between two reads that belong together. Reading again helps.
     #[error("changed its chain between two reads: {0}")]
     Moved(String),
+    /// It was not asked: it failed several times in a row, and is left alone for a while.
+    #[error("is left alone after repeated failures: it is tried again by itself")]
+    CircuitOpen {
+        /// How long that still lasts.
+        retry_after_ms: u64,
+    },
+    /// It was not asked: our own limit for it, or the pause that it asked for, leaves no room in time.
+    #[error("has no room under its request limit: raise requests_per_second, or add a provider")]
+    Throttled {
+        /// When there would be room.
+        retry_after_ms: u64,
+    },
     /// The pool has no provider that may be used.
     #[error("no provider of this chain can be used: see the earlier errors of each")]
     NoProvider,
@@ -88,6 +100,8 @@ impl RpcFailure {
             Self::Contract(_) => "contract",
             Self::WrongChain { .. } => "wrong_chain",
             Self::Moved(_) => "moved",
+            Self::CircuitOpen { .. } => "circuit_open",
+            Self::Throttled { .. } => "throttled",
             Self::NoProvider => "no_provider",
         }
     }
@@ -95,7 +109,15 @@ impl RpcFailure {
     /// Whether it speaks against the provider. A JSON-RPC error is an answer, and says more about the question.
     #[must_use]
     pub const fn blames_provider(&self) -> bool {
-        !matches!(self, Self::Rpc { .. } | Self::Contract(_) | Self::Moved(_) | Self::NoProvider)
+        !matches!(
+            self,
+            Self::Rpc { .. }
+                | Self::Contract(_)
+                | Self::Moved(_)
+                | Self::CircuitOpen { .. }
+                | Self::Throttled { .. }
+                | Self::NoProvider
+        )
     }
 
     /// Whether the connection itself is in question, so that another node may answer next time.

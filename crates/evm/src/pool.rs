@@ -1,10 +1,11 @@
 //! The providers of one chain.
 //!
-//! Reads go to one provider and move on to the next when it fails; sends go to all of them. What decides about
-//! money takes a quorum: that is built on [`ProviderPool::upstreams`], each of which answers for itself.
+//! Reads go to the best provider and move on to the next when it fails; sends go to all of them. What decides
+//! about money takes a quorum of independent operators: those reads are in `quorum` and `survey`.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use alloy_primitives::{Address, B256, Bytes};
 use portcullis_core::amount::Amount;
@@ -17,20 +18,28 @@ use crate::chain_types::{
     MinedBlock, MinedLog, Receipt,
 };
 use crate::classify::{SendOutcome, UnknownKind};
+use crate::evidence::{Decision, QuorumError};
 use crate::failure::{ReadError, RpcFailure};
+use crate::health::ProviderStatus;
 use crate::provider::Provider;
-use crate::upstream::{ChainCheck, ProviderStatus, Upstream};
+use crate::quorum::Disputes;
+use crate::upstream::{Around, Upstream};
 
 /// Bounds of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolLimits {
     /// Requests in one JSON-RPC batch. Public endpoints take 100, some less.
     pub batch_items_max: usize,
+    /// Independent operators that have to agree on what decides about money. A single configured one is believed
+    /// alone, but never about a release.
+    pub quorum: usize,
+    /// How long a question waits for room under a provider's request limit before another provider is asked.
+    pub throttle_wait_ms_max: u64,
 }
 
 impl Default for PoolLimits {
     fn default() -> Self {
-        Self { batch_items_max: 100 }
+        Self { batch_items_max: 100, quorum: 2, throttle_wait_ms_max: 2_000 }
     }
 }
 
@@ -58,6 +67,9 @@ pub enum PoolError {
 pub struct ProviderPool {
     chain: &'static ChainSpec,
     upstreams: Arc<[Arc<Upstream>]>,
+    quorum: usize,
+    around: Around,
+    pub(crate) disputes: Arc<Disputes>,
 }
 
 /// The first answer of the providers, in the order in which they are to be asked.
@@ -79,7 +91,6 @@ impl ProviderPool {
     ///
     /// # Errors
     /// See [`PoolError`].
-    #[expect(clippy::needless_pass_by_value, reason = "each provider keeps a clone of the clock")]
     pub fn new(
         chain: &'static ChainSpec,
         providers: Vec<Provider>,
@@ -95,10 +106,23 @@ impl ProviderPool {
                 return Err(PoolError::DuplicateName { network, name: provider.name().to_owned() });
             }
         }
-        let in_use = |provider| {
-            Arc::new(Upstream::new(provider, chain, Arc::clone(&clock), limits.batch_items_max))
-        };
-        Ok(Self { chain, upstreams: providers.into_iter().map(in_use).collect() })
+        let around = Around { clock, chance: Arc::new(OnceLock::new()) };
+        let in_use = |provider| Arc::new(Upstream::new(provider, chain, around.clone(), limits));
+        Ok(Self {
+            chain,
+            upstreams: providers.into_iter().map(in_use).collect(),
+            quorum: limits.quorum.max(1),
+            around,
+            disputes: Arc::default(),
+        })
+    }
+
+    /// The same pool with a source of chance, 128 bits a call, for the breakers: their openings get up to a quarter
+    /// longer by it. For all clones; a second source is ignored.
+    #[must_use]
+    pub fn with_chance(self, chance: Arc<dyn Fn() -> u128 + Send + Sync>) -> Self {
+        let _ignored = self.around.chance.set(chance);
+        self
     }
 
     /// The chain.
@@ -119,15 +143,50 @@ impl ProviderPool {
         self.upstreams.iter().map(|upstream| upstream.status()).collect()
     }
 
-    /// Those that may be asked, the healthy ones first. One on a wrong chain is not among them, unless all are:
-    /// then the error names it.
+    /// The distinct operators of the configured providers: how many are independent of each other.
+    #[must_use]
+    pub fn independent(&self) -> usize {
+        self.upstreams.iter().map(|upstream| upstream.operator()).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The distinct operators of those providers that are healthy now.
+    #[must_use]
+    pub fn independent_healthy(&self) -> usize {
+        let statuses = self.statuses();
+        let healthy = statuses.iter().filter(|status| status.healthy);
+        healthy.map(|status| status.operator.as_str()).collect::<BTreeSet<_>>().len()
+    }
+
+    /// How many independent operators have to agree for a decision.
+    ///
+    /// # Errors
+    /// [`QuorumError::TooFew`] when fewer are configured.
+    pub fn needed(&self, decision: Decision) -> Result<usize, QuorumError> {
+        decision.needed(self.independent(), self.quorum, self.chain.release_quorum_min)
+    }
+
+    /// What the providers contradict each other about and nobody is believed in, in words.
+    #[must_use]
+    pub fn disputes(&self) -> Vec<String> {
+        self.disputes.open()
+    }
+
+    /// Those that may be asked, the best first: by standing faults, then by score, then in the configured order. One
+    /// on a wrong chain, or that is left alone, is not among them, unless all are: then the errors name them.
     fn candidates(&self) -> Vec<&Upstream> {
         let all = || self.upstreams.iter().map(AsRef::as_ref);
-        let is_wrong =
-            |upstream: &&Upstream| matches!(upstream.status().chain, ChainCheck::Wrong(_));
-        let mut usable: Vec<&Upstream> = all().filter(|upstream| !is_wrong(upstream)).collect();
-        usable.sort_by_key(|upstream| !upstream.is_preferred());
+        let may_ask = |it: &&Upstream| !it.is_wrong_chain() && it.is_open_to_questions();
+        let mut usable: Vec<&Upstream> = all().filter(may_ask).collect();
+        usable.sort_by_key(|upstream| upstream.rank());
         if usable.is_empty() { all().collect() } else { usable }
+    }
+
+    /// Those whose voice counts, the best first: all but those on a wrong chain.
+    pub(crate) fn voices(&self) -> Vec<Arc<Upstream>> {
+        let mut usable: Vec<Arc<Upstream>> =
+            self.upstreams.iter().filter(|it| !it.is_wrong_chain()).cloned().collect();
+        usable.sort_by_key(|upstream| upstream.rank());
+        usable
     }
 
     /// Asks every provider for its chain id.
@@ -150,23 +209,29 @@ impl ProviderPool {
         }
     }
 
-    /// Sends signed bytes to every usable provider: pairs of hash and bytes, lowest nonce first. One outcome
+    /// Sends signed bytes to every healthy provider: pairs of hash and bytes, lowest nonce first. One outcome
     /// each, in order; of several providers' answers the one that says most that the bytes may be live.
     ///
     /// The bytes must be committed before (invariant 2). What stays [`SendOutcome::Unknown`] may be live.
     pub async fn send(&self, transactions: &[(B256, Bytes)]) -> Vec<SendOutcome> {
         const METHOD: &str = "eth_sendRawTransaction";
-        let mut usable = Vec::new();
+        let candidates = self.candidates();
+        let sends = candidates.iter().map(|upstream| upstream.send(transactions));
+        let mut merged: Option<Vec<SendOutcome>> = None;
         let mut refused = None;
-        for upstream in self.candidates() {
-            match upstream.ensure_chain(METHOD).await {
-                Ok(()) => usable.push(upstream),
+        for answer in futures::future::join_all(sends).await {
+            match answer {
+                Ok(outcomes) => {
+                    merged = Some(match merged {
+                        Some(before) => merge_outcomes(before, outcomes),
+                        None => outcomes,
+                    });
+                }
+                // Nothing left us for this one: it says nothing about the bytes.
                 Err(error) => refused = Some(error),
             }
         }
-        let sends = usable.iter().map(|upstream| upstream.send(transactions));
-        let answers = futures::future::join_all(sends).await;
-        if let Some(merged) = answers.into_iter().reduce(merge_outcomes) {
+        if let Some(merged) = merged {
             return merged;
         }
         let message = refused.unwrap_or_else(|| no_provider(METHOD)).to_string();
@@ -314,6 +379,6 @@ fn unanswered<T>(results: &[Result<T, EstimateError>]) -> Vec<usize> {
     (0..results.len()).filter(is_open).collect()
 }
 
-fn no_provider(method: &'static str) -> ReadError {
+pub(crate) fn no_provider(method: &'static str) -> ReadError {
     ReadError { provider: String::new(), method, failure: RpcFailure::NoProvider }
 }

@@ -28,6 +28,8 @@ pub struct Provider {
     operator: String,
     client: RpcClient,
     timeout: Option<Duration>,
+    requests_per_second: Option<u32>,
+    batch_items_max: Option<usize>,
 }
 
 impl Provider {
@@ -49,13 +51,33 @@ impl Provider {
         operator: impl Into<String>,
         client: RpcClient,
     ) -> Self {
-        Self { name: name.into(), operator: operator.into(), client, timeout: None }
+        Self {
+            name: name.into(),
+            operator: operator.into(),
+            client,
+            timeout: None,
+            requests_per_second: None,
+            batch_items_max: None,
+        }
     }
 
     /// Limits each exchange. Needs a runtime with a timer.
     #[must_use]
     pub fn with_timeout_ms(self, timeout_ms: u64) -> Self {
         Self { timeout: Some(Duration::from_millis(timeout_ms)), ..self }
+    }
+
+    /// Limits the requests that are sent to it, each item of a batch counted. At least 1. Who finds no room waits
+    /// a bounded time: needs a runtime with a timer.
+    #[must_use]
+    pub fn with_requests_per_second(self, requests_per_second: u32) -> Self {
+        Self { requests_per_second: Some(requests_per_second.max(1)), ..self }
+    }
+
+    /// Limits the requests in one JSON-RPC batch to it, below what the pool allows.
+    #[must_use]
+    pub fn with_batch_items_max(self, batch_items_max: usize) -> Self {
+        Self { batch_items_max: Some(batch_items_max.max(1)), ..self }
     }
 
     /// Its name.
@@ -77,6 +99,14 @@ impl Provider {
     pub(crate) const fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
+
+    pub(crate) const fn requests_per_second(&self) -> Option<u32> {
+        self.requests_per_second
+    }
+
+    pub(crate) const fn batch_items_max(&self) -> Option<usize> {
+        self.batch_items_max
+    }
 }
 
 impl fmt::Debug for Provider {
@@ -86,6 +116,8 @@ impl fmt::Debug for Provider {
             .field("name", &self.name)
             .field("operator", &self.operator)
             .field("timeout", &self.timeout)
+            .field("requests_per_second", &self.requests_per_second)
+            .field("batch_items_max", &self.batch_items_max)
             .finish_non_exhaustive()
     }
 }

@@ -32,7 +32,7 @@ impl Upstream {
             .ask(BLOCK_BY_NUMBER, &params, |_, raw| decode::<WireHeader>(raw)?.into_head())
             .await?;
         let head = self.only(BLOCK_BY_NUMBER, heads)?;
-        self.note_head(head.number);
+        self.note_head(head);
         Ok(head)
     }
 
@@ -56,7 +56,10 @@ impl Upstream {
         Ok(headers.into_iter().map_while(|header| header).collect())
     }
 
-    async fn headers_at(&self, numbers: &[u64]) -> Result<Vec<Option<HeadBlock>>, ReadError> {
+    pub(crate) async fn headers_at(
+        &self,
+        numbers: &[u64],
+    ) -> Result<Vec<Option<HeadBlock>>, ReadError> {
         let params: Vec<Value> =
             numbers.iter().map(|number| json!([quantity(*number), false])).collect();
         self.ask(BLOCK_BY_NUMBER, &params, |index, raw| decode_header(numbers[index], raw)).await
@@ -78,9 +81,14 @@ impl Upstream {
     /// # Errors
     /// See [`ReadError`]. An error of one item is an error, never a `None`.
     pub async fn receipts(&self, hashes: &[B256]) -> Result<Vec<Option<Receipt>>, ReadError> {
+        self.receipts_each(hashes).await.into_iter().collect()
+    }
+
+    /// The same with each receipt for itself: one that cannot be read does not hide the others.
+    pub async fn receipts_each(&self, hashes: &[B256]) -> Vec<Result<Option<Receipt>, ReadError>> {
         let params: Vec<Value> = hashes.iter().map(|hash| json!([hash])).collect();
         let decode = |index: usize, raw: &_| decode_receipt(hashes[index], raw);
-        self.ask("eth_getTransactionReceipt", &params, decode).await
+        self.ask_items("eth_getTransactionReceipt", &params, decode).await
     }
 
     /// Transactions that the node knows, mined or not.

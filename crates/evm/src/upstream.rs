@@ -1,6 +1,7 @@
 //! A provider in use: asked in bounded batches, checked for its chain, watched for its health.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use alloy_primitives::{B256, Bytes};
 use portcullis_core::chain::ChainSpec;
@@ -8,85 +9,73 @@ use portcullis_core::time::{Clock, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::breaker::{Admission, BreakerState};
 use crate::classify::{SendOutcome, classify_send};
 use crate::exchange::{Answer, exchange};
 use crate::failure::{ReadError, RpcFailure};
+use crate::fault::ProviderFault;
+use crate::health::{ChainCheck, Health};
+use crate::pool::PoolLimits;
 use crate::provider::Provider;
 use crate::telemetry::Labels;
 use crate::wire::{decode, decode_u64};
 
-/// Failures in a row after which a provider is asked only when no better one is left.
-const FAILURES_UNHEALTHY: u32 = 3;
-
-/// How long an unhealthy provider is left alone before it is given one try in its turn.
-const TRY_AGAIN_MS: i64 = 30_000;
-
 const CHAIN_ID: &str = "eth_chainId";
 
-/// How a provider fares. For `/readyz`, metrics and logs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProviderStatus {
-    /// Its name.
-    pub name: String,
-    /// Who runs it.
-    pub operator: String,
-    /// Whether it is asked first. `false` after several failures in a row, and on a wrong chain.
-    pub healthy: bool,
-    /// What its chain id was found to be.
-    pub chain: ChainCheck,
-    /// Failures since the last answer.
-    pub failures_in_a_row: u32,
-    /// The last failure, in words without secrets.
-    pub last_error: Option<String>,
-    /// When that was.
-    pub last_error_at: Option<Timestamp>,
-    /// When it last answered.
-    pub last_answer_at: Option<Timestamp>,
-    /// How long the last round trip took.
-    pub latency_ms: Option<u64>,
-    /// The newest block that it showed.
-    pub head_number: Option<u64>,
-}
+/// How long an exchange of a trial may take at most: nobody waits long for a provider that failed just now.
+const TRIAL_MS_MAX: u64 = 2_000;
 
-/// What is known of the chain behind a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChainCheck {
-    /// Not asked yet, or not since the connection failed: another node may answer now.
-    Unchecked,
-    /// The configured chain.
-    Verified,
-    /// Another one, with this id. It is not used until a check finds otherwise.
-    Wrong(u64),
-}
+/// Methods whose JSON-RPC errors speak of what was asked (a call, a transaction, a range), or that not every
+/// node has. Errors of all others are faults of the provider.
+const ERRORS_ARE_ANSWERS: [&str; 5] = [
+    "eth_call",
+    "eth_estimateGas",
+    "eth_sendRawTransaction",
+    "eth_getLogs",
+    "eth_maxPriorityFeePerGas",
+];
 
-#[derive(Debug)]
-struct Health {
-    chain: ChainCheck,
-    failures_in_a_row: u32,
-    last_error: Option<(String, Timestamp)>,
-    last_answer_at: Option<Timestamp>,
-    latency_ms: Option<u64>,
-    head_number: Option<u64>,
-}
+/// A source of chance for the breakers: any 128 bits a call.
+pub(crate) type Chance = Arc<dyn Fn() -> u128 + Send + Sync>;
 
-/// One provider of a pool. Its typed reads are in the modules `read_chain` and `read_account`.
+/// One provider of a pool. Its typed reads are in the modules `read_chain` and `read_account`, what it says
+/// about its health in `health`.
 #[derive(Debug)]
 pub struct Upstream {
     provider: Provider,
-    chain: &'static ChainSpec,
-    clock: ClockHandle,
+    pub(crate) chain: &'static ChainSpec,
+    around: Around,
     batch_items_max: usize,
-    labels: Labels,
+    throttle_wait_ms_max: i64,
+    pub(crate) labels: Labels,
     health: Mutex<Health>,
 }
 
-/// A clock that can stand in a `Debug` type.
+/// Time and chance.
 #[derive(Clone)]
-struct ClockHandle(Arc<dyn Clock>);
+pub(crate) struct Around {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) chance: Arc<OnceLock<Chance>>,
+}
 
-impl std::fmt::Debug for ClockHandle {
+impl std::fmt::Debug for Around {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Clock")
+        formatter.write_str("Around")
+    }
+}
+
+/// The leave to ask. Dropped without a verdict, a trial is free for the next one.
+struct Leave<'a> {
+    upstream: &'a Upstream,
+    is_trial: bool,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        if self.is_trial {
+            let now = self.upstream.now();
+            self.upstream.health().breaker.abandoned(now);
+        }
     }
 }
 
@@ -94,20 +83,19 @@ impl Upstream {
     pub(crate) fn new(
         provider: Provider,
         chain: &'static ChainSpec,
-        clock: Arc<dyn Clock>,
-        batch_items_max: usize,
+        around: Around,
+        limits: PoolLimits,
     ) -> Self {
         let labels = Labels { network: chain.network, provider: provider.name().to_owned() };
-        let health = Health {
-            chain: ChainCheck::Unchecked,
-            failures_in_a_row: 0,
-            last_error: None,
-            last_answer_at: None,
-            latency_ms: None,
-            head_number: None,
-        };
-        let (clock, health) = (ClockHandle(clock), Mutex::new(health));
-        Self { provider, chain, clock, batch_items_max: batch_items_max.max(1), labels, health }
+        let health = Mutex::new(Health::new(&provider));
+        let own = provider.batch_items_max().unwrap_or(usize::MAX);
+        // A batch is never more than a second's worth: a larger one would never find room.
+        let rate = provider.requests_per_second().unwrap_or(u32::MAX);
+        let rate = usize::try_from(rate).unwrap_or(usize::MAX);
+        let batch_items_max = limits.batch_items_max.min(own).min(rate).max(1);
+        let throttle_wait_ms_max = i64::try_from(limits.throttle_wait_ms_max).unwrap_or(i64::MAX);
+        labels.breaker(BreakerState::Closed);
+        Self { provider, chain, around, batch_items_max, throttle_wait_ms_max, labels, health }
     }
 
     /// Its name.
@@ -122,98 +110,129 @@ impl Upstream {
         self.provider.operator()
     }
 
-    /// How it fares.
-    #[must_use]
-    pub fn status(&self) -> ProviderStatus {
-        let health = self.health();
-        ProviderStatus {
-            name: self.name().to_owned(),
-            operator: self.operator().to_owned(),
-            healthy: health.is_good(),
-            chain: health.chain,
-            failures_in_a_row: health.failures_in_a_row,
-            last_error: health.last_error.as_ref().map(|(text, _)| text.clone()),
-            last_error_at: health.last_error.as_ref().map(|(_, at)| *at),
-            last_answer_at: health.last_answer_at,
-            latency_ms: health.latency_ms,
-            head_number: health.head_number,
-        }
+    pub(crate) fn now(&self) -> Timestamp {
+        self.around.clock.now()
     }
 
-    /// Whether it is asked in its turn: it is healthy, or has been left alone long enough. A failure then
-    /// puts it back at the end.
-    pub(crate) fn is_preferred(&self) -> bool {
-        let now = self.clock.0.now();
-        let health = self.health();
-        let rested = |at: Timestamp| now.millis_since(at) >= TRY_AGAIN_MS;
-        health.is_good() || health.last_error.as_ref().is_some_and(|(_, at)| rested(*at))
-    }
-
-    fn health(&self) -> MutexGuard<'_, Health> {
+    pub(crate) fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for the chain id now, whatever was known of it.
+    /// Asks for the chain id now, whatever was known of it, and whatever its breaker says.
     ///
     /// # Errors
     /// [`RpcFailure::WrongChain`], or why the node did not answer.
     pub async fn check_chain_id(&self) -> Result<(), ReadError> {
-        let answers = self.exchange_once(CHAIN_ID, &[json!([])]).await;
+        self.read_chain_id(self.provider.timeout()).await
+    }
+
+    async fn read_chain_id(&self, timeout: Option<Duration>) -> Result<(), ReadError> {
+        let answers = self.exchange_once(CHAIN_ID, &[json!([])], timeout).await;
         let answer = answers.into_iter().next().unwrap_or(Err(RpcFailure::Missing));
-        let actual = answer
-            .and_then(|raw| decode_u64(&raw))
-            .map_err(|failure| self.read_error(CHAIN_ID, failure))?;
-        let expected = self.chain.chain_id;
+        let raw = answer.map_err(|failure| self.read_error(CHAIN_ID, failure))?;
+        let actual = decode_u64(&raw).map_err(|failure| self.note_bad_answer(CHAIN_ID, failure))?;
+        let (expected, now) = (self.chain.chain_id, self.now());
+        let check =
+            if actual == expected { ChainCheck::Verified } else { ChainCheck::Wrong(actual) };
+        let mut health = self.health();
+        health.chain = check;
+        health.chain_checked_at = Some(now);
+        let state = health.breaker.state(now);
+        drop(health);
         if actual == expected {
-            let mut health = self.health();
-            health.chain = ChainCheck::Verified;
-            let is_good = health.is_good();
-            drop(health);
-            self.labels.up(is_good);
+            self.clear(ProviderFault::WrongChain);
+            self.labels.up(state == BreakerState::Closed);
             return Ok(());
         }
         let failure = RpcFailure::WrongChain { expected, actual };
-        tracing::error!(provider = self.name(), expected, actual, "provider is on a wrong chain");
-        let mut health = self.health();
-        health.chain = ChainCheck::Wrong(actual);
-        health.last_error = Some((failure.to_string(), self.clock.0.now()));
-        drop(health);
+        self.health().remember_error(now, failure.to_string());
+        self.raise(ProviderFault::WrongChain, &failure.to_string());
         self.labels.up(false);
         Err(self.read_error(CHAIN_ID, failure))
     }
 
-    pub(crate) async fn ensure_chain(&self, method: &'static str) -> Result<(), ReadError> {
+    /// When the chain id was last asked for and answered.
+    pub(crate) fn chain_checked_at(&self) -> Option<Timestamp> {
+        self.health().chain_checked_at
+    }
+
+    async fn ensure_chain(&self, leave: &Leave<'_>) -> Result<(), RpcFailure> {
         let known = self.health().chain;
         match known {
             ChainCheck::Verified => Ok(()),
-            ChainCheck::Unchecked => self.check_chain_id().await,
+            ChainCheck::Unchecked => {
+                self.find_room(1).await?;
+                let checked = self.read_chain_id(self.timeout(leave)).await;
+                checked.map_err(|error| error.failure)
+            }
             ChainCheck::Wrong(actual) => {
                 let expected = self.chain.chain_id;
-                Err(self.read_error(method, RpcFailure::WrongChain { expected, actual }))
+                Err(RpcFailure::WrongChain { expected, actual })
             }
         }
+    }
+
+    /// Whether its breaker lets a question through.
+    fn leave(&self) -> Result<Leave<'_>, RpcFailure> {
+        let now = self.now();
+        let admission = self.health().breaker.admit(now);
+        match admission {
+            Admission::Pass => Ok(Leave { upstream: self, is_trial: false }),
+            Admission::Trial => {
+                self.labels.breaker(BreakerState::HalfOpen);
+                Ok(Leave { upstream: self, is_trial: true })
+            }
+            Admission::Refused { retry_in_ms } => {
+                let retry_after_ms = u64::try_from(retry_in_ms).unwrap_or(0);
+                Err(RpcFailure::CircuitOpen { retry_after_ms })
+            }
+        }
+    }
+
+    /// Waits until there is room for `count` requests under its limits, if that is soon.
+    async fn find_room(&self, count: usize) -> Result<(), RpcFailure> {
+        let now = self.now();
+        let taken = self.health().throttle.take(now, count, self.throttle_wait_ms_max);
+        match taken {
+            Ok(0) => Ok(()),
+            Ok(wait_ms) => {
+                let wait_ms = u64::try_from(wait_ms).unwrap_or(0);
+                tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                Ok(())
+            }
+            Err(wait_ms) => {
+                let retry_after_ms = u64::try_from(wait_ms).unwrap_or(0);
+                Err(RpcFailure::Throttled { retry_after_ms })
+            }
+        }
+    }
+
+    fn timeout(&self, leave: &Leave<'_>) -> Option<Duration> {
+        let limit = self.provider.timeout()?;
+        let trial = Duration::from_millis(TRIAL_MS_MAX);
+        Some(if leave.is_trial { limit.min(trial) } else { limit })
     }
 
     /// Sends signed bytes, in order and in as few batches as possible. One outcome each.
     ///
     /// Nothing is sent twice: what a batch left unanswered is [`SendOutcome::Unknown`].
-    pub async fn send(&self, transactions: &[(B256, Bytes)]) -> Vec<SendOutcome> {
+    ///
+    /// # Errors
+    /// When nothing at all was sent: on a wrong chain, while it is left alone, without room.
+    pub async fn send(
+        &self,
+        transactions: &[(B256, Bytes)],
+    ) -> Result<Vec<SendOutcome>, ReadError> {
         const METHOD: &str = "eth_sendRawTransaction";
-        let mut answers: Vec<Answer> = Vec::with_capacity(transactions.len());
-        for chunk in transactions.chunks(self.batch_items_max) {
-            if let Err(error) = self.ensure_chain(METHOD).await {
-                answers.extend(vec![Err(error.failure); chunk.len()]);
-                continue;
-            }
-            let params: Vec<Value> = chunk.iter().map(|(_, raw)| json!([raw])).collect();
-            answers.extend(self.exchange_once(METHOD, &params).await);
-        }
+        let params: Vec<Value> = transactions.iter().map(|(_, raw)| json!([raw])).collect();
+        let answers = self.ask_chunks(METHOD, &params, false).await;
+        let answers = answers.map_err(|failure| self.read_error(METHOD, failure))?;
         let outcomes = transactions.iter().zip(answers).map(|((hash, _), answer)| {
             let outcome = classify_send(*hash, &answer.and_then(|raw| decode::<B256>(&raw)));
             self.note_outcome(*hash, &outcome);
             outcome
         });
-        outcomes.collect()
+        Ok(outcomes.collect())
     }
 
     fn note_outcome(&self, hash: B256, outcome: &SendOutcome) {
@@ -235,25 +254,57 @@ impl Upstream {
     /// Asks `method` with each of `params`. One answer each, in order; a failed item is its own failure.
     /// What a half-answered batch left out is asked once more: reads may be repeated.
     pub(crate) async fn ask_each(&self, method: &'static str, params: &[Value]) -> Vec<Answer> {
+        let answers = self.ask_chunks(method, params, true).await;
+        answers.unwrap_or_else(|failure| vec![Err(failure); params.len()])
+    }
+
+    /// `Err` where nothing was asked at all. When leave or room ends on the way, what is left fails alike.
+    async fn ask_chunks(
+        &self,
+        method: &'static str,
+        params: &[Value],
+        may_repeat: bool,
+    ) -> Result<Vec<Answer>, RpcFailure> {
         let mut answers: Vec<Answer> = Vec::with_capacity(params.len());
+        if params.is_empty() {
+            return Ok(answers);
+        }
+        let leave = self.leave()?;
         for chunk in params.chunks(self.batch_items_max) {
-            if let Err(error) = self.ensure_chain(method).await {
-                answers.extend(vec![Err(error.failure); chunk.len()]);
-                continue;
-            }
-            let mut part = self.exchange_once(method, chunk).await;
-            let is_missing = |answer: &Answer| matches!(answer, Err(RpcFailure::Missing));
-            let missing: Vec<usize> = (0..part.len()).filter(|i| is_missing(&part[*i])).collect();
-            if !missing.is_empty() && missing.len() < part.len() {
-                let again: Vec<Value> = missing.iter().map(|index| chunk[*index].clone()).collect();
-                let late = self.exchange_once(method, &again).await;
-                for (index, answer) in missing.into_iter().zip(late) {
-                    part[index] = answer;
+            match self.ask_chunk(&leave, method, chunk, may_repeat).await {
+                Ok(part) => answers.extend(part),
+                Err(failure) if answers.is_empty() => return Err(failure),
+                Err(failure) => {
+                    let left = params.len().saturating_sub(answers.len());
+                    answers.extend(vec![Err(failure); left]);
+                    break;
                 }
             }
-            answers.extend(part);
         }
-        answers
+        Ok(answers)
+    }
+
+    async fn ask_chunk(
+        &self,
+        leave: &Leave<'_>,
+        method: &'static str,
+        chunk: &[Value],
+        may_repeat: bool,
+    ) -> Result<Vec<Answer>, RpcFailure> {
+        self.ensure_chain(leave).await?;
+        self.find_room(chunk.len()).await?;
+        let mut part = self.exchange_once(method, chunk, self.timeout(leave)).await;
+        let is_missing = |answer: &Answer| matches!(answer, Err(RpcFailure::Missing));
+        let missing: Vec<usize> = (0..part.len()).filter(|i| is_missing(&part[*i])).collect();
+        if may_repeat && !missing.is_empty() && missing.len() < part.len() {
+            let again: Vec<Value> = missing.iter().map(|index| chunk[*index].clone()).collect();
+            self.find_room(again.len()).await?;
+            let late = self.exchange_once(method, &again, self.timeout(leave)).await;
+            for (index, answer) in missing.into_iter().zip(late) {
+                part[index] = answer;
+            }
+        }
+        Ok(part)
     }
 
     /// The same, where the whole set is needed: the first failure is the set's.
@@ -263,11 +314,20 @@ impl Upstream {
         params: &[Value],
         decode: impl Fn(usize, &serde_json::value::RawValue) -> Result<T, RpcFailure>,
     ) -> Result<Vec<T>, ReadError> {
+        self.ask_items(method, params, decode).await.into_iter().collect()
+    }
+
+    /// The same with each item for itself.
+    pub(crate) async fn ask_items<T>(
+        &self,
+        method: &'static str,
+        params: &[Value],
+        decode: impl Fn(usize, &serde_json::value::RawValue) -> Result<T, RpcFailure>,
+    ) -> Vec<Result<T, ReadError>> {
         let answers = self.ask_each(method, params).await;
-        let decoded = answers.into_iter().enumerate().map(|(index, answer)| {
-            answer
-                .and_then(|raw| decode(index, &raw))
-                .map_err(|failure| self.note_bad_answer(method, failure))
+        let decoded = answers.into_iter().enumerate().map(|(index, answer)| match answer {
+            Ok(raw) => decode(index, &raw).map_err(|failure| self.note_bad_answer(method, failure)),
+            Err(failure) => Err(self.read_error(method, failure)),
         });
         decoded.collect()
     }
@@ -285,78 +345,86 @@ impl Upstream {
         self.read_error(method, failure)
     }
 
-    pub(crate) fn note_head(&self, number: u64) {
-        self.health().head_number = Some(number);
-        self.labels.head(number);
-    }
-
-    async fn exchange_once(&self, method: &'static str, params: &[Value]) -> Vec<Answer> {
-        let started = Instant::now();
-        let (client, timeout) = (self.provider.client(), self.provider.timeout());
-        let answers = exchange(client, timeout, method, params).await;
-        let elapsed = started.elapsed();
+    async fn exchange_once(
+        &self,
+        method: &'static str,
+        params: &[Value],
+        timeout: Option<Duration>,
+    ) -> Vec<Answer> {
+        // The score goes by the injected clock; the histogram alone wants more than milliseconds.
+        let (asked_at, started) = (self.now(), Instant::now());
+        let answers = exchange(self.provider.client(), timeout, method, params).await;
         self.labels.requests(method, params.len());
-        self.labels.duration(method, elapsed);
+        self.labels.duration(method, started.elapsed());
         let failures = answers.iter().filter_map(|answer| answer.as_ref().err());
-        let mut blame = None;
+        let (mut blame, mut refused) = (None, None);
         for failure in failures {
             self.labels.error(method, failure.kind());
             if failure.blames_provider() {
                 blame = blame.or(Some(failure));
+            } else {
+                refused = refused.or(Some(failure));
             }
         }
-        match blame {
-            Some(failure) => self.note_failure(method, failure),
-            None => self.note_answer(method, elapsed),
+        self.end_quiet_faults();
+        match (blame, refused) {
+            (Some(failure), _) => self.note_failure(method, failure),
+            (None, refused) => {
+                self.note_answer(method, asked_at);
+                if let Some(failure) = refused.filter(|_| !ERRORS_ARE_ANSWERS.contains(&method)) {
+                    // It answers, so its breaker stays as it is; others are better asked.
+                    self.health().score.failed(asked_at);
+                    self.raise(ProviderFault::ErrorAnswers, &format!("{failure} (in {method})"));
+                }
+            }
         }
         answers
     }
 
-    fn note_answer(&self, method: &'static str, elapsed: std::time::Duration) {
-        let now = self.clock.0.now();
+    fn note_answer(&self, method: &'static str, asked_at: Timestamp) {
+        let now = self.now();
+        let latency_ms = u64::try_from(now.millis_since(asked_at)).unwrap_or(0);
         let mut health = self.health();
-        let was_good = health.is_good();
+        let before = health.breaker.state(now);
         // A check of the chain id precedes the next use after a failure: it alone is no recovery.
-        if method != CHAIN_ID {
-            health.failures_in_a_row = 0;
-        }
-        health.last_answer_at = Some(now);
-        health.latency_ms = Some(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-        let is_good = health.is_good();
+        health.answered(now, latency_ms, method != CHAIN_ID);
+        let after = health.breaker.state(now);
         drop(health);
-        if is_good && !was_good {
-            tracing::info!(
-                provider = self.name(),
-                network = self.chain.network,
-                "provider is back"
-            );
+        if before != after {
+            let (provider, network) = (self.name(), self.chain.network);
+            tracing::info!(provider, network, "provider is back");
             self.labels.up(true);
+            self.labels.breaker(after);
         }
     }
 
     fn note_failure(&self, method: &'static str, failure: &RpcFailure) {
-        let now = self.clock.0.now();
+        let (now, chance) = (self.now(), self.around.chance.get().map_or(0, |chance| chance()));
         let mut health = self.health();
-        let was_good = health.is_good();
-        health.failures_in_a_row = health.failures_in_a_row.saturating_add(1);
-        health.last_error = Some((failure.to_string(), now));
+        let before = health.breaker.state(now);
+        health.breaker.failed(now, chance);
+        health.score.failed(now);
+        health.remember_error(now, failure.to_string());
         if failure.breaks_connection() && health.chain == ChainCheck::Verified {
             health.chain = ChainCheck::Unchecked;
         }
-        let (failures, is_good) = (health.failures_in_a_row, health.is_good());
+        if let RpcFailure::RateLimited { retry_after_ms: Some(pause_ms) } = failure {
+            health.throttle.pause(now, *pause_ms);
+        }
+        let (failures, after) = (health.breaker.failures_in_a_row(), health.breaker.state(now));
         drop(health);
+        if let Some(fault) = ProviderFault::of_failure(failure) {
+            self.raise(fault, &format!("{failure} (in {method})"));
+        }
         let (provider, network) = (self.name(), self.chain.network);
-        if was_good && !is_good {
+        if before != after {
+            self.labels.breaker(after);
+        }
+        if before == BreakerState::Closed && after == BreakerState::Open {
             self.labels.up(false);
-            tracing::warn!(provider, network, method, failures, error = %failure, "provider is unhealthy");
+            tracing::warn!(provider, network, method, failures, error = %failure, "provider is left alone for a while");
         } else {
             tracing::debug!(provider, network, method, failures, error = %failure, "provider failed");
         }
-    }
-}
-
-impl Health {
-    const fn is_good(&self) -> bool {
-        self.failures_in_a_row < FAILURES_UNHEALTHY && !matches!(self.chain, ChainCheck::Wrong(_))
     }
 }

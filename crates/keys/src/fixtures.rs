@@ -140,6 +140,7 @@ impl Bench {
 /// A sealed payment of 1,000 units of the token.
 pub(crate) fn payment(sequence: u64) -> PaymentIntent {
     let unsealed = PaymentIntent {
+        payer: alloy_primitives::B256::repeat_byte(0x77),
         withdrawal: WithdrawalId::from_parts(NOW, u128::from(sequence)),
         tenant: TenantId::from_bytes([2; 16]),
         external_id: format!("order-{sequence}").parse().expect("a valid id"),

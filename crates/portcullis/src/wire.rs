@@ -12,7 +12,7 @@ use portcullis_core::id::DeploymentId;
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::time::Clock;
 use portcullis_engine::{Bell, Doorbells};
-use portcullis_evm::{GasOracle, HttpEndpoint, PoolLimits, Provider, ProviderPool};
+use portcullis_evm::{Decision, GasOracle, HttpEndpoint, PoolLimits, Provider, ProviderPool};
 use portcullis_http::{ApiLimits, ApiParts, ChainAccess, Concern};
 use portcullis_keys::{ChainCaps, Journal, Signer};
 use portcullis_store::Store;
@@ -49,6 +49,10 @@ impl Foundation {
         let mut chains = Vec::with_capacity(config.chains.len());
         for chain in &config.chains {
             let pool = provider_pool(chain, &clock)?;
+            if let Err(error) = pool.needed(Decision::Release) {
+                let network = chain.spec.network;
+                tracing::warn!(network, %error, "nothing is released by itself on this network");
+            }
             let oracle = Arc::new(GasOracle::new(pool.clone(), Arc::clone(&clock)));
             chains.push(Chain { pool: Arc::new(pool), oracle });
         }
@@ -132,10 +136,23 @@ pub(crate) fn provider_pool(
             timeout_ms: provider.timeout_ms,
         };
         let what = format!("provider {} of {network}", provider.name);
-        providers.push(Provider::http(endpoint).map_err(|error| Failure::failed(&what, &error))?);
+        let http = Provider::http(endpoint).map_err(|error| Failure::failed(&what, &error))?;
+        let http = http.with_batch_items_max(provider.batch_max);
+        providers.push(match provider.requests_per_second {
+            Some(rate) => http.with_requests_per_second(rate),
+            None => http,
+        });
     }
-    ProviderPool::new(bounded_spec(chain), providers, Arc::clone(clock), PoolLimits::default())
-        .map_err(|error| Failure::failed(&format!("the providers of {network}"), &error))
+    let most = chain.providers.iter().map(|provider| provider.batch_max).max();
+    let defaults = PoolLimits::default();
+    let limits = PoolLimits {
+        batch_items_max: most.unwrap_or(defaults.batch_items_max),
+        quorum: chain.quorum,
+        ..defaults
+    };
+    let pool = ProviderPool::new(bounded_spec(chain), providers, Arc::clone(clock), limits)
+        .map_err(|error| Failure::failed(&format!("the providers of {network}"), &error))?;
+    Ok(pool.with_chance(random::source()))
 }
 
 /// The chain's facts under the configured fee cap: the engine prices below it, so that the signer has

@@ -13,6 +13,7 @@ mod client;
 mod faults;
 mod gate;
 mod machine;
+pub mod model;
 mod oracle;
 mod report;
 mod scheduler;

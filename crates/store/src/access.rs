@@ -183,10 +183,11 @@ impl Store {
         transaction!(self, "create_api_key", |tx| create_api_key_in(&tx, keys, new, actor))
     }
 
-    /// Finds a key by the hash of its secret, revoked ones included.
+    /// Finds a key by the hash of its secret, revoked ones included. A row that does not match its seal
+    /// is no key; the log says so.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when the row does not match its seal.
+    /// When the database does not answer.
     pub async fn api_key(
         &self,
         keys: &SealingKeys,
@@ -197,7 +198,13 @@ impl Store {
             .one(&self.reader)
             .await
             .map_err(|error| StoreError::of_statement("api_key", &error))?;
-        row.map(|row| read_api_key(keys, &row)).transpose()
+        Ok(row.and_then(|row| match read_api_key(keys, &row) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                tracing::error!(%error, "an API key is not what was added; it is refused");
+                None
+            }
+        }))
     }
 
     /// A tenant's keys, oldest first.

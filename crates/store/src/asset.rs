@@ -36,10 +36,11 @@ impl Store {
         transaction!(self, "register_asset", |tx| register_in(&tx, keys, asset, actor))
     }
 
-    /// Every asset, by chain and symbol, each checked against its seal.
+    /// Every asset, by chain and symbol, whose row matches its seal. One that does not is passed over
+    /// with an error in the log: nothing is accepted or paid in it, and the others go on.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] names the row that does not match.
+    /// When the database does not answer.
     pub async fn assets(&self, keys: &SealingKeys) -> Result<Vec<Asset>, StoreError> {
         let rows = asset::Entity::find()
             .order_by_asc(asset::Column::ChainId)
@@ -47,7 +48,14 @@ impl Store {
             .all(&self.reader)
             .await
             .map_err(|error| StoreError::of_statement("assets", &error))?;
-        rows.iter().map(|row| read_asset(keys, row)).collect()
+        let sound = |row| match read_asset(keys, row) {
+            Ok(asset) => Some(asset),
+            Err(error) => {
+                tracing::error!(%error, "an asset is not what was registered; it is not used");
+                None
+            }
+        };
+        Ok(rows.iter().filter_map(sound).collect())
     }
 }
 

@@ -70,19 +70,14 @@ impl Store {
         };
         let pool_options =
             || SqlitePoolOptions::new().acquire_timeout(busy).test_before_acquire(false);
-        let write_pool = pool_options()
+        let writers = pool_options()
             .max_connections(1)
             .min_connections(1)
             .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(connect.clone())
-            .await
-            .map_err(unavailable)?;
-        let read_pool = pool_options()
-            .max_connections(options.readers_max.max(1))
-            .connect_with(connect)
-            .await
-            .map_err(unavailable)?;
+            .max_lifetime(None);
+        let write_pool = connect_pool(&writers, &connect).await.map_err(unavailable)?;
+        let readers = pool_options().max_connections(options.readers_max.max(1));
+        let read_pool = connect_pool(&readers, &connect).await.map_err(unavailable)?;
         Ok(Self {
             writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(write_pool.clone()),
             reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(read_pool),
@@ -182,6 +177,9 @@ impl Transaction {
 /// How often, and how long apart, a transaction that met a lock is tried again.
 pub(crate) const RETRIES_MAX: u32 = 3;
 
+/// How often opening is tried again: together a little over a second.
+const OPEN_RETRIES_MAX: u32 = 7;
+
 pub(crate) async fn pause_before_retry(name: &'static str, retry: u32) {
     tracing::debug!(transaction = name, retry, "the database is contended; trying again");
     metrics::counter!("portcullis_store_transaction_retries_total", "transaction" => name)
@@ -217,6 +215,25 @@ macro_rules! transaction {
     }};
 }
 pub(crate) use transaction;
+
+/// Opens a pool. A new file becomes a WAL one under a lock that no busy timeout waits for
+/// (<https://www.sqlite.org/wal.html#sometimes_queries_return_sqlite_busy_in_wal_mode>), so processes
+/// that open it together come back.
+async fn connect_pool(
+    pool: &SqlitePoolOptions,
+    connect: &SqliteConnectOptions,
+) -> Result<SqlitePool, sqlx::Error> {
+    let mut retry = 0;
+    loop {
+        match pool.clone().connect_with(connect.clone()).await {
+            Err(error) if StoreError::is_contention(&error) && retry < OPEN_RETRIES_MAX => {
+                pause_before_retry("open", retry).await;
+                retry = retry.saturating_add(1);
+            }
+            outcome => return outcome,
+        }
+    }
+}
 
 fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, String> {
     if url.starts_with("sqlite:") {

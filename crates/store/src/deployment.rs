@@ -159,7 +159,28 @@ pub(crate) async fn refuse_while_halted(tx: &Transaction) -> Result<(), StoreErr
     }
 }
 
-async fn raise_in(tx: &Transaction, reason: &str, detail: &str) -> Result<(), StoreError> {
+/// Halts that say that this database may be an old one: a request that it does not know may be paid.
+const RESTORED: [&str; 2] = ["restore", "journal"];
+
+/// Refuses new requests while such a halt is in force (invariant 12).
+pub(crate) async fn refuse_while_restored(tx: &Transaction) -> Result<(), StoreError> {
+    let halted = halt::Entity::find()
+        .filter(halt::Column::ClearedAt.is_null())
+        .filter(halt::Column::Reason.is_in(RESTORED))
+        .one(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    match halted {
+        Some(halt) => Err(StoreError::Halted { reason: halt.reason }),
+        None => Ok(()),
+    }
+}
+
+pub(crate) async fn raise_in(
+    tx: &Transaction,
+    reason: &str,
+    detail: &str,
+) -> Result<(), StoreError> {
     let known = halt::Entity::find()
         .filter(halt::Column::ClearedAt.is_null())
         .filter(halt::Column::Reason.eq(reason))

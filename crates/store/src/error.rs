@@ -127,6 +127,11 @@ impl StoreError {
         }
     }
 
+    /// Whether another connection has the lock.
+    pub(crate) fn is_contention(error: &sqlx::Error) -> bool {
+        matches!(kind_of_driver(error), Kind::Contention)
+    }
+
     /// An error of the driver itself, outside SeaORM.
     pub(crate) fn of_driver(during: &'static str, error: &sqlx::Error) -> Self {
         let cause = error.to_string();

@@ -1,7 +1,7 @@
 //! Accounts, balances and postings. Every posting moves one amount between two buckets, so the
 //! ledger balances at every commit by construction; [`Store::check_ledger`] proves it from the rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_core::amount::Amount;
 use portcullis_core::id::{AccountId, AssetId, TenantId};
@@ -68,6 +68,13 @@ pub(crate) struct BalanceRow {
 }
 
 impl BalanceRow {
+    /// Whether the buckets add up to what came in. A row that somebody edited does not.
+    pub(crate) fn is_sound(&self) -> bool {
+        let Balance { available, held, paid, deposited, .. } = self.balance;
+        let sum = available.checked_add(held).and_then(|sum| sum.checked_add(paid));
+        sum == Some(deposited)
+    }
+
     fn bucket(&mut self, bucket: Bucket) -> &mut Amount {
         match bucket {
             Bucket::Outside => &mut self.balance.deposited,
@@ -78,7 +85,7 @@ impl BalanceRow {
     }
 
     /// Applies one posting. What comes from outside adds to `deposited`: the outside owes it.
-    fn apply(&mut self, kind: PostingKind, amount: Amount) -> Option<()> {
+    pub(crate) fn apply(&mut self, kind: PostingKind, amount: Amount) -> Option<()> {
         let (from, to) = kind.buckets();
         let giving = *self.bucket(from);
         *self.bucket(from) = match from {
@@ -251,6 +258,24 @@ pub(crate) async fn load_balances<'a>(
         }
     }
     Ok(loaded)
+}
+
+/// The subjects of the postings that the ledger would refuse, so that the others need not wait for them.
+pub(crate) async fn refused_subjects(
+    tx: &Transaction,
+    postings: &[NewPosting],
+) -> Result<BTreeSet<[u8; 16]>, StoreError> {
+    let mut balances = load_balances(tx, postings.iter().map(|posting| &posting.purse)).await?;
+    let mut refused = BTreeSet::new();
+    for posting in postings {
+        let mut row = balances.get(&posting.purse).copied();
+        let fits = row.as_mut().and_then(|row| row.apply(posting.kind, posting.amount)).is_some();
+        match row {
+            Some(row) if fits => drop(balances.insert(posting.purse.clone(), row)),
+            _ => drop(refused.insert(posting.subject)),
+        }
+    }
+    Ok(refused)
 }
 
 /// Makes postings: hundreds of rows a statement, each balance written once.

@@ -24,6 +24,7 @@ pub mod sender;
 pub mod slot;
 mod timeline;
 pub mod transition;
+mod window;
 pub mod withdrawal;
 pub mod work;
 

@@ -151,7 +151,7 @@ pub(crate) async fn apply(
     post(tx, postings).await
 }
 
-fn posting_of(record: &WithdrawalRecord, effect: Effect) -> Option<NewPosting> {
+pub(crate) fn posting_of(record: &WithdrawalRecord, effect: Effect) -> Option<NewPosting> {
     PostingKind::of_effect(effect).map(|kind| NewPosting {
         purse: purse_of(record),
         kind,

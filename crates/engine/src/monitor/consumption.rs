@@ -1,8 +1,11 @@
-//! Which slots the chain consumed, and by what. A missing receipt says nothing.
+//! Which slots the chain consumed, and by what. A missing receipt says nothing, and neither does a receipt that
+//! fewer than the quorum of independent providers show.
 
 use alloy_primitives::{Address, B256};
 use portcullis_core::slot::{AttemptKind, Consumption, Payload, explain_consumption};
-use portcullis_evm::{BlockTag, ProviderPool, Receipt};
+use portcullis_evm::{
+    AgreedCount, ConsumedNonce, Decision, Evidence, ProviderPool, QuorumReceipt, Receipt,
+};
 use portcullis_store::chain::{Adoption, Inclusion};
 use portcullis_store::lease::Lease;
 use portcullis_store::slot::OpenSlot;
@@ -39,26 +42,31 @@ impl Monitor {
         if senders.is_empty() {
             return Ok(Included::default());
         }
-        let at = BlockTag::Number(view.head.number);
-        let counts = pool.transaction_counts(&senders, at).await?;
-        let counts: Vec<(Address, u64)> = senders.into_iter().zip(counts).collect();
-        self.notice_foreign_use(chain_id, &counts).await?;
+        let agreed = pool.agreed_counts(&senders, view.head.number).await?;
+        let agreed: Vec<(Address, AgreedCount)> = senders.into_iter().zip(agreed).collect();
+        self.notice_foreign_use(pool, &agreed).await?;
+        let counts: Vec<(Address, u64)> =
+            agreed.iter().map(|(sender, agreed)| (*sender, agreed.count)).collect();
         let slots = self.store.consumed_slots(chain_id, &counts, SLOTS_MAX).await?;
         let mut included =
             Included { slots: 0, is_full: slots.len() as u64 == SLOTS_MAX, is_open: false };
         let receipts = receipts_of(pool, &slots).await?;
         let mut inclusions = Vec::with_capacity(slots.len());
         let mut unexplained = Vec::new();
-        for (open, receipts) in slots.iter().zip(&receipts) {
-            match receipts.first() {
-                None => unexplained.push(open),
-                Some((kind, receipt)) => match inclusion(view, open, *kind, receipt) {
-                    Some(inclusion) => inclusions.push(inclusion),
-                    None => included.is_open = true,
-                },
+        for (open, shown) in slots.iter().zip(&receipts) {
+            let consumed = match shown {
+                Shown::Agreed(kind, receipt) => inclusion(view, open, *kind, receipt),
+                Shown::NotYet => None,
+                Shown::Nothing => {
+                    unexplained.push(open);
+                    None
+                }
+            };
+            match consumed {
+                Some(inclusion) => inclusions.push(inclusion),
+                None => included.is_open = true,
             }
         }
-        included.is_open |= !unexplained.is_empty();
         if !inclusions.is_empty() {
             included.slots = inclusions.len();
             self.store.include(lease, &inclusions).await?;
@@ -68,14 +76,19 @@ impl Monitor {
         Ok(included)
     }
 
-    /// A count above all slots that we opened: somebody else has the key, or the database is old.
+    /// A count above all slots that we opened: somebody else has the key, or the database is old. One
+    /// provider's word alone stops nothing where there are several.
     async fn notice_foreign_use(
         &self,
-        chain_id: u64,
-        counts: &[(Address, u64)],
+        pool: &ProviderPool,
+        counts: &[(Address, AgreedCount)],
     ) -> Result<(), EngineError> {
-        let known = self.store.senders(chain_id).await?;
-        for (sender, count) in counts {
+        let known = self.store.senders(pool.chain().chain_id).await?;
+        let needed = pool.needed(Decision::Stop)?;
+        for (sender, AgreedCount { count, operators }) in counts {
+            if *operators < needed {
+                continue;
+            }
             let next = known.iter().find(|(address, _)| address == sender).map(|(_, next)| *next);
             if next.is_some_and(|next| *count > next) {
                 let detail = format!(
@@ -103,8 +116,8 @@ impl Monitor {
         for open in slots.iter().take(SEARCHES_MAX) {
             let (sender, nonce) = (open.slot.sender, open.slot.nonce);
             let from = lowest.block.number;
-            let found = pool.find_consumption(sender, nonce, from, view.head.number).await?;
-            let Some(consumed) = found else { continue };
+            let found = pool.quorum_consumption((sender, nonce), from, view.head.number).await?;
+            let Evidence::Agreed { value: consumed, agreeing, .. } = found else { continue };
             let transaction = consumed.transaction.as_ref();
             let mined: Option<(B256, Payload)> =
                 transaction.and_then(|mined| Some((mined.hash, mined.payload()?)));
@@ -118,13 +131,9 @@ impl Monitor {
                 Consumption::SamePayload => AttemptKind::Payload,
                 Consumption::SelfTransfer => AttemptKind::Cancel,
                 Consumption::Foreign => {
-                    let detail = format!(
-                        "nonce {nonce} of {sender} was consumed in block {} by {}, which is not ours: \
-                         another holder of the key. Run reconcile",
-                        consumed.block.number,
-                        mined.map_or("no transaction of it".into(), |(hash, _)| hash.to_string()),
-                    );
-                    self.store.raise_halt("foreign", &detail).await?;
+                    if agreeing >= pool.needed(Decision::Stop)? {
+                        self.store.raise_halt("foreign", &foreign(open, &consumed)).await?;
+                    }
                     continue;
                 }
             };
@@ -140,29 +149,49 @@ impl Monitor {
     }
 }
 
+fn foreign(open: &OpenSlot, consumed: &ConsumedNonce) -> String {
+    let transaction = consumed.transaction.as_ref();
+    format!(
+        "nonce {} of {} was consumed in block {} by {}, which is not ours: another holder of the key. Run \
+         reconcile",
+        open.slot.nonce,
+        open.slot.sender,
+        consumed.block.number,
+        transaction.map_or("no transaction of it".into(), |mined| mined.hash.to_string()),
+    )
+}
+
 fn explained(open: &OpenSlot, hash: B256, mined: &Payload) -> Consumption {
     let known: Vec<B256> = open.attempts.iter().map(|attempt| attempt.hash).collect();
     explain_consumption(open.slot, open.payload_digest, &known, hash, mined)
 }
 
-/// For each slot the receipts that exist of its attempts. At most one can: the chain saw to that.
-async fn receipts_of(
-    pool: &ProviderPool,
-    slots: &[OpenSlot],
-) -> Result<Vec<Vec<(AttemptKind, Receipt)>>, EngineError> {
+/// What the providers show of a slot's attempts.
+enum Shown {
+    /// The quorum shows the receipt of this kind of attempt.
+    Agreed(AttemptKind, Receipt),
+    /// Something is shown, or somebody did not answer: look again.
+    NotYet,
+    /// Whoever answered shows no receipt of any attempt.
+    Nothing,
+}
+
+/// For each slot what is shown of its attempts. At most one can be in a block: the chain sees to that.
+async fn receipts_of(pool: &ProviderPool, slots: &[OpenSlot]) -> Result<Vec<Shown>, EngineError> {
     let hashes: Vec<B256> =
         slots.iter().flat_map(|open| open.attempts.iter().map(|attempt| attempt.hash)).collect();
-    let mut receipts = pool.receipts(&hashes).await?.into_iter();
-    Ok(slots
-        .iter()
-        .map(|open| {
-            open.attempts
-                .iter()
-                .zip(receipts.by_ref())
-                .filter_map(|(attempt, receipt)| receipt.map(|receipt| (attempt.kind, receipt)))
-                .collect()
-        })
-        .collect())
+    let mut receipts = pool.quorum_receipts(&hashes, Decision::Paid).await?.into_iter();
+    let shown = slots.iter().map(|open| {
+        let of_attempts: Vec<(AttemptKind, QuorumReceipt)> =
+            open.attempts.iter().map(|attempt| attempt.kind).zip(receipts.by_ref()).collect();
+        let agreed = of_attempts.iter().find_map(|(kind, receipt)| Some((kind, receipt.agreed()?)));
+        match agreed {
+            Some((kind, receipt)) => Shown::Agreed(*kind, receipt.clone()),
+            None if of_attempts.iter().all(|(_, receipt)| receipt.is_absent()) => Shown::Nothing,
+            None => Shown::NotYet,
+        }
+    });
+    Ok(shown.collect())
 }
 
 /// `None` while the receipt's block is not stored as canonical: the follower is not there yet, or

@@ -1,10 +1,9 @@
 //! The end of slots. A paid one just ends; one that did not pay releases its payments, and for that
 //! the evidence is read once more, from as many independent providers as the chain asks for.
 
-use std::collections::BTreeSet;
-
+use alloy_primitives::B256;
 use portcullis_core::slot::SlotOutcome;
-use portcullis_evm::ProviderPool;
+use portcullis_evm::{Decision, ProviderPool};
 use portcullis_store::chain::ConsumedSlot;
 use portcullis_store::lease::Lease;
 
@@ -27,48 +26,46 @@ impl Monitor {
         let before = tip.at.plus_millis(chain.conservative.age_ms.saturating_neg());
         let deep = self.store.deep_slots(chain.chain_id, block, before, SLOTS_MAX).await?;
         let looked_at = deep.len() as u64;
-        let mut ends = Vec::with_capacity(deep.len());
-        for slot in deep {
-            let releases = matches!(slot.outcome, SlotOutcome::Reverted | SlotOutcome::Canceled);
-            if !releases || self.is_agreed(pool, &slot).await? {
-                ends.push(slot);
-            }
-        }
+        let (releasing, mut ends): (Vec<ConsumedSlot>, Vec<ConsumedSlot>) =
+            deep.into_iter().partition(|slot| {
+                matches!(slot.outcome, SlotOutcome::Reverted | SlotOutcome::Canceled)
+            });
+        ends.extend(agreed_releases(pool, releasing).await);
         self.store.finalize(lease, &ends).await?;
         Ok(if ends.is_empty() { 0 } else { looked_at })
     }
+}
 
-    /// Whether enough independent providers show the same receipt in the same block (invariant 4).
-    async fn is_agreed(
-        &self,
-        pool: &ProviderPool,
-        slot: &ConsumedSlot,
-    ) -> Result<bool, EngineError> {
-        let needed = pool.chain().release_quorum_min;
-        let mut agreeing: BTreeSet<&str> = BTreeSet::new();
-        for upstream in pool.upstreams() {
-            let receipt = match upstream.receipts(&[slot.hash]).await {
-                Ok(mut receipts) => receipts.pop().flatten(),
-                Err(error) => {
-                    tracing::warn!(%error, "a provider has no answer about a release");
-                    None
-                }
-            };
-            let Some(receipt) = receipt else { continue };
-            let fits = match slot.outcome {
-                SlotOutcome::Reverted => !receipt.succeeded,
-                _ => true,
-            };
-            if fits && receipt.block == slot.block {
-                agreeing.insert(upstream.operator());
-            }
+/// Those of which enough independent providers show the same receipt in the same block, and nobody another one
+/// (invariant 4). The others wait: nothing is released by what is missing.
+async fn agreed_releases(pool: &ProviderPool, slots: Vec<ConsumedSlot>) -> Vec<ConsumedSlot> {
+    if slots.is_empty() {
+        return slots;
+    }
+    let hashes: Vec<B256> = slots.iter().map(|slot| slot.hash).collect();
+    let network = pool.chain().network;
+    let evidence = match pool.quorum_receipts(&hashes, Decision::Release).await {
+        Ok(evidence) => evidence,
+        Err(error) => {
+            let waiting = slots.len();
+            tracing::warn!(network, waiting, %error, "nothing is released");
+            return Vec::new();
         }
-        if agreeing.len() < needed {
+    };
+    let mut agreed = Vec::with_capacity(slots.len());
+    for (slot, evidence) in slots.into_iter().zip(evidence) {
+        let fits = evidence.undisputed().is_some_and(|receipt| {
+            let did_not_pay = slot.outcome != SlotOutcome::Reverted || !receipt.succeeded;
+            did_not_pay && receipt.block == slot.block
+        });
+        if fits {
+            agreed.push(slot);
+        } else {
             tracing::warn!(
-                hash = %slot.hash, agreeing = agreeing.len(), needed,
+                network, hash = %slot.hash,
                 "not enough independent providers agree that this slot did not pay; nothing is released"
             );
         }
-        Ok(agreeing.len() >= needed)
     }
+    agreed
 }

@@ -174,10 +174,11 @@ impl Monitor {
             Err(error) => return Err(error.into()),
         };
         if update.node_behind {
-            tracing::warn!(
+            // Which provider lags is told by the pool, once.
+            tracing::debug!(
                 network = chain.network,
                 head = update.head.number,
-                "the node is behind what was seen before; waiting for it"
+                "the providers are behind what was seen before; waiting for them"
             );
             return Ok(None);
         }
@@ -228,7 +229,7 @@ async fn first_block(pool: &ProviderPool, links: &[ChainLink]) -> Result<Option<
     if !links.is_empty() {
         return Ok(None);
     }
-    let head = pool.head().await?;
+    let head = pool.agreed_head(&[]).await?.head;
     Ok(Some(head.number.saturating_sub(pool.chain().conservative.blocks)))
 }
 

@@ -56,7 +56,12 @@ impl SignerRole {
             return Ok(Progress::Idle);
         }
         let queued = self.store.queued(chain_id, free.min(self.settings.batch_max)).await?;
-        let Some(fees) = self.first_price(chain).await? else { return Ok(Progress::Idle) };
+        let Some(fees) = self.first_price(chain).await? else {
+            let ids: Vec<WithdrawalId> = queued.iter().map(|record| record.id).collect();
+            let why = "waiting: the chain asks for more than the fee cap";
+            self.defer(&ids, DEFER_MS, why).await?;
+            return Ok(Progress::Idle);
+        };
         let (records, refused) = self.screened(chain, queued, fees).await?;
         let mut rooms = self.rooms(chain, &loads, most, &records).await?;
         let rides = self.rides(chain, &mut rooms, records, fees).await?;
@@ -109,7 +114,8 @@ impl SignerRole {
                         withdrawal = %record.id,
                         "the chain does not show yet that an earlier slot did not pay it; waiting"
                     );
-                    self.defer(&[record.id], DEFER_MS).await?;
+                    let why = "waiting for the proof that an earlier slot did not pay it";
+                    self.defer(&[record.id], DEFER_MS, why).await?;
                 }
                 Err(refusal) => {
                     moved = true;
@@ -134,7 +140,7 @@ impl SignerRole {
             self.store.hold(&ids, HoldReason::Restore, &detail).await?;
         } else {
             let until = self.around.clock.now().plus_millis(DEFER_MS.saturating_mul(15));
-            self.store.defer(&ids, until).await?;
+            self.store.defer(&ids, until, &detail).await?;
         }
         Ok(())
     }
@@ -211,7 +217,7 @@ impl SignerRole {
                 "no sender has the funds; waiting for a top-up"
             );
             metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
-            self.defer(&waiting, DEFER_MS).await?;
+            self.defer(&waiting, DEFER_MS, "waiting: no hot wallet has the funds").await?;
         }
         let calls: Vec<CallRequest> = chosen
             .iter()
@@ -236,13 +242,18 @@ impl SignerRole {
                 }
             }
         }
-        self.defer(&unknown, DEFER_MS).await?;
+        self.defer(&unknown, DEFER_MS, "waiting: no node gives a gas estimate").await?;
         Ok(rides)
     }
 
-    async fn defer(&self, ids: &[WithdrawalId], pause_ms: i64) -> Result<(), EngineError> {
+    async fn defer(
+        &self,
+        ids: &[WithdrawalId],
+        pause_ms: i64,
+        why: &str,
+    ) -> Result<(), EngineError> {
         let until = self.around.clock.now().plus_millis(pause_ms);
-        Ok(self.store.defer(ids, until).await?)
+        Ok(self.store.defer(ids, until, why).await?)
     }
 
     async fn bind_and_sign(

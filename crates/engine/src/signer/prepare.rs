@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use alloy_primitives::Address;
 use portcullis_core::slot::Slot;
-use portcullis_evm::BlockTag;
+use portcullis_evm::{AgreedCount, Decision};
 
 use super::{SignerChain, SignerRole};
 use crate::error::EngineError;
@@ -31,8 +31,10 @@ impl SignerRole {
             return Ok(ready);
         }
         let codes = chain.pool.codes(&addresses).await?;
-        let counts = chain.pool.transaction_counts(&addresses, BlockTag::Latest).await?;
-        let usable: Vec<(Address, u64)> = addresses
+        // At a block that the quorum has: "latest" is another block at each provider.
+        let head = chain.pool.agreed_head(&[]).await?.head;
+        let counts = chain.pool.agreed_counts(&addresses, head.number).await?;
+        let usable: Vec<(Address, AgreedCount)> = addresses
             .into_iter()
             .zip(counts)
             .zip(codes)
@@ -46,8 +48,10 @@ impl SignerRole {
             })
             .map(|(sender, _)| sender)
             .collect();
-        self.store.register_senders(chain_id, &usable).await?;
-        if !self.agrees(chain_id, &usable).await? {
+        let counted: Vec<(Address, u64)> =
+            usable.iter().map(|(sender, agreed)| (*sender, agreed.count)).collect();
+        self.store.register_senders(chain_id, &counted).await?;
+        if !self.agrees(chain, &usable).await? {
             return Ok(BTreeSet::new());
         }
         let mut ready = chain.ready.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,11 +59,21 @@ impl SignerRole {
         Ok(ready.clone())
     }
 
-    async fn agrees(&self, chain_id: u64, counts: &[(Address, u64)]) -> Result<bool, EngineError> {
+    async fn agrees(
+        &self,
+        chain: &SignerChain,
+        counts: &[(Address, AgreedCount)],
+    ) -> Result<bool, EngineError> {
+        let chain_id = chain.spec().chain_id;
+        let needed = chain.pool.needed(Decision::Stop)?;
         let senders = self.store.senders(chain_id).await?;
-        for (address, count) in counts {
+        for (address, AgreedCount { count, operators }) in counts {
             let known = senders.iter().find(|(sender, _)| sender == address);
             let Some((_, nonce_next)) = known else { continue };
+            if count > nonce_next && *operators < needed {
+                tracing::warn!(chain_id, %address, count, nonce_next, "a provider alone counts more than we sent");
+                return Ok(false);
+            }
             if count > nonce_next {
                 let detail = format!(
                     "the chain counts {count} transactions of {address}, the database opened {nonce_next} \

@@ -1,7 +1,9 @@
 //! Evidence that a slot did not pay: read by the signer's role itself from the chain, then journaled.
 
+use alloy_primitives::B256;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::slot::{AttemptKind, Slot, SlotStage};
+use portcullis_evm::{AgreedHead, Decision, QuorumError, QuorumReceipt};
 use portcullis_keys::journal::{EvidenceCause, ReleaseEvidence};
 use portcullis_keys::signer::Release;
 use portcullis_store::withdrawal::WithdrawalRecord;
@@ -11,7 +13,8 @@ use crate::error::EngineError;
 
 impl SignerRole {
     /// Journals that `record` left `slot`, if the chain proves it: the slot is final in the database,
-    /// and a receipt at the conservative depth shows our cancel, or a revert. Without that proof
+    /// and a receipt at the conservative depth, on which the chain's release quorum agrees, shows our
+    /// cancel, or a revert. Without that proof
     /// nothing is written, and the signer goes on refusing the payment. Says whether the database
     /// knows the slot as one that the payment left: then only the proof is still missing.
     pub(super) async fn journal_release(
@@ -27,12 +30,18 @@ impl SignerRole {
             return Ok(false);
         }
         let hashes: Vec<_> = open.attempts.iter().map(|attempt| attempt.hash).collect();
-        let head = chain.pool.head().await?;
-        let receipts = chain.pool.receipts(&hashes).await?;
-        for (attempt, receipt) in open.attempts.iter().zip(receipts) {
-            let Some(receipt) = receipt else { continue };
-            let depth = ChainSpec::depth(receipt.block.number, head.number);
-            let canonical = chain.pool.header(receipt.block.number).await?;
+        let (agreed, receipts) = match self.read_release(chain, &hashes).await {
+            Ok(read) => read,
+            Err(error) => {
+                let network = chain.spec().network;
+                tracing::warn!(network, number = %record.number, %error, "no proof of a release yet");
+                return Ok(true);
+            }
+        };
+        for (attempt, receipt) in open.attempts.iter().zip(&receipts) {
+            let Some(receipt) = receipt.undisputed() else { continue };
+            let depth = ChainSpec::depth(receipt.block.number, agreed.head.number);
+            let canonical = chain.pool.agreed_header(&agreed, receipt.block.number).await?;
             let is_canonical = canonical.is_some_and(|header| header.hash == receipt.block.hash);
             let deep = depth >= chain.spec().conservative.blocks;
             let cause = match (attempt.kind, receipt.succeeded) {
@@ -53,5 +62,14 @@ impl SignerRole {
             }
         }
         Ok(true)
+    }
+
+    async fn read_release(
+        &self,
+        chain: &SignerChain,
+        hashes: &[B256],
+    ) -> Result<(AgreedHead, Vec<QuorumReceipt>), QuorumError> {
+        let receipts = chain.pool.quorum_receipts(hashes, Decision::Release).await?;
+        Ok((chain.pool.agreed_head(&[]).await?, receipts))
     }
 }

@@ -304,7 +304,9 @@ pub fn classify_send(ours: B256, answer: &Result<B256, RpcFailure>) -> SendOutco
         Ok(hash) if *hash == ours => SendOutcome::Accepted,
         Ok(hash) => unknown(UnknownKind::WrongAnswer, format!("the node returned hash {hash}")),
         Err(RpcFailure::Rpc { message, .. }) => classify_message(message),
-        Err(RpcFailure::RateLimited { .. }) => SendOutcome::RateLimited,
+        Err(RpcFailure::RateLimited { .. } | RpcFailure::Throttled { .. }) => {
+            SendOutcome::RateLimited
+        }
         Err(failure) => {
             let kind = match failure {
                 RpcFailure::Timeout => UnknownKind::Timeout,

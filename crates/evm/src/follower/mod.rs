@@ -1,4 +1,8 @@
-//! Follows the chain by its blocks. One step: what the caller has stored, compared with what the node shows.
+//! Follows the chain by its blocks. One step: what the caller has stored, compared with what the providers show.
+//!
+//! It follows the newest block that the quorum of independent operators has, and reads every block from as many
+//! of them: one provider that lags, lies or is on another fork moves it neither forwards nor back. With a single
+//! operator that one is the node which the comments speak of.
 //!
 //! The follower keeps nothing. The caller passes the recent chain that it stored, applies the update in one
 //! transaction, and steps again; a step that is lost or repeated does no harm.
@@ -6,13 +10,16 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
+
 use alloy_primitives::B256;
 use portcullis_core::withdrawal::BlockRef;
 use thiserror::Error;
 
 use crate::chain_types::HeadBlock;
-use crate::failure::ReadError;
+use crate::evidence::QuorumError;
 use crate::pool::ProviderPool;
+use crate::survey::AgreedHead;
 
 /// Headers that the first look back at a reorg reads; each further one reads twice as many. Most are short.
 const LOOK_BACK_FIRST: usize = 8;
@@ -83,9 +90,9 @@ impl ChainUpdate {
 /// Why a step has no result.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FollowError {
-    /// A read failed. Step again later.
+    /// Too few providers answered, or they do not agree. Step again later.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Quorum(#[from] QuorumError),
     /// The chain changed while it was read, or nodes of different views answered. Step again.
     #[error(
         "block {number} does not link to the block below it: the chain moved while it was read"
@@ -142,10 +149,12 @@ impl Follower {
         stored: &[ChainLink],
     ) -> Result<ChainUpdate, FollowError> {
         check_stored(stored)?;
-        let head = pool.head().await?;
-        let Some(tip) = stored.last() else { return self.begin(pool, head).await };
+        let agreed = pool.agreed_head(stored).await?;
+        let view = View { pool, agreed: &agreed };
+        let head = agreed.head;
+        let Some(tip) = stored.last() else { return self.begin(&view, head).await };
         if head.number < tip.number {
-            return self.below_tip(pool, stored, head).await;
+            return self.below_tip(&view, stored, head).await;
         }
         // The two usual cases need no further read.
         if head.hash == tip.hash {
@@ -155,24 +164,20 @@ impl Follower {
             return Ok(ChainUpdate { new_headers: vec![head], ..unchanged(head, false) });
         }
         if head.number == tip.number {
-            return self.replaced(pool, stored, head).await;
+            return self.replaced(&view, stored, head).await;
         }
-        let headers = self.fetch_above(pool, tip.number, head.number).await?;
+        let headers = self.fetch_above(&view, tip.number, head.number).await?;
         match headers.first() {
             Some(next) if next.parent_hash == tip.hash => {
                 Ok(appended(None, linked(headers, tip.reference())?, head))
             }
-            Some(_) => self.replaced(pool, stored, head).await,
+            Some(_) => self.replaced(&view, stored, head).await,
             // The node showed a head above, and does not have the block between: it is of two minds.
             None => Err(FollowError::Inconsistent { number: tip.number.saturating_add(1) }),
         }
     }
 
-    async fn begin(
-        &self,
-        pool: &ProviderPool,
-        head: HeadBlock,
-    ) -> Result<ChainUpdate, FollowError> {
+    async fn begin(&self, view: &View<'_>, head: HeadBlock) -> Result<ChainUpdate, FollowError> {
         let first = self.first_block.unwrap_or(head.number);
         if first == head.number {
             return Ok(ChainUpdate { new_headers: vec![head], ..unchanged(head, false) });
@@ -180,7 +185,7 @@ impl Follower {
         if first > head.number {
             return Ok(unchanged(head, true));
         }
-        let headers = pool.headers(first..=self.last_of(first, head.number)).await?;
+        let headers = view.headers(first..=self.last_of(first, head.number)).await?;
         let Some(lowest) = headers.first() else {
             return Err(FollowError::Inconsistent { number: first });
         };
@@ -191,7 +196,7 @@ impl Follower {
     /// The head is below our newest block: the node lags, or its chain became shorter.
     async fn below_tip(
         &self,
-        pool: &ProviderPool,
+        view: &View<'_>,
         stored: &[ChainLink],
         head: HeadBlock,
     ) -> Result<ChainUpdate, FollowError> {
@@ -200,18 +205,18 @@ impl Follower {
             // Below all that is stored: it cannot tell.
             None => Ok(unchanged(head, true)),
             Some(link) if link.hash == head.hash => Ok(unchanged(head, true)),
-            Some(_) => self.replaced(pool, stored, head).await,
+            Some(_) => self.replaced(view, stored, head).await,
         }
     }
 
     /// Our newest block is not on the node's chain: finds where the chains part, and goes on from there.
     async fn replaced(
         &self,
-        pool: &ProviderPool,
+        view: &View<'_>,
         stored: &[ChainLink],
         head: HeadBlock,
     ) -> Result<ChainUpdate, FollowError> {
-        let ancestor = self.common_ancestor(pool, stored, &head).await?;
+        let ancestor = self.common_ancestor(view, stored, &head).await?;
         let tip = stored.last().map_or(0, |link| link.number);
         if ancestor.number == head.number && head.number < tip {
             // It showed another block at its head before, and ours now. Nothing above was seen to change.
@@ -220,7 +225,7 @@ impl Follower {
         let above = |link: &&ChainLink| link.number > ancestor.number;
         let dropped: Vec<BlockRef> =
             stored.iter().filter(above).map(ChainLink::reference).collect();
-        let headers = self.fetch_above(pool, ancestor.number, head.number).await?;
+        let headers = self.fetch_above(view, ancestor.number, head.number).await?;
         let headers = linked(headers, ancestor)?;
         let reorg = (!dropped.is_empty()).then_some(Reorg { common_ancestor: ancestor, dropped });
         Ok(appended(reorg, headers, head))
@@ -230,7 +235,7 @@ impl Follower {
     /// high, was seen to differ: a block that the node does not show is never taken for one that changed.
     async fn common_ancestor(
         &self,
-        pool: &ProviderPool,
+        view: &View<'_>,
         stored: &[ChainLink],
         head: &HeadBlock,
     ) -> Result<BlockRef, FollowError> {
@@ -240,7 +245,7 @@ impl Follower {
             let start = end.saturating_sub(batch);
             let part = &stored[start..end];
             let (lowest, highest) = (part[0].number, part[part.len() - 1].number);
-            let headers = pool.headers(lowest..=highest).await?;
+            let headers = view.headers(lowest..=highest).await?;
             if headers.len() < part.len() {
                 let missing = part[headers.len()].number;
                 return Err(FollowError::Inconsistent { number: missing });
@@ -259,7 +264,7 @@ impl Follower {
 
     async fn fetch_above(
         &self,
-        pool: &ProviderPool,
+        view: &View<'_>,
         below: u64,
         head: u64,
     ) -> Result<Vec<HeadBlock>, FollowError> {
@@ -267,12 +272,24 @@ impl Follower {
         if first > head {
             return Ok(Vec::new());
         }
-        Ok(pool.headers(first..=self.last_of(first, head)).await?)
+        Ok(view.headers(first..=self.last_of(first, head)).await?)
     }
 
     fn last_of(&self, first: u64, head: u64) -> u64 {
         let more = u64::try_from(self.headers_max.saturating_sub(1)).unwrap_or(u64::MAX);
         first.saturating_add(more).min(head)
+    }
+}
+
+/// What the providers agree on, and how more of it is read.
+struct View<'a> {
+    pool: &'a ProviderPool,
+    agreed: &'a AgreedHead,
+}
+
+impl View<'_> {
+    async fn headers(&self, range: RangeInclusive<u64>) -> Result<Vec<HeadBlock>, QuorumError> {
+        self.pool.agreed_headers(self.agreed, range).await
     }
 }
 

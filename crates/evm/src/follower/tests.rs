@@ -1,5 +1,7 @@
 //! Against a simulated tree of headers.
 
+mod several;
+
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;

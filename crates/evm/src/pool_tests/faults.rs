@@ -7,11 +7,12 @@ use crate::scripted_node::{
     Fault, Reply, ScriptedNode, TestClock, hash, header_json, pool_at, pool_of,
 };
 use crate::{
-    ChainCheck, PoolError, PoolLimits, Provider, ProviderPool, RpcFailure, SendOutcome, UnknownKind,
+    BreakerState, ChainCheck, PoolError, PoolLimits, Provider, ProviderPool, RpcFailure,
+    SendOutcome, UnknownKind,
 };
 
 fn limits(batch_items_max: usize) -> PoolLimits {
-    PoolLimits { batch_items_max }
+    PoolLimits { batch_items_max, ..PoolLimits::default() }
 }
 
 fn hashes(count: u64) -> Vec<B256> {
@@ -67,6 +68,8 @@ async fn every_failure_of_a_packet_is_named_and_is_no_absence() {
             (error.provider.as_str(), error.method),
             ("node-0", "eth_getTransactionReceipt")
         );
+        // An answer in between: several failures in a row would open its breaker.
+        assert_eq!(pool.receipts(&hashes(2)).await, Ok(vec![None, None]));
     }
 }
 
@@ -188,7 +191,7 @@ async fn the_chain_is_checked_again_after_the_connection_failed() {
 }
 
 #[tokio::test]
-async fn reads_move_on_and_sends_go_to_all() {
+async fn reads_move_on_in_the_order_of_the_score_and_sends_go_to_all() {
     let (first, second) = (ScriptedNode::new(), ScriptedNode::new());
     null_receipts(&second);
     answer_sends(&first);
@@ -197,27 +200,97 @@ async fn reads_move_on_and_sends_go_to_all() {
     let pool = pool_at(&[&first, &second], limits(100), clock.clone());
     first.on("eth_getTransactionReceipt", |_| Reply::Error(-32000, "no"));
     assert_eq!(pool.receipts(&hashes(1)).await, Ok(vec![None]));
+    assert_eq!(first.packets().len(), 1, "the configured order decides among equals");
+    assert_eq!(pool.receipts(&hashes(1)).await, Ok(vec![None]));
+    assert_eq!(first.packets().len(), 1, "who failed just now is asked last");
+    assert!(pool.statuses()[0].healthy, "it answers, if only with errors");
     first.fail_next(Fault::Reset);
     let outcomes = pool.send(&signed(&[1, 6])).await;
     assert_eq!(outcomes[0], SendOutcome::Accepted);
     assert_eq!(kind_of(&outcomes[1]), Some(UnknownKind::Network), "one of two is in doubt");
     assert_eq!(second.calls_of("eth_sendRawTransaction"), 2);
-    // After three failures in a row the first is asked last.
-    for _ in 0..2 {
-        first.fail_next(Fault::Reset);
-        assert_eq!(pool.receipts(&hashes(1)).await, Ok(vec![None]));
-    }
-    let asked = first.packets().len();
-    assert_eq!(pool.receipts(&hashes(1)).await, Ok(vec![None]));
-    assert_eq!(first.packets().len(), asked);
-    let status = &pool.statuses()[0];
-    assert!(!status.healthy && status.last_error.as_ref().is_some_and(|it| it.contains("reset")));
-    // After a rest it gets a try in its turn, and an answer makes it healthy.
-    clock.advance(30_000);
+    // What was is forgotten, and the configured order decides again.
     null_receipts(&first);
+    let asked = first.packets().len();
+    clock.advance(300_000);
     assert_eq!(pool.receipts(&hashes(1)).await, Ok(vec![None]));
     assert_eq!(first.packets().len(), asked + 1);
+}
+
+#[tokio::test]
+async fn who_fails_again_and_again_is_left_alone_and_tried_again() {
+    let (first, second) = (ScriptedNode::new(), ScriptedNode::new());
+    for node in [&first, &second] {
+        answer_sends(node);
+        null_receipts(node);
+    }
+    let clock = TestClock::at(0);
+    let pool = pool_at(&[&first, &second], limits(100), clock.clone());
+    let state = || pool.statuses()[0].breaker;
+    for _ in 0..3 {
+        assert_eq!(state(), BreakerState::Closed);
+        first.fail_next(Fault::Reset);
+        pool.send(&signed(&[1])).await;
+    }
+    let status = &pool.statuses()[0];
+    assert_eq!((status.breaker, status.failures_in_a_row), (BreakerState::Open, 3));
+    assert!(!status.healthy && status.last_error.as_ref().is_some_and(|it| it.contains("reset")));
+    let asked = first.packets().len();
+    assert_eq!(
+        pool.send(&signed(&[6])).await,
+        [SendOutcome::InsufficientFunds],
+        "the other's word"
+    );
+    assert_eq!(pool.receipts(&hashes(1)).await, Ok(vec![None]));
+    let error = pool.upstreams()[0].receipts(&hashes(1)).await.expect_err("left alone");
+    assert_eq!(error.failure, RpcFailure::CircuitOpen { retry_after_ms: 1_000 });
+    assert_eq!(first.packets().len(), asked);
+    // Its trial fails: twice as long.
+    clock.advance(1_000);
+    assert_eq!(state(), BreakerState::HalfOpen);
+    first.fail_next(Fault::Reset);
+    pool.send(&signed(&[1])).await;
+    assert_eq!(first.packets().len(), asked + 1);
+    clock.advance(1_999);
+    assert_eq!(state(), BreakerState::Open);
+    clock.advance(1);
+    pool.send(&signed(&[1])).await;
     assert!(pool.statuses()[0].healthy);
+    assert_eq!(first.packets().len(), asked + 2);
+}
+
+#[tokio::test]
+async fn a_trial_that_is_given_up_leaves_the_next_one_free() {
+    let node = ScriptedNode::new();
+    null_receipts(&node);
+    let clock = TestClock::at(0);
+    let pool = pool_at(&[&node], limits(100), clock.clone());
+    for _ in 0..3 {
+        node.fail_next(Fault::Reset);
+        pool.receipts(&hashes(1)).await.expect_err("a reset");
+    }
+    let error = pool.receipts(&hashes(1)).await.expect_err("left alone");
+    assert_eq!(error.failure.kind(), "circuit_open");
+    clock.advance(1_000);
+    // A step that is dropped while the node hangs.
+    node.fail_next(Fault::Hang);
+    let trial = futures::FutureExt::now_or_never(pool.receipts(&[hash(1)]));
+    assert!(trial.is_none(), "it hangs");
+    assert_eq!(pool.statuses()[0].breaker, BreakerState::HalfOpen);
+    assert_eq!(pool.receipts(&hashes(1)).await, Ok(vec![None]));
+    assert!(pool.statuses()[0].healthy);
+}
+
+#[tokio::test]
+async fn chance_lengthens_an_opening() {
+    let node = ScriptedNode::new();
+    let pool = pool_of(&[&node], limits(100)).with_chance(std::sync::Arc::new(|| 100));
+    for _ in 0..3 {
+        node.fail_next(Fault::Reset);
+        pool.receipts(&hashes(1)).await.expect_err("a reset");
+    }
+    let error = pool.receipts(&hashes(1)).await.expect_err("left alone");
+    assert_eq!(error.failure, RpcFailure::CircuitOpen { retry_after_ms: 1_100 });
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::{HttpEndpoint, PoolLimits, Provider, ProviderPool, RpcFailure};
 const KEY: &str = "0123456789abcdef";
 
 /// Answers each request on a connection of its own with the next of `answers`: head and body.
-async fn serve(answers: Vec<(&'static str, &'static str)>) -> String {
+pub(super) async fn serve(answers: Vec<(&'static str, &'static str)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async move {

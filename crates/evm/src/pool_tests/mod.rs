@@ -2,4 +2,9 @@
 
 mod faults;
 mod http;
+mod liar;
+mod limits;
+mod named;
+mod quorum;
 mod reads;
+mod views;

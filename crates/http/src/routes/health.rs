@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use portcullis_evm::ChainCheck;
+use portcullis_evm::{Decision, FaultReport, ProviderPool, ProviderStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -175,24 +175,55 @@ async fn concerns(api: &ApiState, context: &RequestContext) -> Vec<Concern> {
         }
     };
     for chain in &api.parts.chains {
-        let network = chain.spec().network;
-        let statuses = chain.pool.statuses();
-        for status in &statuses {
-            if let ChainCheck::Wrong(actual) = status.chain {
-                let name = &status.name;
-                let detail = format!("network {network}: provider {name} is on chain {actual}");
-                concerns.push(passing("providers", detail));
-            }
-        }
-        if !statuses.iter().any(|status| status.healthy) {
-            let detail = format!(
-                "network {network}: no provider answers; withdrawals are accepted and wait"
-            );
-            concerns.push(passing("providers", detail));
-        }
+        concerns.extend(of_providers(&chain.pool));
     }
     concerns.extend((api.parts.concerns)());
     concerns
+}
+
+/// What is wrong with the providers of a network: each of them that has faults, what they contradict each other
+/// about, and what cannot be decided for want of them.
+fn of_providers(pool: &ProviderPool) -> Vec<Concern> {
+    let network = pool.chain().network;
+    let statuses = pool.statuses();
+    let faulty: Vec<String> = statuses.iter().filter_map(describe_faults).collect();
+    let healthy = pool.independent_healthy();
+    let mut details = Vec::new();
+    if healthy == 0 {
+        let faults = faulty.join("; ");
+        let behind = if faults.is_empty() { faults } else { format!(": {faults}") };
+        details.push(format!("no provider answers; withdrawals are accepted and wait{behind}"));
+    } else {
+        details.extend(faulty);
+        match pool.needed(Decision::Paid) {
+            Ok(needed) if healthy < needed => details.push(format!(
+                "{healthy} independent operators are healthy and {needed} have to agree; payments are sent, \
+                 and none is confirmed until they do"
+            )),
+            Ok(_) => {}
+            Err(error) => details.push(error.to_string()),
+        }
+    }
+    details.extend(pool.disputes().into_iter().map(|dispute| {
+        format!("the providers contradict each other, and nothing is decided by it: {dispute}")
+    }));
+    let concern = |detail| passing("providers", format!("network {network}: {detail}"));
+    details.into_iter().map(concern).collect()
+}
+
+/// The faults by name. Anybody may read this: what a node said of itself stays in the log.
+fn describe_faults(status: &ProviderStatus) -> Option<String> {
+    let describe = |report: &FaultReport| {
+        let (fault, since) = (report.fault, report.since.to_rfc3339());
+        if fault.is_standing() {
+            return format!("{fault} since {since} ({})", report.detail);
+        }
+        format!("{fault} since {since}")
+    };
+    let faults: Vec<String> = status.faults.iter().map(describe).collect();
+    let (name, breaker) = (&status.name, status.breaker.as_str());
+    (!faults.is_empty() || !status.healthy)
+        .then(|| format!("provider {name}, breaker {breaker}: {}", faults.join(", ")))
 }
 
 async fn of_database(api: &ApiState, context: &RequestContext) -> Result<Vec<Concern>, ApiError> {
@@ -221,4 +252,59 @@ fn blocking(component: &str, detail: String) -> Concern {
 
 fn passing(component: &str, detail: String) -> Concern {
     Concern { component: component.to_owned(), is_blocking: false, detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use alloy_rpc_client::RpcClient;
+    use portcullis_core::chain::ChainSpec;
+    use portcullis_core::time::{Clock, Timestamp};
+    use portcullis_evm::{PoolLimits, Provider};
+    use portcullis_testkit::{Fault, SimConfig, SimNode, SimTransport, TestClock};
+
+    use super::*;
+
+    /// Polygon, seen by one provider of each operator.
+    fn pool(providers: &[(&str, SimTransport)]) -> ProviderPool {
+        let clock: Arc<dyn Clock> = Arc::new(TestClock::at(Timestamp::from_millis(0)));
+        let providers = providers.iter().map(|(name, transport)| {
+            Provider::from_client(*name, *name, RpcClient::new(transport.clone(), true))
+        });
+        let chain = ChainSpec::by_network("polygon").expect("in the catalogue");
+        ProviderPool::new(chain, providers.collect(), clock, PoolLimits::default())
+            .expect("names of their own")
+    }
+
+    fn details(pool: &ProviderPool) -> Vec<String> {
+        of_providers(pool).into_iter().map(|concern| concern.detail).collect()
+    }
+
+    #[tokio::test]
+    async fn each_faulty_provider_is_named_with_its_faults() {
+        let node = SimNode::new(SimConfig::default());
+        let other_chain = SimNode::new(SimConfig { chain_id: 80_002, ..SimConfig::default() });
+        let slow_down = |_: &str, _: &_| Fault::RateLimited;
+        let pool = pool(&[
+            ("good", SimTransport::new(node.clone())),
+            ("amoy", SimTransport::new(other_chain)),
+            ("busy", SimTransport::new(node).with_faults(slow_down)),
+        ]);
+        assert_eq!(details(&pool), [""; 0]);
+        pool.check_health().await;
+        let [amoy, busy] = &details(&pool)[..] else { panic!("{:?}", details(&pool)) };
+        assert!(amoy.contains("network polygon: provider amoy, breaker closed: wrong_chain since"));
+        assert!(amoy.contains("is on chain 80002, not on chain 137"), "{amoy}");
+        assert_eq!(
+            busy,
+            "network polygon: provider busy, breaker closed: rate_limited since 1970-01-01T00:00:00.000Z"
+        );
+        for _ in 0..2 {
+            pool.check_health().await;
+        }
+        let [_, busy, quorum] = &details(&pool)[..] else { panic!("{:?}", details(&pool)) };
+        assert!(busy.contains("provider busy, breaker open: rate_limited"), "{busy}");
+        assert!(quorum.contains("1 independent operators are healthy and 2 have to"), "{quorum}");
+    }
 }

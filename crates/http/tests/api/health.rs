@@ -43,6 +43,8 @@ async fn readiness_names_what_is_wrong() {
     assert_eq!(components(&ready.body), ["halts", "providers"]);
     assert!(ready.text.contains("somebody else uses the key"), "{}", ready.text);
     assert!(ready.text.contains(LIVE), "{}", ready.text);
+    assert!(ready.text.contains("no provider answers"), "{}", ready.text);
+    assert!(ready.text.contains("provider sim, breaker open: unreachable since"), "{}", ready.text);
     assert_eq!(house.get("/health").await.body["status"], "degraded");
     house.concerns.lock().expect("no panic").push(Concern {
         component: "draining".to_owned(),

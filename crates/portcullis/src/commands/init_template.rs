@@ -115,6 +115,9 @@ network = {network}
 # The most that one transaction's fee may cost, in wei; default: 300,000 gas at the cap above.
 # transaction_fee_wei_max = "1500000000000000000"
 # gas_limit_max = {gas_max}
+# How many independent operators have to agree that something was paid, or was not. Two where two are
+# configured; one alone is believed about payments, and never about a release (docs/guide/providers.md).
+# quorum = 2
 
 [[chain.provider]]
 name = "primary"
@@ -123,6 +126,9 @@ operator = "primary"
 # Or url_file, when the URL holds a key.
 url = {rpc_url}
 # timeout_ms = 10000
+# What its plan allows; the default is no limit.
+# requests_per_second = 25
+# batch_max = 100
 
 # The signer's own caps: the most of one payment in atomic units, whatever the database says. A token
 # without a cap is not signed for.

@@ -1,5 +1,7 @@
 //! `[[chain]]`: the networks that are paid on, their providers, and the signer's own caps.
 
+use std::collections::BTreeSet;
+
 use alloy_primitives::Address;
 use portcullis_core::address::{DestinationError, parse_address};
 use portcullis_core::amount::Amount;
@@ -22,6 +24,10 @@ pub(crate) struct ProviderConfig {
     pub(crate) url: SecretSource,
     /// How long one call may take.
     pub(crate) timeout_ms: u64,
+    /// The most requests in a second; `None` is no limit of ours.
+    pub(crate) requests_per_second: Option<u32>,
+    /// The most requests in one batch.
+    pub(crate) batch_max: usize,
 }
 
 /// One `[[chain.cap]]`: the most that the signer puts into one payment, whatever the database says.
@@ -45,6 +51,8 @@ pub(crate) struct ChainConfig {
     pub(crate) transaction_fee_wei_max: u128,
     /// The highest gas limit of one transaction.
     pub(crate) gas_limit_max: u64,
+    /// How many independent operators have to agree on what decides about money.
+    pub(crate) quorum: usize,
     /// Where the chain is read and written.
     pub(crate) providers: Vec<ProviderConfig>,
     /// The signer's caps. A token without one is not signed for.
@@ -55,6 +63,12 @@ const GWEI: u128 = 1_000_000_000;
 
 /// Gas of an ordinary payment with room: the fee cap times this is the default of `transaction_fee_wei_max`.
 const ORDINARY_GAS: u128 = 300_000;
+
+/// The quorum where nothing else is configured and two operators are.
+const QUORUM: usize = 2;
+
+/// Requests in one batch where nothing else is configured. Public endpoints take 100, some less.
+const BATCH_MAX: usize = 100;
 
 const WEI: &str = "wei as text, digits only, such as \"1500000000000000000\"";
 
@@ -80,11 +94,13 @@ impl ChainConfig {
             text.parse::<u128>().ok().filter(|wei| *wei > 0)
         });
         let gas_limit = section.number("gas_limit_max", 21_000..=1 << 32);
+        let quorum = section.number("quorum", 1..=16).and_then(|it| usize::try_from(it).ok());
         let providers: Vec<ProviderConfig> =
             section.sections("provider", read_provider).into_iter().flatten().collect();
         let caps: Vec<CapConfig> =
             section.sections("cap", read_cap).into_iter().flatten().collect();
         refuse_doubles(section, &providers, &caps);
+        let quorum = read_quorum(section, quorum, &providers);
         let spec = spec?;
         let max_fee_per_gas_wei =
             gwei.map_or(spec.fee_bounds.max_fee_per_gas_wei_cap, |gwei| gwei.saturating_mul(GWEI));
@@ -105,6 +121,7 @@ impl ChainConfig {
             max_fee_per_gas_wei,
             transaction_fee_wei_max,
             gas_limit_max,
+            quorum,
             providers,
             caps,
         })
@@ -118,6 +135,7 @@ impl ChainConfig {
         let fee_max = self.transaction_fee_wei_max.to_string();
         table.insert("transaction_fee_wei_max".into(), fee_max.into());
         table.insert("gas_limit_max".into(), integer(self.gas_limit_max));
+        table.insert("quorum".into(), integer(self.quorum as u64));
         let providers: Vec<toml::Value> = self.providers.iter().map(print_provider).collect();
         table.insert("provider".into(), providers.into());
         let caps: Vec<toml::Value> = self.caps.iter().map(print_cap).collect();
@@ -176,6 +194,8 @@ fn read_provider(section: &mut Section<'_>) -> Option<ProviderConfig> {
     let operator = section.text("operator");
     let url = section.secret("url", "url_file");
     let timeout_ms = section.number("timeout_ms", 100..=60_000).unwrap_or(10_000);
+    let requests_per_second = section.number("requests_per_second", 1..=100_000);
+    let batch_max = section.number("batch_max", 1..=1_000);
     let name = section.required("name", "what logs call this provider", name);
     let url = section.required("url", "the provider's JSON-RPC URL, or url_file", url);
     let (name, url) = (name?, url?);
@@ -184,7 +204,28 @@ fn read_provider(section: &mut Section<'_>) -> Option<ProviderConfig> {
         name,
         url,
         timeout_ms,
+        requests_per_second: requests_per_second.and_then(|rate| u32::try_from(rate).ok()),
+        batch_max: batch_max.and_then(|most| usize::try_from(most).ok()).unwrap_or(BATCH_MAX),
     })
+}
+
+/// As configured, or two; one where there is one operator only, who is then believed alone.
+fn read_quorum(
+    section: &mut Section<'_>,
+    asked: Option<usize>,
+    providers: &[ProviderConfig],
+) -> usize {
+    let operators: BTreeSet<&str> =
+        providers.iter().map(|provider| provider.operator.as_str()).collect();
+    let have = operators.len().max(1);
+    if let Some(quorum) = asked.filter(|quorum| *quorum > have && !providers.is_empty()) {
+        let allowed = format!(
+            "at most {have}, the number of different operators of this chain's providers; add a \
+             [[chain.provider]] of another operator"
+        );
+        section.refuse("quorum", quorum, allowed);
+    }
+    asked.unwrap_or(QUORUM.min(have))
 }
 
 fn read_cap(section: &mut Section<'_>) -> Option<CapConfig> {
@@ -213,12 +254,17 @@ fn refuse_doubles(section: &mut Section<'_>, providers: &[ProviderConfig], caps:
 
 fn print_provider(provider: &ProviderConfig) -> toml::Value {
     let (url_key, url) = provider.url.printed("url");
-    toml::Value::Table(toml::Table::from_iter([
+    let mut table = toml::Table::from_iter([
         ("name".to_owned(), provider.name.clone().into()),
         ("operator".to_owned(), provider.operator.clone().into()),
         (url_key, url.into()),
         ("timeout_ms".to_owned(), integer(provider.timeout_ms)),
-    ]))
+        ("batch_max".to_owned(), integer(provider.batch_max as u64)),
+    ]);
+    if let Some(rate) = provider.requests_per_second {
+        table.insert("requests_per_second".to_owned(), integer(u64::from(rate)));
+    }
+    toml::Value::Table(table)
 }
 
 fn print_cap(cap: &CapConfig) -> toml::Value {

@@ -96,6 +96,18 @@ fn a_wrong_value_is_named_with_its_key_and_what_is_allowed() {
             ["chain[0].provider[0].url is missing", "url_file"],
         ),
         (
+            &format!("{chain}quorum = 2\n[[chain.provider]]\nname = \"a\"\nurl = \"http://a\""),
+            ["chain[0].quorum = 2", "at most 1, the number of different operators"],
+        ),
+        (
+            &format!("{chain}[[chain.provider]]\nname = \"a\"\nrequests_per_second = 0"),
+            ["chain[0].provider[0].requests_per_second = 0", "from 1 to 100000"],
+        ),
+        (
+            &format!("{chain}[[chain.provider]]\nname = \"a\"\nbatch_max = 5000"),
+            ["chain[0].provider[0].batch_max = 5000", "from 1 to 1000"],
+        ),
+        (
             &format!("{chain}[[chain.cap]]\ntoken = \"native\"\namount_max = \"1.5\""),
             ["chain[0].cap[0].amount_max = \"1.5\"", "digits only"],
         ),
@@ -286,6 +298,41 @@ fn what_is_printed_is_a_configuration_again() {
     let printed = toml::to_string(&config.print()).expect("a table");
     let again = load_with(&printed, &[]).expect("what was printed");
     assert_eq!(toml::to_string(&again.print()).expect("a table"), printed);
+}
+
+#[test]
+fn the_quorum_is_two_where_two_operators_are() {
+    let provider = |name: &str, operator: &str| {
+        format!(
+            "[[chain.provider]]\nname = \"{name}\"\noperator = \"{operator}\"\nurl = \"http://a\"\n"
+        )
+    };
+    let quorum = |head: &str, providers: &[(&str, &str)]| {
+        let providers: String =
+            providers.iter().map(|(name, operator)| provider(name, operator)).collect();
+        let text = format!("[[chain]]\nnetwork = \"polygon\"\n{head}{providers}");
+        load_with(&text, &[]).expect("right").chains[0].quorum
+    };
+    assert_eq!(quorum("", &[("a", "x")]), 1);
+    assert_eq!(quorum("", &[("a", "x"), ("b", "x")]), 1, "one operator is one voice");
+    assert_eq!(quorum("", &[("a", "x"), ("b", "y")]), 2);
+    assert_eq!(quorum("", &[("a", "x"), ("b", "y"), ("c", "z")]), 2);
+    assert_eq!(quorum("quorum = 3\n", &[("a", "x"), ("b", "y"), ("c", "z")]), 3);
+    assert_eq!(quorum("quorum = 1\n", &[("a", "x"), ("b", "y")]), 1);
+}
+
+#[test]
+fn a_providers_limits_are_read_and_printed() {
+    let text = "[[chain]]\nnetwork = \"polygon\"\n[[chain.provider]]\nname = \"a\"\nurl = \"http://a\"\n\
+                requests_per_second = 25\nbatch_max = 50\ntimeout_ms = 2000\n\
+                [[chain.provider]]\nname = \"b\"\nurl_file = \"/run/url\"";
+    let config = load_with(text, &[]).expect("right");
+    let [first, second] = &config.chains[0].providers[..] else { panic!("two providers") };
+    assert_eq!((first.requests_per_second, first.batch_max), (Some(25), 50));
+    assert_eq!((second.requests_per_second, second.batch_max), (None, 100));
+    let printed = toml::to_string(&config.print()).expect("a table");
+    assert!(printed.contains("requests_per_second = 25\n"), "{printed}");
+    assert_eq!(printed.matches("requests_per_second").count(), 1, "no limit is no line");
 }
 
 #[test]

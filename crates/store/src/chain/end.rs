@@ -4,18 +4,20 @@ use alloy_primitives::B256;
 use portcullis_core::id::SlotId;
 use portcullis_core::slot::{SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
-use portcullis_core::withdrawal::{BlockRef, Event, ReleaseCause, State};
+use portcullis_core::withdrawal::{BlockRef, Effect, Event, ReleaseCause, State};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::ConsumedSlot;
 use crate::convert::{Place, bigint};
 use crate::db::Transaction;
+use crate::deployment::raise_in;
 use crate::entity::slot;
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
-use crate::ledger::ROWS_PER_STATEMENT;
-use crate::slot::{move_slots, open_slots_by_id, read_open_slots, slot_keys};
-use crate::transition::apply;
+use crate::ledger::{NewPosting, ROWS_PER_STATEMENT, refused_subjects};
+use crate::slot::{OpenSlot, move_slots, open_slots_by_id, read_open_slots, slot_keys};
+use crate::transition::{apply, posting_of};
+use crate::withdrawal::WithdrawalRecord;
 
 pub(super) fn consumed(
     chain_id: u64,
@@ -43,7 +45,8 @@ pub(super) async fn confirm_in(
         .all(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let slots = read_open_slots(&tx.inner, tx.name, rows).await?;
+    let mut slots = read_open_slots(&tx.inner, tx.name, rows).await?;
+    set_unsettled_aside(tx, &mut slots).await?;
     let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
     move_slots(tx, &ids, SlotStage::Included, SlotStage::Confirmed).await?;
     let moves: Vec<_> = slots
@@ -54,6 +57,36 @@ pub(super) async fn confirm_in(
         .collect();
     apply(tx, &moves).await?;
     Ok(slots.len())
+}
+
+/// Leaves out slots whose payments the ledger would not settle: a row was changed behind our back. They
+/// wait, the engine halts with what was seen, and the others are confirmed.
+async fn set_unsettled_aside(
+    tx: &Transaction,
+    slots: &mut Vec<OpenSlot>,
+) -> Result<(), StoreError> {
+    let postings: Vec<NewPosting> = slots
+        .iter()
+        .flat_map(|open| &open.payments)
+        .filter(|record| matches!(record.state, State::Confirming { .. }))
+        .filter_map(|record| posting_of(record, Effect::Settle))
+        .collect();
+    let refused = refused_subjects(tx, &postings).await?;
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let is_refused = |record: &WithdrawalRecord| refused.contains(&record.id.to_bytes());
+    for record in slots.iter().flat_map(|open| &open.payments).filter(|record| is_refused(record)) {
+        let detail = format!(
+            "{} of account {} is paid on chain, and the ledger has not {} held for it: its row or the \
+             account's balance was changed",
+            record.id, record.account, record.amount
+        );
+        tracing::error!(withdrawal = %record.id, detail, "a payment cannot be settled");
+        raise_in(tx, "ledger", &detail).await?;
+    }
+    slots.retain(|open| !open.payments.iter().any(is_refused));
+    Ok(())
 }
 
 pub(super) async fn finalize_in(

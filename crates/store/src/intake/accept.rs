@@ -7,7 +7,7 @@ use portcullis_core::amount::Amount;
 use portcullis_core::id::{AccountId, DeploymentId, ExternalId, TenantId};
 use portcullis_core::ledger::PostingKind;
 use portcullis_core::number::{PaymentRef, PayoutNumber};
-use portcullis_core::seal::{SealedPayment, SealingKeys};
+use portcullis_core::seal::{SealedPayment, SealingKeys, payer_of};
 use portcullis_core::withdrawal::State;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
@@ -15,7 +15,7 @@ use super::{Submission, Submitted};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{bigint, token_bytes};
 use crate::db::Transaction;
-use crate::deployment::take_numbers;
+use crate::deployment::{refuse_while_restored, take_numbers};
 use crate::entity::{withdrawal, work};
 use crate::error::StoreError;
 use crate::ledger::{
@@ -39,6 +39,7 @@ pub(super) async fn accept_in(
     deployment: DeploymentId,
     submissions: &[&Submission],
 ) -> Result<Vec<Submitted>, StoreError> {
+    refuse_while_restored(tx).await?;
     let known = known_requests(tx, submissions).await?;
     let mut balances = load_balances(tx, &purses(submissions)).await?;
     let accounts = existing_accounts(tx, submissions).await?;
@@ -123,12 +124,14 @@ fn reserve(
             Submitted::UnknownAccount
         });
     };
-    match row.balance.available.checked_sub(submission.amount) {
-        Some(left) => {
-            row.balance.available = left;
-            None
-        }
-        None => Some(Submitted::InsufficientBalance { available: row.balance.available }),
+    if !row.is_sound() {
+        tracing::error!(account = %submission.account, "a balance is not what its buckets add up to; nothing is reserved from it");
+        return Some(Submitted::InsufficientBalance { available: Amount::ZERO });
+    }
+    let available = row.balance.available;
+    match row.apply(PostingKind::Reserve, submission.amount) {
+        Some(()) => None,
+        None => Some(Submitted::InsufficientBalance { available }),
     }
 }
 
@@ -254,6 +257,7 @@ fn record_of(
     );
     let seal = keys.seal_payment(&SealedPayment {
         deployment,
+        payer: payer_of(submission.tenant, &submission.account, submission.asset),
         chain_id: submission.chain_id,
         token: submission.token,
         amount: submission.amount,

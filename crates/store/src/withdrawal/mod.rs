@@ -10,7 +10,7 @@ use portcullis_core::fee::Fees;
 use portcullis_core::id::{AccountId, AssetId, ExternalId, SlotId, TenantId, WithdrawalId};
 use portcullis_core::intent::PaymentIntent;
 use portcullis_core::number::{PaymentRef, PayoutNumber};
-use portcullis_core::seal::Seal;
+use portcullis_core::seal::{Seal, payer_of};
 use portcullis_core::slot::{AttemptKind, Slot, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{BlockRef, Priority, State, StateCode};
@@ -81,6 +81,7 @@ impl WithdrawalRecord {
             withdrawal: self.id,
             tenant: self.tenant,
             external_id: self.external_id.clone(),
+            payer: payer_of(self.tenant, &self.account, self.asset),
             token: self.token,
             amount: self.amount,
             to: self.to,

@@ -83,8 +83,8 @@ async fn every_sealed_column_is_guarded() {
         let (fixture, _) = with_key().await;
         assert_eq!(fixture.sql(format!("UPDATE api_keys SET {change}")).await, 1);
         let hash = if change.starts_with("secret_hash") { [0; 32] } else { HASH };
-        let error = fixture.store.api_key(&fixture.keys, hash).await.expect_err(change);
-        assert!(matches!(error, StoreError::Corrupt { table: "api_keys", .. }), "{error}");
+        let found = fixture.store.api_key(&fixture.keys, hash).await;
+        assert_eq!(found, Ok(None), "{change}: a forged row is no key");
     }
 }
 
@@ -95,7 +95,7 @@ async fn a_revocation_cannot_be_taken_back_behind_the_store() {
     for change in ["revoked_at = NULL", "revoked_at = revoked_at + 1"] {
         assert_eq!(fixture.sql(format!("UPDATE api_keys SET {change}")).await, 1);
         let found = fixture.store.api_key(&fixture.keys, HASH).await;
-        assert!(matches!(found, Err(StoreError::Corrupt { .. })), "{change}: {found:?}");
+        assert_eq!(found, Ok(None), "{change}");
     }
 }
 
@@ -107,7 +107,7 @@ async fn keys_sealed_before_a_rotation_are_still_known() {
     assert_eq!(fixture.store.api_key(&rotated, HASH).await, Ok(Some(record.clone())));
     fixture.store.revoke_api_key(&rotated, record.id, "test").await.expect("revokes");
     let old_only = fixture.store.api_key(&fixture.keys, HASH).await;
-    assert!(matches!(old_only, Err(StoreError::Corrupt { .. })), "sealed with the new key");
+    assert_eq!(old_only, Ok(None), "sealed with the new key");
     let found = fixture.store.api_key(&rotated, HASH).await.expect("verifies").expect("is there");
     assert_eq!(found.revoked_at, Some(fixture.now()));
 }

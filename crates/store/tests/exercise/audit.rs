@@ -1,11 +1,13 @@
 //! The audit chain: what was changed, removed or slipped in shows.
 
+use alloy_primitives::hex;
 use portcullis_core::id::TenantId;
 use portcullis_store::StoreError;
+use portcullis_store::command::CommandKind;
+use sha2::{Digest, Sha256};
 
 use crate::fixture::{CHAIN, Fixture, PATIENCE_MS};
 use crate::rail::slot_at;
-use portcullis_store::command::CommandKind;
 
 async fn with_entries() -> Fixture {
     let fixture = Fixture::open().await;
@@ -71,6 +73,48 @@ async fn a_commit_of_intake_is_one_entry() {
     let entries = "SELECT count(*) FROM audit WHERE action = 'withdrawals.accept'";
     assert_eq!(fixture.number(entries).await, 1, "nothing was accepted");
     fixture.check().await;
+}
+
+/// The hash of an entry, as whoever can write the database can compute it too: the chain has no key.
+fn hash_of(fields: &[&[u8]]) -> String {
+    let mut hasher = Sha256::new();
+    for field in fields {
+        hasher.update((field.len() as u64).to_be_bytes());
+        hasher.update(field);
+    }
+    hex::encode(hasher.finalize())
+}
+
+#[tokio::test]
+async fn an_entry_that_is_forged_with_its_hash_does_not_fit_the_next() {
+    let fixture = with_entries().await;
+    let at = fixture.number("SELECT at FROM audit WHERE sequence = 4").await;
+    let bytes = "SELECT hex(previous_hash), hex(tenant_id) FROM audit WHERE sequence = 4";
+    let (previous, tenant) = fixture.pairs(bytes).await.remove(0);
+    let texts = "SELECT action || '/' || subject, detail FROM audit WHERE sequence = 4";
+    let (what, detail) = fixture.pairs(texts).await.remove(0);
+    let (action, subject) = what.split_once('/').expect("two parts");
+    let forge = |actor: &str| {
+        hash_of(&[
+            b"portcullis/audit/v1",
+            &hex::decode(&previous).expect("hexadecimal"),
+            &4_i64.to_be_bytes(),
+            &at.to_be_bytes(),
+            &hex::decode(&tenant).expect("hexadecimal"),
+            actor.as_bytes(),
+            action.as_bytes(),
+            subject.as_bytes(),
+            detail.as_bytes(),
+        ])
+    };
+    let stored = fixture.pairs("SELECT hex(hash), '' FROM audit WHERE sequence = 4").await;
+    assert_eq!(stored[0].0.to_lowercase(), forge("cli:alice"), "this is how it is computed");
+    let forged = forge("cli:bob");
+    let change =
+        format!("UPDATE audit SET actor = 'cli:bob', hash = X'{forged}' WHERE sequence = 4");
+    assert_eq!(fixture.sql(change).await, 1);
+    let error = fixture.store.verify_audit().await.expect_err("entry 5 follows another one");
+    assert!(error.to_string().contains("row 5"), "{error}");
 }
 
 #[tokio::test]

@@ -126,3 +126,41 @@ async fn evidence_of_before_a_reorg_ends_nothing() {
     assert!(is_conflict(&again), "{again:?}");
     fixture.check().await;
 }
+
+#[tokio::test]
+async fn a_revert_of_before_a_reorg_does_not_fail_what_our_cancel_won() {
+    let fixture = Fixture::open().await;
+    let (record, new, attempt) = fixture.sent("w").await;
+    let cancel = signed(new.slot, AttemptKind::Cancel, 2);
+    fixture.commit(&new, &cancel).await.expect("commits");
+    let reverted =
+        Inclusion { outcome: SlotOutcome::Reverted, ..inclusion(&new, &attempt, block(101, 0)) };
+    fixture.include(reverted).await.expect("includes");
+    fixture.confirm(101).await;
+    let read_before = fixture.deep(101).await;
+    fixture.advance(reorg(100, 103, 1)).await.expect("advances");
+    fixture.include(inclusion(&new, &cancel, block(102, 1))).await.expect("includes");
+    fixture.confirm(102).await;
+    let lease = fixture.monitor().await;
+    let outcome = fixture.store.finalize(&lease, &read_before).await;
+    assert!(is_conflict(&outcome), "{outcome:?}");
+    assert_eq!(fixture.read(&record).await.state.code(), StateCode::Broadcasted);
+    assert_eq!(fixture.buckets("alice").await, (units(0), units(100), units(0)));
+    assert_eq!(fixture.finalize(102).await, 1);
+    assert_eq!(fixture.read(&record).await.state.code(), StateCode::Queued);
+    fixture.check().await;
+}
+
+#[tokio::test]
+async fn only_what_is_deep_enough_is_confirmed_and_ended() {
+    let fixture = Fixture::open().await;
+    let (_, first, first_attempt) = fixture.sent("first").await;
+    let second = fixture.queue("second", 1).await;
+    let (second, second_attempt) = fixture.sign(&second, NONCE_FIRST + 1).await;
+    fixture.include(inclusion(&first, &first_attempt, block(101, 0))).await.expect("includes");
+    fixture.include(inclusion(&second, &second_attempt, block(102, 0))).await.expect("includes");
+    assert_eq!((fixture.confirm(101).await, fixture.confirm(101).await), (1, 0));
+    assert_eq!((fixture.finalize(102).await, fixture.confirm(102).await), (1, 1));
+    assert_eq!((fixture.finalize(101).await, fixture.finalize(102).await), (0, 1));
+    fixture.check().await;
+}

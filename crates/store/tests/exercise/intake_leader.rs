@@ -15,24 +15,27 @@ fn id_of(outcome: &Submitted) -> Option<WithdrawalId> {
     }
 }
 
-/// Leaders are dropped at every poll in turn, with followers in their group.
+/// While one request is committed, others gather behind it; the first of them leads them all next,
+/// and is dropped somewhere on its way.
 #[tokio::test]
 async fn followers_are_answered_when_their_leader_ends() {
     let fixture = Fixture::open().await;
     fixture.fund("alice", 100_000).await;
     let mut dropped = 0;
-    for round in 0..120 {
-        let polls = 1 + round % 6;
+    for round in 0..160 {
         let name = |kind: &str, n: u64| format!("{kind}{n}-{round}");
+        let opener = fixture.submission(&name("opener", 0), "alice", 1);
         let leader = fixture.submission(&name("leader", 0), "alice", 1);
         let followers: Vec<Submission> =
             (0..5).map(|n| fixture.submission(&name("follower", n), "alice", 1)).collect();
-        let lead = drop_after(fixture.intake.submit(leader, PATIENCE_MS), polls, round % 4);
-        // Only now does the leader see them, where it has not begun yet.
+        let open = fixture.intake.submit(opener, PATIENCE_MS);
+        let lead = fixture.intake.submit(leader, PATIENCE_MS);
+        let lead = drop_after(lead, 1 + round % 40, round % 4);
         let follow = join_all(
             followers.iter().cloned().map(|request| fixture.intake.submit(request, PATIENCE_MS)),
         );
-        let (led, followed) = tokio::join!(lead, follow);
+        let (opened, led, followed) = tokio::join!(open, lead, follow);
+        assert!(matches!(opened, Ok(Submitted::Accepted(_))), "{opened:?}");
         dropped += u32::from(led.is_none());
         for (request, outcome) in followers.iter().zip(followed) {
             let outcome = outcome.expect("a follower is answered");

@@ -44,6 +44,32 @@ async fn the_same_holder_after_a_break_has_a_new_fence() {
 }
 
 #[tokio::test]
+async fn a_lease_of_before_the_break_is_lost_under_the_same_name_of_holder() {
+    let fixture = Fixture::open().await;
+    let old = fixture.monitor().await;
+    fixture.clock.advance(LEASE_MS);
+    let new = fixture.monitor().await;
+    assert_eq!((&new.holder, new.fence), (&old.holder, 2));
+    let late = fixture.store.advance_chain(&old, CHAIN, &blocks(1, 1)).await;
+    assert_eq!(late, Err(StoreError::LeaseLost { name: old.name }));
+    assert_eq!(fixture.store.advance_chain(&new, CHAIN, &blocks(1, 1)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_restart_takes_over_at_once_and_shuts_its_former_life_out() {
+    let fixture = Fixture::open().await;
+    let names = ["monitor:137"];
+    let before = acquire(&fixture, &names, "host-a#1").await.remove(0);
+    assert_eq!(acquire(&fixture, &names, "host-ab#1").await, [], "another identity");
+    assert_eq!(acquire(&fixture, &names, "host-a").await.len(), 1, "the same identity");
+    let after = acquire(&fixture, &names, "host-a#2").await.remove(0);
+    assert_eq!((before.fence, after.fence), (1, 3));
+    let late = fixture.store.advance_chain(&before, CHAIN, &blocks(1, 1)).await;
+    assert!(matches!(late, Err(StoreError::LeaseLost { .. })), "{late:?}");
+    assert_eq!(fixture.store.advance_chain(&after, CHAIN, &blocks(1, 1)).await, Ok(()));
+}
+
+#[tokio::test]
 async fn a_lease_given_back_is_free_at_once_and_useless_to_its_giver() {
     let fixture = Fixture::open().await;
     let monitor = fixture.monitor().await;

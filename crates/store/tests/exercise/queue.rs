@@ -3,6 +3,7 @@
 use portcullis_core::id::TenantId;
 use portcullis_core::withdrawal::{FailureReason, HoldReason, State, StateCode};
 use portcullis_store::StoreError;
+use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::work::{CancelOutcome, QueueDepth};
 
 use crate::fixture::{CHAIN, Fixture, kinds, units};
@@ -13,14 +14,20 @@ async fn work_that_is_put_off_is_not_due() {
     let fixture = Fixture::open().await;
     let record = fixture.queue("w", 10).await;
     let until = fixture.now().plus_millis(500);
-    fixture.store.defer(&[record.id], until).await.expect("defers");
+    fixture.store.defer(&[record.id], until, "no funds").await.expect("defers");
     assert_eq!(fixture.store.queued(CHAIN, 9).await, Ok(vec![]));
     fixture.clock.set(until);
-    assert_eq!(fixture.store.queued(CHAIN, 9).await, Ok(vec![record.clone()]));
+    let told = WithdrawalRecord { reason: Some("no funds".into()), ..record.clone() };
+    assert_eq!(fixture.store.queued(CHAIN, 9).await, Ok(vec![told]));
     assert_eq!(fixture.number("SELECT receives FROM work").await, 1);
     fixture.register(1).await;
     fixture.sign(&record, NONCE_FIRST).await;
-    fixture.store.defer(&[record.id], until.plus_millis(500)).await.expect("says nothing");
+    fixture
+        .store
+        .defer(&[record.id], until.plus_millis(500), "no funds")
+        .await
+        .expect("says nothing");
+    assert_eq!(fixture.read(&record).await.reason, None, "it waits for nothing any more");
     assert_eq!(fixture.send_due().await, 1, "what moved on meanwhile is not put off");
 }
 

@@ -48,8 +48,9 @@ async fn the_lowest_nonces_are_claimed_first_and_by_one() {
     assert_eq!(nonces(&again).len(), 3, "a claim that ran out is free");
     assert_eq!(again[0].receives, 1);
     // The one whose claim ran out comes back: what it saw is noted, its claim is not its own any more.
-    let late = SendResult { accepted: true, ..refused(&fixture, &first[0], 9_000) };
+    let late = SendResult { accepted: true, ..refused(&fixture, &first[0], 0) };
     fixture.store.record_sends("one", &[late]).await.expect("records");
+    assert_eq!(claim(&fixture, "four", 9).await, [], "the claim of its successor holds");
     let mut stages = Vec::new();
     for new in &slots[..2] {
         let found = fixture.store.slot(new.slot).await.expect("reads");

@@ -1,0 +1,345 @@
+//! `cargo xtask torture`: the roles as processes of their own, killed, paused and doubled at random
+//! moments, on a chain that loses its newest blocks, with clients that give up and ask again; judged
+//! by the chain's own balances and Transfer logs.
+
+mod chaos;
+mod clients;
+mod crew;
+mod dump;
+mod node;
+mod ports;
+mod report;
+mod role;
+mod schedule;
+mod settle;
+mod tally;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use tokio::time::{Instant, interval};
+
+pub use report::TortureReport;
+
+use chaos::Chaos;
+use clients::{Accepted, Clients};
+use crew::{Crew, LEASE_MS};
+use node::Node;
+use report::Findings;
+use schedule::Kinds;
+use settle::Settled;
+use tally::Book;
+
+use crate::assets::{TestAsset, token_text};
+use crate::cargo_build::{Profile, build_portcullis};
+use crate::client::ApiClient;
+use crate::installation::Installation;
+use crate::judge::{BalanceSheet, Promise, Scope, Verdict, observe};
+use crate::testbed::{self, BLOCK_TIME_MS};
+use crate::toolchain;
+
+/// Blocks that are waited for after the last payment: a double one would come by then.
+const QUIET_BLOCKS: u64 = 6;
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// `cargo xtask torture`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask torture --minutes 3 --json
+  cargo xtask torture --minutes 1 --seed 7 --no-anvil-kill
+
+Each role of `portcullis serve` is a process of its own, over one SQLite data directory. SIGKILL hits any of
+them, and the chain, which then goes on from its last whole state: a reorg of the blocks since, of at most
+10 of the 12 that count as final on the localhost chain. SIGSTOP holds a role for longer than its leases,
+now and then with a second process of it beside. The seed repeats what is asked for and what happens when;
+processes keep their own pace.
+
+Exit codes: 0 every promise was kept once, and every fault that is switched on did happen; 1 not so.")]
+#[expect(clippy::struct_excessive_bools, reason = "they are the switches of a command line")]
+pub struct TortureArgs {
+    /// How long faults happen
+    #[arg(long, default_value_t = 3, value_name = "M", value_parser = clap::value_parser!(u64).range(1..=1440))]
+    pub minutes: u64,
+    /// What requests and faults are drawn from [default: random]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Withdrawals asked for in a second
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rate: u32,
+    /// How many hot wallets pay
+    #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub wallets: u16,
+    /// Kill no role
+    #[arg(long)]
+    pub no_kill: bool,
+    /// Do not kill the chain: no reorgs
+    #[arg(long)]
+    pub no_anvil_kill: bool,
+    /// Hold no role with SIGSTOP
+    #[arg(long)]
+    pub no_pause: bool,
+    /// Start no second process of a held role
+    #[arg(long)]
+    pub no_twin: bool,
+    /// Let clients wait for every answer
+    #[arg(long)]
+    pub no_client_timeout: bool,
+    /// Use a release build of the server
+    #[arg(long)]
+    pub release: bool,
+    /// Use this executable of the server instead of building one
+    #[arg(long, value_name = "FILE", conflicts_with = "release")]
+    pub binary: Option<PathBuf>,
+    /// Keep the directory with the database and the logs
+    #[arg(long)]
+    pub keep: bool,
+    /// Print one JSON object as the last line
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl TortureArgs {
+    const fn kinds(&self) -> Kinds {
+        Kinds {
+            kills: !self.no_kill,
+            chain_kills: !self.no_anvil_kill,
+            pauses: !self.no_pause,
+            twins: !self.no_twin,
+        }
+    }
+}
+
+/// What a run came to, and whether that is good: promises kept, and faults that did happen.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The numbers.
+    pub report: TortureReport,
+    /// Whether the command succeeded.
+    pub is_good: bool,
+}
+
+/// Tortures to the end of it.
+///
+/// # Errors
+/// It could not be set up, a process could not be started again, or the chain failed by itself.
+pub async fn run(arguments: &TortureArgs) -> Result<Outcome> {
+    let profile = if arguments.release { Profile::Release } else { Profile::Dev };
+    let binary = match &arguments.binary {
+        Some(binary) => binary.clone(),
+        None => build_portcullis(&toolchain::workspace_root(), profile)?,
+    };
+    let mut folder = tempfile::Builder::new().prefix("portcullis-torture-").tempdir()?;
+    folder.disable_cleanup(true);
+    eprintln!("database, states of the chain and logs: {}", folder.path().display());
+    let outcome = run_in(arguments, &binary, folder.path()).await;
+    if outcome.as_ref().is_ok_and(|outcome| outcome.is_good) && !arguments.keep {
+        folder.disable_cleanup(false);
+    } else {
+        eprintln!("kept for a look: {}", folder.path().display());
+    }
+    outcome
+}
+
+/// A run whose processes are about to start.
+struct Run<'a> {
+    arguments: &'a TortureArgs,
+    seed: u64,
+    node: &'a Node,
+    crew: Crew,
+    clients: Clients,
+    wallets: Vec<Address>,
+    scope: Scope,
+    book: Book,
+}
+
+async fn run_in(arguments: &TortureArgs, binary: &Path, dir: &Path) -> Result<Outcome> {
+    let seed = match arguments.seed {
+        Some(seed) => seed,
+        None => u64::from(getrandom::u32()?),
+    };
+    eprintln!("seed {seed}: starting a chain with one-second blocks, and six processes ...");
+    let book = Book::default();
+    let addresses = ports::reserve(2)?;
+    let (node_at, api_at) = (addresses[0], addresses[1]);
+    let node = Node::start(dir, node_at, seed, book.clone()).await?;
+    // Processes start until the end: a build meanwhile must not change what they are.
+    let own_binary = dir.join("portcullis-binary");
+    fs::copy(binary, &own_binary).with_context(|| format!("cannot copy {}", binary.display()))?;
+    let installation = Installation::at(own_binary, &dir.join("portcullis"));
+    let furnished = testbed::furnish(&installation, &node.chain, api_at, arguments.wallets)?;
+    testbed::fund(&node.chain, &furnished.wallets).await?;
+    let run = Run {
+        arguments,
+        seed,
+        crew: Crew::new(installation, dir.to_path_buf(), api_at, book.clone())?,
+        clients: Clients {
+            api: ApiClient::new(api_at, &furnished.secret)?,
+            assets: TestAsset::all(&node.chain.deployment),
+            seed,
+            is_impatient: !arguments.no_client_timeout,
+            rate: arguments.rate,
+            book: book.clone(),
+        },
+        scope: testbed::whole_scope(&node.chain, &furnished.wallets),
+        wallets: furnished.wallets,
+        node: &node,
+        book,
+    };
+    let outcome = tokio::select! {
+        outcome = run.play() => outcome?,
+        never = run.node.keep_states() => match never {},
+    };
+    node.stop().await?;
+    Ok(outcome)
+}
+
+impl Run<'_> {
+    async fn play(&self) -> Result<Outcome> {
+        self.crew.start_all().await?;
+        self.crew.all_ready().await?;
+        self.clients.deposit().await?;
+        let start = self.next_block().await?;
+        self.node.never_behind(start).await;
+        self.node.fresh_state().await?;
+        let rpc = &self.node.chain.rpc;
+        let wallets: BTreeSet<Address> = self.wallets.iter().copied().collect();
+        let before = BalanceSheet::read(rpc, &self.scope.tokens, &wallets).await?;
+
+        let (accepted, settled) = tokio::select! {
+            outcome = self.torture_and_settle() => outcome?,
+            error = self.crew.patrol() => match error {
+                Ok(never) => match never {},
+                Err(error) => return Err(error),
+            },
+        };
+        self.wait_blocks(QUIET_BLOCKS).await?;
+        self.crew.stop_all().await;
+        let outcome = self.judge(start, &before, &accepted, &settled).await?;
+        Ok(outcome)
+    }
+
+    /// Everything while the processes run.
+    async fn torture_and_settle(&self) -> Result<(Vec<Accepted>, Settled)> {
+        let begun = Instant::now();
+        let length = Duration::from_secs(self.arguments.minutes.saturating_mul(60));
+        let length_ms = self.arguments.minutes.saturating_mul(60_000);
+        let schedule = schedule::draw(self.seed, length_ms, LEASE_MS, self.arguments.kinds());
+        let chaos = Chaos { crew: &self.crew, node: self.node, scope: &self.scope };
+        let accepted = tokio::select! {
+            outcome = async {
+                let (done, accepted) =
+                    tokio::join!(chaos.run(&schedule, begun), self.clients.run(begun + length));
+                done?;
+                accepted
+            } => outcome?,
+            () = self.tell_progress(begun) => bail!("the progress ended before the run"),
+        };
+        eprintln!("no more faults; {} withdrawals were accepted", accepted.len());
+        self.crew.start_all().await?;
+        for complaint in self.crew.all_ready().await? {
+            eprintln!("  {complaint}");
+        }
+        let settled = settle::settle(&self.clients.api, &accepted).await?;
+        if !settled.stuck.is_empty() {
+            for complaint in self.crew.all_ready().await? {
+                eprintln!("  {complaint}");
+            }
+        }
+        Ok((accepted, settled))
+    }
+
+    /// A line now and then. Never ends.
+    async fn tell_progress(&self, begun: Instant) {
+        let mut ticks = interval(PROGRESS_INTERVAL);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let tally = self.book.read();
+            eprintln!(
+                "  {:>4} s: {} of {} accepted, {} sent again; {} kills of roles, {} of the chain ({} blocks rolled back), {} pauses, {} twins, {} failures",
+                begun.elapsed().as_secs(),
+                tally.accepted,
+                tally.asked,
+                tally.retries,
+                tally.role_kills(),
+                tally.chain_kills(),
+                tally.blocks_rolled_back,
+                tally.pauses,
+                tally.twins,
+                tally.failures.len(),
+            );
+        }
+    }
+
+    async fn judge(
+        &self,
+        start: u64,
+        before: &BalanceSheet,
+        accepted: &[Accepted],
+        settled: &Settled,
+    ) -> Result<Outcome> {
+        let rpc = &self.node.chain.rpc;
+        let wallets: BTreeSet<Address> = self.wallets.iter().copied().collect();
+        let promises: Vec<Promise> = accepted.iter().map(|it| it.promise.clone()).collect();
+        // Recipients are new to the chain: what they have, they have from us.
+        let mut holders: BTreeSet<Address> = promises.iter().map(|promise| promise.to).collect();
+        holders.extend(&wallets);
+        let head = rpc.block_number().await?;
+        let observation = observe(rpc, &self.scope, start.saturating_add(1), head).await?;
+        let verdict = Verdict::of(&promises, &observation.payments);
+        let after = BalanceSheet::read(rpc, &self.scope.tokens, &holders).await?;
+        let wrong_recipients = after.check_recipients(before, &promises, &wallets);
+        let wrong_wallets: Vec<String> = after
+            .check_wallets(before, &promises, &wallets, observation.fees_wei)
+            .into_iter()
+            .map(|(token, expected, gone)| {
+                let token = token_text(token);
+                format!("{gone} of {token} left the hot wallets instead of {expected}")
+            })
+            .collect();
+        let tally = self.book.read();
+        let findings = Findings {
+            promises: &promises,
+            verdict: &verdict,
+            observation: &observation,
+            settled,
+            tally: &tally,
+            wrong_recipients: &wrong_recipients,
+            wrong_wallets: &wrong_wallets,
+        };
+        findings.tell_problems();
+        let report = findings.report(self.arguments.minutes, self.seed);
+        let unreal = report.unreal(self.arguments.kinds(), self.clients.is_impatient);
+        for name in &unreal {
+            eprintln!("not as switched on and off: {name}");
+        }
+        Ok(Outcome { is_good: report.is_good() && unreal.is_empty(), report })
+    }
+
+    async fn next_block(&self) -> Result<u64> {
+        let now = self.node.chain.rpc.block_number().await?;
+        self.wait_for(now.saturating_add(1)).await
+    }
+
+    async fn wait_blocks(&self, blocks: u64) -> Result<u64> {
+        let now = self.node.chain.rpc.block_number().await?;
+        self.wait_for(now.saturating_add(blocks)).await
+    }
+
+    async fn wait_for(&self, block: u64) -> Result<u64> {
+        let mut ticks = interval(Duration::from_millis(BLOCK_TIME_MS / 4));
+        loop {
+            ticks.tick().await;
+            let now = self.node.chain.rpc.block_number().await?;
+            if now >= block {
+                return Ok(now);
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What happened, counted where it happens.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The chain among the processes that are killed.
+pub(super) const CHAIN: &str = "anvil";
+
+/// Counters of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// SIGKILLs, by process.
+    pub(super) kills: BTreeMap<&'static str, usize>,
+    /// SIGSTOPs that lasted longer than a lease.
+    pub(super) pauses: usize,
+    /// Second processes of a role that ran beside the first.
+    pub(super) twins: usize,
+    /// Second signers that ended, as they have to, because the first holds the journal.
+    pub(super) refused_signers: usize,
+    /// Processes that ended at their start because the database was out of reach, and were started
+    /// again, as they ask for with their exit code.
+    pub(super) started_again: usize,
+    /// Faults that found every process busy with another one.
+    pub(super) skipped: usize,
+    /// Starts of the chain from an older state.
+    pub(super) chain_restarts: usize,
+    /// Blocks that such starts undid.
+    pub(super) blocks_rolled_back: u64,
+    /// The most blocks that one start undid.
+    pub(super) deepest_rollback: u64,
+    /// Payments in these blocks.
+    pub(super) payments_rolled_back: usize,
+    /// Those of them that had the chain's confirmations already.
+    pub(super) confirmed_rolled_back: usize,
+    /// State files of the chain that were not whole, or whose parts were not of one moment.
+    pub(super) refused_states: usize,
+    /// Withdrawals that clients asked for.
+    pub(super) asked: usize,
+    /// Withdrawals that were accepted.
+    pub(super) accepted: usize,
+    /// Requests that were sent again, for whatever reason.
+    pub(super) retries: usize,
+    /// Requests that a client gave up on early, on purpose, and sent again.
+    pub(super) client_timeouts: usize,
+    /// Requests that were sent again although they had been answered.
+    pub(super) repeats: usize,
+    /// Answers that break the promise of the API.
+    pub(super) wrong_answers: Vec<String>,
+    /// Requests that were never answered.
+    pub(super) unanswered: Vec<String>,
+    /// Processes that ended by themselves, or did not end as they were told.
+    pub(super) failures: Vec<String>,
+}
+
+impl Tally {
+    /// SIGKILLs to all roles.
+    pub(super) fn role_kills(&self) -> usize {
+        self.kills.iter().filter(|(name, _)| **name != CHAIN).map(|(_, count)| count).sum()
+    }
+
+    /// SIGKILLs to the chain.
+    pub(super) fn chain_kills(&self) -> usize {
+        self.kills.get(CHAIN).copied().unwrap_or_default()
+    }
+
+    /// Counts a SIGKILL.
+    pub(super) fn kill(&mut self, process: &'static str) {
+        *self.kills.entry(process).or_default() += 1;
+    }
+
+    /// Counts a start of the chain that undid `blocks` with `payments` in them, of which `confirmed`
+    /// counted as confirmed.
+    pub(super) fn rolled_back(&mut self, blocks: u64, payments: usize, confirmed: usize) {
+        self.chain_restarts += 1;
+        self.blocks_rolled_back = self.blocks_rolled_back.saturating_add(blocks);
+        self.deepest_rollback = self.deepest_rollback.max(blocks);
+        self.payments_rolled_back = self.payments_rolled_back.saturating_add(payments);
+        self.confirmed_rolled_back = self.confirmed_rolled_back.saturating_add(confirmed);
+    }
+}
+
+/// The counters, shared by everything that counts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Book(Arc<Mutex<Tally>>);
+
+impl Book {
+    /// Changes the counters.
+    pub(super) fn note(&self, change: impl FnOnce(&mut Tally)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The counters now.
+    pub(super) fn read(&self) -> Tally {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kills_are_counted_by_process() {
+        let book = Book::default();
+        for process in ["api", CHAIN, "signer", "api"] {
+            book.note(|tally| tally.kill(process));
+        }
+        let tally = book.read();
+        assert_eq!((tally.role_kills(), tally.chain_kills()), (3, 1));
+        assert_eq!(tally.kills["api"], 2);
+    }
+
+    #[test]
+    fn rollbacks_add_up_and_the_deepest_is_kept() {
+        let mut tally = Tally::default();
+        tally.rolled_back(3, 8, 0);
+        tally.rolled_back(7, 4, 3);
+        tally.rolled_back(2, 1, 0);
+        assert_eq!((tally.chain_restarts, tally.blocks_rolled_back), (3, 12));
+        assert_eq!((tally.deepest_rollback, tally.payments_rolled_back), (7, 13));
+        assert_eq!(tally.confirmed_rolled_back, 3);
+    }
+}
