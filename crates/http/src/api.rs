@@ -56,7 +56,14 @@ impl ApiState {
         bytes_max: usize,
     ) -> Result<Map<String, Value>, ApiError> {
         let began_at = self.now();
-        let object = read_object(request, bytes_max).await?;
+        let reading = read_object(request, bytes_max);
+        let object = if self.parts.limits.has_timers {
+            let wait = Duration::from_millis(self.parts.limits.body_wait_ms);
+            let read = tokio::time::timeout(wait, reading).await;
+            read.map_err(|_| ApiError::new(ApiCode::RequestTimeout))??
+        } else {
+            reading.await?
+        };
         context.ends_at = context.ends_at.plus_millis(self.now().millis_since(began_at).max(0));
         Ok(object)
     }

@@ -96,7 +96,7 @@ fn with_envelope(mut response: Response, request_id: &str, doc_url_base: &str) -
     };
     let envelope = ErrorEnvelope { error: error.to_body(request_id, doc_url_base) };
     let mut enveloped = (error.code().status(), Json(envelope)).into_response();
-    for name in [header::ALLOW, header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
+    for name in [header::ALLOW, header::CONNECTION, header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
         if let Some(value) = response.headers_mut().remove(&name) {
             enveloped.headers_mut().insert(name, value);
         }

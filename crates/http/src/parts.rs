@@ -95,6 +95,8 @@ pub struct ApiLimits {
     pub metadata_bytes_max: usize,
     /// The most items of a page.
     pub page_items_max: u64,
+    /// How long a client may take to send one body.
+    pub body_wait_ms: u64,
     /// How long one request waits for the database in all.
     pub database_wait_ms: u64,
     /// How long a fee estimate waits for the nodes.
@@ -114,6 +116,7 @@ impl Default for ApiLimits {
             batch_items_max: 500,
             metadata_bytes_max: 4 * 1_024,
             page_items_max: 100,
+            body_wait_ms: 10_000,
             database_wait_ms: 2_000,
             node_wait_ms: 5_000,
             has_timers: true,

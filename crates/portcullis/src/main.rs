@@ -5,6 +5,7 @@ mod cli;
 mod clock;
 mod commands;
 mod config;
+mod connections;
 mod failure;
 mod holder;
 mod logging;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use clap::Parser;
 use portcullis_core::time::Clock;
 
-use crate::cli::{AdminCommand, Cli, Command, GlobalArgs, MigrateAction};
+use crate::cli::{AdminCommand, Cli, Command, ConfigCommand, GlobalArgs, MigrateAction};
 use crate::clock::SystemClock;
 use crate::config::{Config, FlagValue, Layers, LogConfig, LogFormat};
 use crate::failure::Failure;
@@ -32,12 +33,27 @@ use crate::output::Output;
 use crate::session::Session;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     let as_json = cli.global.json;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(as_json),
     }
+}
+
+/// Tells what is wrong with the command line. `--json` cannot be read from it then, and is looked for among
+/// the words.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let as_json = std::env::args_os().any(|word| word == "--json");
+    if !as_json || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text).trim();
+    Failure::Usage(text.to_owned()).report(true)
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
@@ -59,6 +75,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
             commands::keys(&command, &config, &clock, output)
         }
         Command::Config(command) => {
+            if matches!(command, ConfigCommand::Check) {
+                Config::check(layers(&global, flags.clone()))?;
+            }
             let (config, _clock) = prepare(&global, flags)?;
             commands::show_config(command, &config, output)
         }
@@ -84,11 +103,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-fn load(global: &GlobalArgs, flags: Vec<FlagValue>) -> Result<Config, Failure> {
+fn layers(global: &GlobalArgs, flags: Vec<FlagValue>) -> Layers {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(Config::load(Layers { file: global.config.clone(), environment, flags })?)
+    Layers { file: global.config.clone(), environment, flags }
+}
+
+fn load(global: &GlobalArgs, flags: Vec<FlagValue>) -> Result<Config, Failure> {
+    Ok(Config::load(layers(global, flags))?)
 }
 
 /// For a command that ends by itself: the configuration, and logs of warnings for people, unless

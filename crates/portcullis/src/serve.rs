@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::serve::ListenerExt;
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::time::Clock;
 use portcullis_engine::{Doorbells, Engine, EngineParts, RoleParts, Surroundings};
@@ -18,6 +16,7 @@ use tokio::task::JoinError;
 
 use crate::cli::ServeArgs;
 use crate::config::Config;
+use crate::connections::{ConnectionLimits, serve_http};
 use crate::failure::Failure;
 use crate::holder::Holder;
 use crate::logging::{self, Identity};
@@ -28,6 +27,9 @@ use crate::{random, telemetry};
 
 /// Threads for what blocks: the passphrase, the journal, files, name look-ups.
 const BLOCKING_THREADS_MAX: usize = 16;
+
+/// How long a client may take to send a request's head.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
 
 /// Serves until a signal ends it.
 pub(crate) fn serve(
@@ -89,7 +91,11 @@ impl Process {
         });
         let router = if self.roles.has_api() { router } else { router.layer(from_fn(only_probes)) };
         let (close, closing) = watch::channel(false);
-        let mut serving = tokio::spawn(serve_http(listener, router, closing));
+        let limits = ConnectionLimits {
+            connections_max: self.config.server.connections_max,
+            head_wait: HEAD_WAIT,
+        };
+        let mut serving = tokio::spawn(serve_http(listener, router, limits, closing));
         let mut working = tokio::spawn(work(engine, self.roles.clone(), stopping));
         let outcome = tokio::select! {
             outcome = &mut working => finished(outcome),
@@ -97,14 +103,14 @@ impl Process {
                 // It serves until it is closed: whatever this is, no request comes in any more.
                 stop.send_replace(true);
                 finished(working.await)?;
-                return finished(outcome).and(Err(Failure::Failed("the listener ended".to_owned())));
+                return finished(outcome.map(Ok)).and(Err(Failure::Failed("the listener ended".to_owned())));
             }
         };
         stop.send_replace(true);
         close.send_replace(true);
         let drain = Duration::from_millis(self.config.server.drain_ms);
         if let Ok(ended) = tokio::time::timeout(drain, serving).await {
-            finished(ended)?;
+            finished(ended.map(Ok))?;
         } else {
             tracing::warn!(
                 drain_ms = self.config.server.drain_ms,
@@ -185,22 +191,6 @@ async fn work(
             .await
             .map_err(|error| Failure::failed("the engine stopped", &error)),
     }
-}
-
-/// Answers requests until it is closed, and then those that are open.
-async fn serve_http(
-    listener: TcpListener,
-    router: Router,
-    closing: watch::Receiver<bool>,
-) -> Result<(), Failure> {
-    // Answers are small: waiting to fill a packet would only delay them.
-    let listener = listener.tap_io(|stream| {
-        let _outcome = stream.set_nodelay(true);
-    });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stopped(closing))
-        .await
-        .map_err(|error| Failure::failed("the listener", &error))
 }
 
 /// What a process without the API answers; every other path is unknown to it.

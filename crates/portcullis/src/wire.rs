@@ -21,7 +21,7 @@ use portcullis_store::intake::Intake;
 use tokio::sync::watch;
 
 use crate::commands::open_keystore;
-use crate::config::{ChainConfig, Config, ConfigError, Problem};
+use crate::config::{ChainConfig, Config};
 use crate::failure::{Failure, with_causes};
 use crate::random;
 use crate::session::{open_store, ready_schema};
@@ -57,10 +57,17 @@ impl Foundation {
             chains.push(Chain { pool: Arc::new(pool), oracle });
         }
         if chains.is_empty() {
-            tracing::warn!("no [[chain]] is configured: no withdrawal can be accepted");
+            return Err(Config::missing_chain().into());
         }
         let store = open_store(config, Arc::clone(&clock)).await?;
         ready_schema(&store, config).await?;
+        let fits = store
+            .sealing_key_fits(&sealing_keys)
+            .await
+            .map_err(|error| Failure::of_store("cannot compare the sealing key", &error))?;
+        if !fits {
+            return Err(config.seal.misfit().into());
+        }
         let id = DeploymentId::from_parts(clock.now(), random::entropy()?);
         let deployment = store
             .found_deployment(id)
@@ -121,11 +128,7 @@ pub(crate) fn provider_pool(
 ) -> Result<ProviderPool, Failure> {
     let network = chain.spec.network;
     if chain.providers.is_empty() {
-        let missing = Problem::Missing {
-            key: format!("chain.provider of \"{network}\""),
-            allowed: "at least one [[chain.provider]] with name and url".to_owned(),
-        };
-        return Err(ConfigError::Invalid(vec![missing]).into());
+        return Err(chain.missing_provider().into());
     }
     let mut providers = Vec::with_capacity(chain.providers.len());
     for provider in &chain.providers {
@@ -171,6 +174,11 @@ fn bounded_spec(chain: &ChainConfig) -> &'static ChainSpec {
 pub(crate) async fn token_decimals(pool: &ProviderPool, token: Address) -> Result<u8, String> {
     let decimals = pool.token_decimals(&[token]).await.map_err(|error| with_causes(&error))?;
     decimals.first().copied().ok_or_else(|| "the node gave no answer".to_owned())
+}
+
+/// Whether there is no contract at the address, where a node answers at all.
+pub(crate) async fn is_without_code(pool: &ProviderPool, token: Address) -> bool {
+    pool.codes(&[token]).await.is_ok_and(|codes| codes.first() == Some(&false))
 }
 
 /// The signer: keystore, journal and caps. Slow on purpose (the passphrase), and it reads the whole

@@ -11,10 +11,11 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use thiserror::Error;
 
+use crate::asset::read_asset;
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::Place;
 use crate::db::{Store, Transaction, transaction};
-use crate::entity::{api_key, tenant};
+use crate::entity::{api_key, asset, tenant};
 use crate::error::StoreError;
 
 /// What an API key may do.
@@ -223,6 +224,22 @@ impl Store {
             .await
             .map_err(|error| StoreError::of_statement("api_keys", &error))?;
         rows.iter().map(|row| read_api_key(keys, row)).collect()
+    }
+
+    /// Whether anything that these keys should verify does: of the API keys and assets at least one, unless
+    /// there is none yet. A single forged row is not the sign of a wrong key.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn sealing_key_fits(&self, keys: &SealingKeys) -> Result<bool, StoreError> {
+        let failed = |error| StoreError::of_statement("sealing_key_fits", &error);
+        let api_keys = api_key::Entity::find().all(&self.reader).await.map_err(failed)?;
+        if api_keys.iter().any(|row| read_api_key(keys, row).is_ok()) {
+            return Ok(true);
+        }
+        let assets = asset::Entity::find().all(&self.reader).await.map_err(failed)?;
+        let is_new = api_keys.is_empty() && assets.is_empty();
+        Ok(is_new || assets.iter().any(|row| read_asset(keys, row).is_ok()))
     }
 
     /// Revokes a key; `false` when there is none, or it was revoked before.

@@ -107,7 +107,7 @@ async fn register_in(
     Ok(AssetOutcome::Registered)
 }
 
-fn read_asset(keys: &SealingKeys, row: &asset::Model) -> Result<Asset, StoreError> {
+pub(crate) fn read_asset(keys: &SealingKeys, row: &asset::Model) -> Result<Asset, StoreError> {
     let place = Place { table: "assets", row: &row.id };
     let daily_max = match &row.daily_max {
         None => None,

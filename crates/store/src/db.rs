@@ -216,9 +216,9 @@ macro_rules! transaction {
 }
 pub(crate) use transaction;
 
-/// Opens a pool. A new file becomes a WAL one under a lock that no busy timeout waits for
-/// (<https://www.sqlite.org/wal.html#sometimes_queries_return_sqlite_busy_in_wal_mode>), so processes
-/// that open it together come back.
+/// Opens a pool. While the last connection of another process closes, or a crashed one's WAL is
+/// recovered, the file is locked in a way that no busy timeout waits for
+/// (<https://www.sqlite.org/wal.html#sometimes_queries_return_sqlite_busy_in_wal_mode>): come back.
 async fn connect_pool(
     pool: &SqlitePoolOptions,
     connect: &SqliteConnectOptions,

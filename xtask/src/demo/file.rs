@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::plan::{Needs, Plan, Wish};
 use crate::assets::{TestAsset, by_symbol};
+use crate::testnet::Deployment;
 
 /// The account that pays the whole list.
 const ACCOUNT: &str = "payouts";
@@ -30,6 +31,20 @@ pub(super) fn read_list(path: &Path, assets: &[TestAsset]) -> Result<Plan> {
     let file = std::fs::File::open(path)
         .with_context(|| format!("cannot read the payout list {}", path.display()))?;
     plan(file, assets).with_context(|| format!("the payout list {}", path.display()))
+}
+
+/// Whether [`read_list`] will take the list: that does not depend on where the tokens are.
+///
+/// # Errors
+/// As [`read_list`].
+pub(super) fn check_list(path: &Path) -> Result<()> {
+    let nowhere = Deployment {
+        usdc: Address::repeat_byte(1),
+        usdt: Address::repeat_byte(2),
+        bal: Address::repeat_byte(3),
+        block: 0,
+    };
+    read_list(path, &TestAsset::all(&nowhere)).map(drop)
 }
 
 fn plan(text: impl Read, assets: &[TestAsset]) -> Result<Plan> {
@@ -63,7 +78,6 @@ mod tests {
 
     use super::*;
     use crate::demo::plan::Deposit;
-    use crate::testnet::Deployment;
 
     const ALICE: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
     const BOB: &str = "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359";
@@ -88,6 +102,34 @@ mod tests {
         assert_eq!(promises[1].token, Some(Address::repeat_byte(3)));
         let amount = "1.50000000004".to_owned();
         assert_eq!(plan.deposits, [Deposit { account: ACCOUNT.to_owned(), asset: "BAL", amount }]);
+    }
+
+    #[tokio::test]
+    async fn a_bad_list_ends_the_demo_before_anything_starts() {
+        use clap::Parser;
+
+        use crate::demo::{DemoArgs, run};
+
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            demo: DemoArgs,
+        }
+
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("list.csv");
+        let text = format!("external_id,to_address,asset,amount\na-1,{ALICE},NOPE,1\n");
+        std::fs::write(&list, text).unwrap();
+        let missing = dir.path().join("missing.csv");
+        for (path, expected) in [(&list, "line 2"), (&missing, "missing.csv")] {
+            let path = path.display().to_string();
+            let line = Line::try_parse_from(["demo", "--file", &path]).unwrap();
+            let error = format!("{:#}", run(&line.demo).await.unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        }
+        for line in [["demo", "--withdrawals", "0"], ["demo", "--connections", "0"]] {
+            assert!(Line::try_parse_from(line).is_err(), "{line:?}");
+        }
     }
 
     #[test]

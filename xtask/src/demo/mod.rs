@@ -52,7 +52,7 @@ external_id,to_address,asset,amount, with POL, USDC, USDT and BAL for assets.
 Exit codes: 0 every promise was kept once; 1 not so, or it failed.")]
 pub struct DemoArgs {
     /// How many withdrawals are asked for
-    #[arg(long, default_value_t = 1_000, value_name = "N", conflicts_with = "file")]
+    #[arg(long, default_value_t = 1_000, value_name = "N", conflicts_with = "file", value_parser = at_least_one)]
     pub withdrawals: usize,
     /// How many hot wallets pay
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -61,7 +61,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "CSV")]
     pub file: Option<PathBuf>,
     /// Requests under way at once
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = at_least_one)]
     pub connections: usize,
     /// Kill the server (SIGKILL) so many times in the middle, 3 if no number is given, and start it again
     #[arg(long, value_name = "TIMES", num_args = 0..=1, default_value_t = 0, default_missing_value = "3")]
@@ -80,6 +80,11 @@ pub struct DemoArgs {
     pub json: bool,
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "a whole number from 1".to_owned())
+}
+
 /// A demo whose server runs.
 struct Stage<'a> {
     chain: &'a TestChain,
@@ -95,6 +100,10 @@ struct Stage<'a> {
 /// # Errors
 /// It could not be set up, a process ended by itself, or a request was not answered.
 pub async fn run(arguments: &DemoArgs) -> Result<DemoReport> {
+    // Before anything is built, started or written.
+    if let Some(path) = &arguments.file {
+        file::check_list(path)?;
+    }
     let profile = if arguments.release { Profile::Release } else { Profile::Dev };
     let binary = build_portcullis(&toolchain::workspace_root(), profile)?;
     let mut folder = tempfile::Builder::new().prefix("portcullis-demo-").tempdir()?;

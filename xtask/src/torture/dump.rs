@@ -11,7 +11,6 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use alloy_primitives::{Address, Bytes, U64};
-use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -52,41 +51,57 @@ struct Information {
     from: Address,
 }
 
+/// Why a state cannot be gone on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// A part of it is missing: it was being written.
+    Torn,
+    /// Its parts are not of one moment; how that shows.
+    Mixed(String),
+}
+
 /// The number of the last block of a state that is whole and of one moment.
 ///
 /// # Errors
-/// It is not: the message says what does not fit.
-pub(super) fn head_of(bytes: &[u8]) -> Result<u64> {
-    let state: State = serde_json::from_slice(bytes).context("it is not whole")?;
+/// It is not.
+pub(super) fn head_of(bytes: &[u8]) -> Result<u64, Unfit> {
+    let state: State = serde_json::from_slice(bytes).map_err(|_| Unfit::Torn)?;
+    match contradiction(&state) {
+        None => Ok(state.best_block_number),
+        Some(contradiction) => Err(Unfit::Mixed(contradiction)),
+    }
+}
+
+fn contradiction(state: &State) -> Option<String> {
     let head = state.best_block_number;
     let at: u64 = state.block.number.to();
-    ensure!(at == head, "its environment is of block {at}, its last block is {head}");
+    if at != head {
+        return Some(format!("the environment is of block {at}, the last block is {head}"));
+    }
     // A chain that went on from a state knows the first block of that state and one of its own.
     let later = state.blocks.iter().map(|block| block.header.number.to::<u64>());
     let mut later: Vec<u64> = later.filter(|number| *number > 0).collect();
     later.sort_unstable();
-    ensure!(later.iter().copied().eq(1..=head), "it has not one of each block up to {head}");
+    if !later.iter().copied().eq(1..=head) {
+        return Some(format!("there is not one of each block up to {head}"));
+    }
     let in_blocks: usize = state.blocks.iter().map(|block| block.transactions.len()).sum();
-    ensure!(
-        in_blocks == state.transactions.len()
-            && state.transactions.iter().all(|sent| sent.block_number <= head),
-        "its blocks have {in_blocks} transactions, and it knows {}",
-        state.transactions.len()
-    );
+    let known = state.transactions.len();
+    if in_blocks != known || state.transactions.iter().any(|sent| sent.block_number > head) {
+        return Some(format!("{in_blocks} transactions are in blocks, and {known} are known"));
+    }
     let mut sent: HashMap<Address, u64> = HashMap::new();
     for transaction in &state.transactions {
         *sent.entry(transaction.info.from).or_default() += 1;
     }
     // A contract has a nonce too, but counts no transactions with it.
-    for (address, account) in state.accounts.iter().filter(|(_, account)| account.code.is_empty()) {
+    let mut people = state.accounts.iter().filter(|(_, account)| account.code.is_empty());
+    people.find_map(|(address, account)| {
         let transactions = sent.get(address).copied().unwrap_or_default();
-        ensure!(
-            account.nonce == transactions,
-            "{address} has nonce {} and {transactions} transactions",
-            account.nonce
-        );
-    }
-    Ok(head)
+        let nonce = account.nonce;
+        (nonce != transactions)
+            .then(|| format!("{address} has nonce {nonce} and {transactions} transactions"))
+    })
 }
 
 /// What tells one writing of a file from the next.
@@ -101,11 +116,13 @@ pub(super) fn stamp(path: &Path) -> Option<Stamp> {
 /// Reads a file that another process may be writing, and its state.
 ///
 /// # Errors
-/// It was written meanwhile, or see [`head_of`].
-pub(super) fn read(path: &Path) -> Result<(u64, Vec<u8>)> {
+/// See [`head_of`]; what cannot be read, or is written meanwhile, is torn.
+pub(super) fn read(path: &Path) -> Result<(u64, Vec<u8>), Unfit> {
     let before = stamp(path);
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    ensure!(before.is_some() && before == stamp(path), "it was written while it was read");
+    let bytes = fs::read(path).map_err(|_| Unfit::Torn)?;
+    if before.is_none() || before != stamp(path) {
+        return Err(Unfit::Torn);
+    }
     Ok((head_of(&bytes)?, bytes))
 }
 
@@ -137,7 +154,7 @@ mod tests {
         })
     }
 
-    fn changed(pointer: &str, value: Value) -> Result<u64> {
+    fn changed(pointer: &str, value: Value) -> Result<u64, Unfit> {
         let mut state = state();
         *state.pointer_mut(pointer).unwrap() = value;
         head_of(state.to_string().as_bytes())
@@ -160,7 +177,7 @@ mod tests {
     fn a_state_cut_off_anywhere_is_refused() {
         let text = state().to_string();
         for length in 0..text.len() {
-            assert!(head_of(&text.as_bytes()[..length]).is_err(), "{length}");
+            assert_eq!(head_of(&text.as_bytes()[..length]), Err(Unfit::Torn), "{length}");
         }
     }
 
@@ -177,7 +194,7 @@ mod tests {
             changed("/blocks/1/transactions", json!([])),
         ];
         for (index, wrong) in wrongs.into_iter().enumerate() {
-            assert!(wrong.is_err(), "{index}");
+            assert!(matches!(wrong, Err(Unfit::Mixed(_))), "{index}: {wrong:?}");
         }
     }
 
@@ -185,7 +202,8 @@ mod tests {
     fn a_file_is_read_with_its_state() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        assert!(stamp(&path).is_none() && read(&path).is_err());
+        assert!(stamp(&path).is_none());
+        assert_eq!(read(&path), Err(Unfit::Torn));
         fs::write(&path, state().to_string()).unwrap();
         let (head, bytes) = read(&path).unwrap();
         assert_eq!((head, bytes), (2, state().to_string().into_bytes()));

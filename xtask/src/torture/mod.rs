@@ -70,7 +70,7 @@ pub struct TortureArgs {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Withdrawals asked for in a second
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rate: u32,
     /// How many hot wallets pay
     #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]

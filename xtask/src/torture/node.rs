@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::dump;
+use super::dump::{self, Unfit};
 use super::tally::{Book, CHAIN};
 use crate::anvil::{Anvil, AnvilOptions};
 use crate::chain::Rpc;
@@ -131,7 +131,11 @@ impl Node {
                     let _unasked = self.offer(branch, head, bytes).await;
                 }
                 // Anvil writes it about once a second: the next look finds another one.
-                _ => self.book.note(|tally| tally.refused_states += 1),
+                Ok(Err(Unfit::Mixed(_))) => {
+                    last = now;
+                    self.book.note(|tally| tally.mixed_states += 1);
+                }
+                Ok(Err(Unfit::Torn)) | Err(_) => self.book.note(|tally| tally.torn_states += 1),
             }
         }
     }

@@ -59,8 +59,10 @@ pub struct TortureReport {
     pub payments_rolled_back: usize,
     /// Those of them that had the chain's confirmations already.
     pub confirmed_rolled_back: usize,
-    /// State files of the chain that could not be used.
-    pub refused_states: usize,
+    /// Looks at the chain's state file that met half of one.
+    pub torn_states: usize,
+    /// State files of the chain that were whole, but not of one moment.
+    pub mixed_states: usize,
     /// SIGSTOPs for longer than a lease.
     pub pauses: usize,
     /// Second processes of a role beside the first.
@@ -122,7 +124,8 @@ impl Findings<'_> {
             deepest_rollback: tally.deepest_rollback,
             payments_rolled_back: tally.payments_rolled_back,
             confirmed_rolled_back: tally.confirmed_rolled_back,
-            refused_states: tally.refused_states,
+            torn_states: tally.torn_states,
+            mixed_states: tally.mixed_states,
             pauses: tally.pauses,
             twins: tally.twins,
             refused_signers: tally.refused_signers,
@@ -236,7 +239,8 @@ impl fmt::Display for TortureReport {
         row("  at most at once", &self.deepest_rollback)?;
         row("  payments in them", &self.payments_rolled_back)?;
         row("  of these confirmed before", &self.confirmed_rolled_back)?;
-        row("  state files refused", &self.refused_states)?;
+        row("  state files met half written", &self.torn_states)?;
+        row("  state files not of one moment", &self.mixed_states)?;
         row("requests sent again", &self.retries)?;
         row("  given up early on purpose", &self.client_timeouts)?;
         row("requests repeated after their answer", &self.repeats)?;

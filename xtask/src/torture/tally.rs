@@ -32,8 +32,10 @@ pub(super) struct Tally {
     pub(super) payments_rolled_back: usize,
     /// Those of them that had the chain's confirmations already.
     pub(super) confirmed_rolled_back: usize,
-    /// State files of the chain that were not whole, or whose parts were not of one moment.
-    pub(super) refused_states: usize,
+    /// Looks at the chain's state file that met half of one.
+    pub(super) torn_states: usize,
+    /// State files of the chain that were whole, but not of one moment.
+    pub(super) mixed_states: usize,
     /// Withdrawals that clients asked for.
     pub(super) asked: usize,
     /// Withdrawals that were accepted.

@@ -149,7 +149,9 @@ fn decisions_need_operators() {
 
 #[test]
 fn counts_are_what_a_quorum_tells_both_ways() {
-    let cases: [(usize, &[(&str, u64)], Option<(u64, usize)>); 14] = [
+    // needed, what the providers tell, the count and how many operators show it or more
+    type Row<'a> = (usize, &'a [(&'a str, u64)], Option<(u64, usize)>);
+    let cases: [Row<'_>; 14] = [
         (1, &[("a", 5)], Some((5, 1))),
         (1, &[], None),
         (2, &[("a", 5)], None),

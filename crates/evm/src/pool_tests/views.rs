@@ -182,9 +182,8 @@ async fn a_false_receipt_is_disputed_or_named() {
         |receipt| receipt["status"] = json!("0x0"),
         |receipt| receipt["blockHash"] = json!(B256::repeat_byte(9)),
         |receipt| {
-            receipt["logs"] = json!([{
-                "address": PAYEE, "topics": [], "data": "0x", "logIndex": "0x0",
-            }])
+            let log = json!({"address": PAYEE, "topics": [], "data": "0x", "logIndex": "0x0"});
+            receipt["logs"] = json!([log]);
         },
     ];
     for lie in lies {
@@ -374,8 +373,12 @@ async fn judge(
     let is_outnumbered = faulty.len() >= quorum;
 
     let agreed = pool.agreed_head(&stored).await.expect("a quorum is honest");
-    let real_block = node.block(agreed.head.number).expect("a block of the chain");
-    assert_eq!(agreed.head.hash, real_block.hash);
+    // The head follows the majority, or what is stored where there is none: only more liars than a quorum, all of
+    // one mind, would move it. Nothing is paid or released by a head alone.
+    if faulty.len() <= quorum {
+        let real_block = node.block(agreed.head.number).expect("a block of the chain");
+        assert_eq!(agreed.head.hash, real_block.hash);
+    }
     let counts = pool.agreed_counts(&[sender()], node.head().number).await.expect("they answer");
     assert!(counts[0].count <= 3, "{counts:?}");
     let receipts = pool.quorum_receipts(&[*hash, unsent], Decision::Paid).await;
@@ -409,8 +412,6 @@ proptest! {
         ),
     ) {
         let faulty = &faulty[..faulty.len().min(operators - quorum)];
-        // Of five, three together could be more than the quorum itself: then the stored chain alone would not tell.
-        prop_assume!(faulty.len() <= quorum);
         thread_local! {
             static WORLD: (SimNode, TestClock, B256) = world();
         }

@@ -66,6 +66,9 @@ catalogue! {
     MalformedRequest = "MALFORMED_REQUEST", BAD_REQUEST, false,
         "The request cannot be read as HTTP with a complete body.",
         "Check the client's connection and its Content-Length, then send the request again.";
+    RequestTimeout = "REQUEST_TIMEOUT", REQUEST_TIMEOUT, true,
+        "The body did not arrive in time. Nothing was written.",
+        "A body has to arrive within ten seconds. Check the connection and the Content-Length, then send the same request again on a new connection.";
     MalformedJson = "MALFORMED_JSON", BAD_REQUEST, false,
         "The body is not one JSON document.",
         "The message names line and column. Numbers out of range, text that is not UTF-8 and more than 120 levels of nesting are refused as well.";

@@ -113,6 +113,7 @@ impl ApiError {
             StatusCode::NOT_FOUND => ApiCode::RouteNotFound,
             StatusCode::METHOD_NOT_ALLOWED => ApiCode::MethodNotAllowed,
             StatusCode::PAYLOAD_TOO_LARGE => ApiCode::BodyTooLarge,
+            StatusCode::REQUEST_TIMEOUT => ApiCode::RequestTimeout,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiCode::UnsupportedMediaType,
             status if status.is_client_error() => ApiCode::MalformedRequest,
             _ => ApiCode::InternalError,
@@ -157,7 +158,7 @@ impl IntoResponse for ApiError {
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
-            StatusCode::PAYLOAD_TOO_LARGE => {
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => {
                 // The rest of the body is not read, so the connection cannot be used again.
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }

@@ -36,9 +36,16 @@ impl Parameters {
         Ok(Self { values, problems: Problems::default() })
     }
 
-    /// Takes a parameter; an empty value is as good as absent.
+    /// Takes a parameter. An empty one is a problem: a caller whose variable was empty would otherwise
+    /// get everything, as if it had asked for no filter.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
-        self.values.remove(name).filter(|value| !value.is_empty())
+        let value = self.values.remove(name)?;
+        if value.is_empty() {
+            let message = "is empty: give it a value, or leave it out";
+            self.problems.add(ApiCode::InvalidParameter, name, message);
+            return None;
+        }
+        Some(value)
     }
 
     /// Takes a parameter that `parse` has to accept; `wanted` says what it may be.

@@ -68,6 +68,7 @@ pub(crate) struct BatchItem {
         (status = 400, description = "The body cannot be read", body = ErrorEnvelope),
         (status = 401, description = "No valid API key", body = ErrorEnvelope),
         (status = 403, description = "The key lacks `withdrawals:write`", body = ErrorEnvelope),
+        (status = 408, description = "The body did not arrive in time", body = ErrorEnvelope),
         (status = 413, description = "The body is larger than 1 MiB", body = ErrorEnvelope),
         (status = 415, description = "The body is not declared as JSON", body = ErrorEnvelope),
         (status = 422, description = "`BATCH_EMPTY`, `BATCH_TOO_LARGE`, or the body has another shape", body = ErrorEnvelope),

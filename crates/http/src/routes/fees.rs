@@ -105,6 +105,7 @@ pub(crate) struct FeeEstimateView {
         (status = 400, description = "The body cannot be read", body = ErrorEnvelope),
         (status = 401, description = "No valid API key", body = ErrorEnvelope),
         (status = 403, description = "The key lacks `withdrawals:read`", body = ErrorEnvelope),
+        (status = 408, description = "The body did not arrive in time", body = ErrorEnvelope),
         (status = 413, description = "The body is larger than 64 KiB", body = ErrorEnvelope),
         (status = 415, description = "The body is not declared as JSON", body = ErrorEnvelope),
         (status = 422, description = "A field is not acceptable, or `ESTIMATE_REVERTED`", body = ErrorEnvelope),

@@ -161,6 +161,13 @@ pub(crate) async fn metrics(State(api): State<Api>, context: RequestContext) -> 
         }
         Err(error) => tracing::warn!(%error, "the depth of the queues is unknown"),
     }
+    match api.read(&context, api.parts.store.halts()).await {
+        Ok(halts) => {
+            let in_force = f64::from(u32::try_from(halts.len()).unwrap_or(u32::MAX));
+            metrics::gauge!("portcullis_halts").set(in_force);
+        }
+        Err(error) => tracing::warn!(%error, "the number of halts is unknown"),
+    }
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, text)], (api.parts.metrics_render)()).into_response()
 }

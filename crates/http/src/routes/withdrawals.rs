@@ -40,6 +40,7 @@ pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
         (status = 401, description = "No valid API key", body = ErrorEnvelope),
         (status = 403, description = "The key lacks `withdrawals:write`", body = ErrorEnvelope),
         (status = 409, description = "`EXTERNAL_ID_CONFLICT`: the external id was used with another body", body = ErrorEnvelope),
+        (status = 408, description = "The body did not arrive in time", body = ErrorEnvelope),
         (status = 413, description = "The body is larger than 64 KiB", body = ErrorEnvelope),
         (status = 415, description = "The body is not declared as JSON", body = ErrorEnvelope),
         (status = 422, description = "A field is not acceptable, or the balance is too small", body = ErrorEnvelope),

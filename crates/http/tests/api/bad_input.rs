@@ -2,6 +2,8 @@
 
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
+use futures::StreamExt;
+use portcullis_http::ApiLimits;
 use serde_json::{Value, json};
 
 use crate::house::{DEAD, House, KEY, LIVE, good, request};
@@ -272,4 +274,20 @@ async fn a_balance_does_not_grow_beyond_256_bits() {
         answer.text
     );
     assert_eq!(house.available("whale").await, most.to_decimal(6));
+}
+
+/// A client that sends a body byte by byte holds no handler for ever.
+#[tokio::test]
+async fn a_body_that_does_not_end_is_408_and_writes_nothing() {
+    let limits = ApiLimits { body_wait_ms: 20, ..ApiLimits::default() };
+    let house = House::open_with(limits, None).await;
+    let before = house.written().await;
+    let first = futures::stream::iter([Ok::<_, std::io::Error>("{\"external_id\":")]);
+    let body = Body::from_stream(first.chain(futures::stream::pending()));
+    let answer = house.post_text("/v1/withdrawals", body).await;
+    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT, "{}", answer.text);
+    assert_eq!(answer.code(), "REQUEST_TIMEOUT");
+    assert_eq!(answer.body["error"]["retryable"], true);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(house.written().await, before);
 }

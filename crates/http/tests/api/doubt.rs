@@ -42,14 +42,22 @@ fn is_in_doubt(answer: &Answer) {
     assert!(answer.text.contains("may or may not"), "{}", answer.text);
 }
 
+fn is_unwritten(answer: &Answer) {
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.text);
+    assert_eq!(answer.code(), "DATABASE_UNAVAILABLE");
+    assert_eq!(answer.body["error"]["retryable"], true);
+}
+
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_found_by_the_retry() {
+    // What was given up before its transaction began is known not to be written.
     for (after_the_commit, retried) in [(true, StatusCode::OK), (false, StatusCode::ACCEPTED)] {
+        let is_as_told = if after_the_commit { is_in_doubt } else { is_unwritten };
         let (house, barrier) = house_behind_a_barrier(after_the_commit).await;
         barrier.is_closed.store(true, Ordering::SeqCst);
-        is_in_doubt(&house.pay(&good("doubt-1")).await);
+        is_as_told(&house.pay(&good("doubt-1")).await);
         let batch = json!({"withdrawals": [good("doubt-2"), good("doubt-3")]});
-        is_in_doubt(&house.post("/v1/withdrawals/batch", &batch).await);
+        is_as_told(&house.post("/v1/withdrawals/batch", &batch).await);
         barrier.is_closed.store(false, Ordering::SeqCst);
         let again = house.pay(&good("doubt-1")).await;
         assert_eq!(again.status, retried, "{}", again.text);

@@ -83,6 +83,7 @@ async fn requests_are_counted_by_route_method_and_status() {
     let invented = Method::from_bytes(b"INVENTED").expect("a method");
     let builder = request(invented, "/v1/networks", KEY);
     house.send(builder.body(Body::empty()).expect("a request")).await;
+    house.store.raise_halt("foreign_use", "somebody else uses the key").await.expect("raises");
     house.get("/metrics").await;
     drop(guard);
     let text = rendered.render();
@@ -93,6 +94,7 @@ async fn requests_are_counted_by_route_method_and_status() {
         r#"portcullis_http_requests_total{route="/v1/networks",method="OTHER",status="405"} 1"#,
         r#"http_request_duration_seconds_count{route="/v1/withdrawals",method="POST",status="202"} 1"#,
         r#"portcullis_queue_depth{stage="validate"} 1"#,
+        "portcullis_halts 1",
     ] {
         assert!(text.contains(series), "{series} is not in\n{text}");
     }

@@ -323,6 +323,9 @@ pub(crate) struct AssetAddArgs {
     /// The most that one account may withdraw on one UTC day, in units [default: no limit]
     #[arg(long, value_name = "AMOUNT")]
     pub(crate) daily_max: Option<String>,
+    /// Add a token that has no contract at its address yet
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// `config`

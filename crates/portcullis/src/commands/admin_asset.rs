@@ -23,8 +23,14 @@ const SYMBOL_CHARACTERS_MAX: usize = 32;
 /// What the chain says of an asset's decimals.
 enum Decimals {
     Match,
-    Differ { on_chain: u8 },
-    Unknown { why: String },
+    Differ {
+        on_chain: u8,
+    },
+    /// A node answered, and there is no contract at the address.
+    NoContract,
+    Unknown {
+        why: String,
+    },
 }
 
 /// Runs `admin asset …`.
@@ -56,6 +62,18 @@ async fn add(arguments: &AssetAddArgs, session: &Session) -> Result<(), Failure>
                 arguments.token, arguments.decimals
             )));
         }
+        Decimals::NoContract if !arguments.force => {
+            return Err(Failure::Refused(format!(
+                "there is no contract at {} on {}: every payment of it would come to nothing. Check \
+                 the address and the network; for a token that is still to be deployed say --force. \
+                 Nothing was added",
+                arguments.token, arguments.network
+            )));
+        }
+        Decimals::NoContract => Some(format!(
+            "there is no contract at {} yet; nothing can be paid in it before there is",
+            arguments.token
+        )),
         Decimals::Unknown { why } => Some(format!(
             "the decimals could not be compared with the token's ({why}); make sure that they are \
              right before anybody withdraws"
@@ -178,6 +196,7 @@ async fn decimals_on_chain(
     Ok(match wire::token_decimals(&pool, token).await {
         Ok(on_chain) if on_chain == asset.decimals => Decimals::Match,
         Ok(on_chain) => Decimals::Differ { on_chain },
+        Err(_) if wire::is_without_code(&pool, token).await => Decimals::NoContract,
         Err(why) => Decimals::Unknown { why },
     })
 }

@@ -127,6 +127,14 @@ impl ChainConfig {
         })
     }
 
+    /// What is told of a chain that nothing can be asked of.
+    pub(crate) fn missing_provider(&self) -> Problem {
+        Problem::Missing {
+            key: format!("chain.provider of \"{}\"", self.spec.network),
+            allowed: "at least one [[chain.provider]] with name and url".to_owned(),
+        }
+    }
+
     pub(super) fn print(&self) -> toml::Table {
         let mut table = toml::Table::new();
         table.insert("network".into(), self.spec.network.into());
@@ -147,9 +155,12 @@ impl ChainConfig {
 impl ProviderConfig {
     /// The URL. Messages never show it.
     pub(crate) fn url(&self) -> Result<secrecy::SecretString, Problem> {
-        self.url.parse("a URL that begins with http:// or https://", |url| {
-            let is_url = url.starts_with("https://") || url.starts_with("http://");
-            is_url.then(|| secrecy::SecretString::from(url.trim().to_owned()))
+        self.url.parse("a URL that begins with http:// or https:// and names a host", |url| {
+            let url = url.trim();
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+            let has_host = !rest.is_empty() && !rest.starts_with(['/', '?', '#', ':']);
+            let is_one_word = !rest.contains(char::is_whitespace);
+            (has_host && is_one_word).then(|| secrecy::SecretString::from(url.to_owned()))
         })
     }
 }

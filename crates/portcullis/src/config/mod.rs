@@ -78,6 +78,22 @@ impl Config {
     /// # Errors
     /// See [`ConfigError`]; all problems are reported together.
     pub(crate) fn load(layers: Layers) -> Result<Self, ConfigError> {
+        Self::load_and(layers, |_, _| Vec::new())
+    }
+
+    /// As [`Config::load`], and everything that `serve --role all` needs: files of secrets are opened,
+    /// their contents checked and forgotten again.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]; all problems are reported together.
+    pub(crate) fn check(layers: Layers) -> Result<Self, ConfigError> {
+        Self::load_and(layers, Self::serving_problems)
+    }
+
+    fn load_and(
+        layers: Layers,
+        more: impl FnOnce(&Self, &[Problem]) -> Vec<Problem>,
+    ) -> Result<Self, ConfigError> {
         let default = Path::new(DEFAULT_FILE);
         let file = layers.file.or_else(|| default.is_file().then(|| default.to_owned()));
         let mut tree = match &file {
@@ -97,6 +113,8 @@ impl Config {
         let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
         let mut reading = Reading { problems, base, known: BTreeSet::new() };
         let config = Self::read(&mut reading, tree, file);
+        let found = more(&config, &reading.problems);
+        reading.problems.extend(found);
         if reading.problems.is_empty() {
             Ok(config)
         } else {
@@ -128,19 +146,35 @@ impl Config {
         config
     }
 
-    /// Whether everything that `serve --role all` needs can be read: files of secrets are opened,
-    /// their contents checked and forgotten again.
-    pub(crate) fn check_secrets(&self) -> Result<(), ConfigError> {
+    /// What stops `serve --role all`. What a key that was `told` of already explains is left out.
+    fn serving_problems(&self, told: &[Problem]) -> Vec<Problem> {
+        let is_told = |part: &str| told.iter().any(|problem| problem.key().contains(part));
         let mut problems: Vec<Problem> = Vec::new();
         problems.extend(self.database.url().err());
-        problems.extend(self.seal.keys().err());
+        problems.extend(self.seal.problems(is_told("seal")));
         for secret in [&self.signer.passphrase, &self.signer.second_secret].into_iter().flatten() {
             problems.extend(secret.reveal().err());
         }
-        for provider in self.chains.iter().flat_map(|chain| &chain.providers) {
-            problems.extend(provider.url().err());
+        if self.chains.is_empty() && !is_told("chain") {
+            problems.push(Self::missing_chain());
         }
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+        for chain in &self.chains {
+            if chain.providers.is_empty() && !is_told(".provider") {
+                problems.push(chain.missing_provider());
+            }
+            problems.extend(chain.providers.iter().filter_map(|provider| provider.url().err()));
+        }
+        problems
+    }
+
+    /// What is told when there is no chain to pay on.
+    pub(crate) fn missing_chain() -> Problem {
+        Problem::Missing {
+            key: "chain".to_owned(),
+            allowed: "write a [[chain]] with its network and a [[chain.provider]]: without one no \
+                      withdrawal can be accepted"
+                .to_owned(),
+        }
     }
 
     /// The effective configuration, without its secrets.

@@ -61,6 +61,15 @@ pub(crate) enum Problem {
     },
 }
 
+impl Problem {
+    /// The key that it is about.
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Self::Value { key, .. } | Self::Unknown { key, .. } | Self::Missing { key, .. } => key,
+        }
+    }
+}
+
 /// A configuration that cannot be used. Every problem is listed, not only the first.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {

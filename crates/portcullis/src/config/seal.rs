@@ -23,7 +23,7 @@ pub(crate) struct SealConfig {
 }
 
 const KEY: &str =
-    "64 hexadecimal digits (32 random bytes); `portcullis init` writes a file of them";
+    "64 hexadecimal digits, not all 0 (32 random bytes); `portcullis init` writes a file of them";
 
 impl SealConfig {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
@@ -62,6 +62,31 @@ impl SealConfig {
         })
     }
 
+    /// Everything that is wrong with the keys themselves. That there is none is not said again where
+    /// `is_told`.
+    pub(super) fn problems(&self, is_told: bool) -> Vec<Problem> {
+        if self.current.is_none() {
+            return if is_told { Vec::new() } else { self.keys().err().into_iter().collect() };
+        }
+        let keys = self.current.iter().chain(&self.previous);
+        keys.filter_map(|key| key.key.parse(KEY, parse_key).err()).collect()
+    }
+
+    /// What is told when no API key and no asset of the database has a seal of these keys.
+    pub(crate) fn misfit(&self) -> Problem {
+        let allowed = "the key, with its number in seal.key_id, that the API keys and assets of this \
+                       database were sealed with; after a rotation the older key belongs into \
+                       [[seal.previous]]. Nothing that was sealed before verifies with this one";
+        match &self.current {
+            Some(current) => {
+                current.key.refused(&format!("{allowed} (seal.key_id = {})", current.id.0))
+            }
+            None => {
+                Problem::Missing { key: "seal.key_file".to_owned(), allowed: allowed.to_owned() }
+            }
+        }
+    }
+
     pub(super) fn print(&self) -> toml::Table {
         let mut table = self.current.as_ref().map(print_key).unwrap_or_default();
         let previous: Vec<toml::Value> =
@@ -90,5 +115,6 @@ fn print_key(key: &SealKey) -> toml::Table {
 fn parse_key(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     let mut key = Zeroizing::new([0; 32]);
     hex::decode_to_slice(text.trim(), key.as_mut_slice()).ok()?;
-    Some(key)
+    // Everybody knows that one: a file of zeros is a template that nobody filled in.
+    key.iter().any(|byte| *byte != 0).then_some(key)
 }

@@ -2,7 +2,10 @@
 //! so that a process that does not sign also cannot read what the signer reads.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
@@ -67,9 +70,13 @@ impl SecretSource {
             origin: self.origin.clone(),
             allowed,
         };
-        let text = std::fs::read_to_string(path)
-            .map(Zeroizing::new)
-            .map_err(|error| refuse(format!("a file that this process can read ({error})")))?;
+        let unreadable = |error| refuse(format!("a file that this process can read ({error})"));
+        let mut file = File::open(path).map_err(unreadable)?;
+        if let Some(mode) = open_to_others(&file).map_err(unreadable)? {
+            return Err(refuse(open_text(mode, path)));
+        }
+        let mut text = Zeroizing::new(String::new());
+        file.read_to_string(&mut text).map_err(unreadable)?;
         let secret = text.trim_end_matches(['\r', '\n']);
         if secret.trim().is_empty() {
             return Err(refuse("a file that is not empty".to_owned()));
@@ -84,12 +91,17 @@ impl SecretSource {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, Problem> {
         let secret = self.reveal()?;
-        parse(secret.expose_secret()).ok_or_else(|| Problem::Value {
+        parse(secret.expose_secret()).ok_or_else(|| self.refused(allowed))
+    }
+
+    /// That the secret is not `allowed`, without showing it.
+    pub(crate) fn refused(&self, allowed: &str) -> Problem {
+        Problem::Value {
             key: self.key.clone(),
             value: self.path().map_or(REDACTED.to_owned(), |path| path.display().to_string()),
             origin: self.origin.clone(),
             allowed: allowed.to_owned(),
-        })
+        }
     }
 
     /// The key and the value that `config print` shows for the setting `key`.
@@ -111,4 +123,23 @@ impl SecretSource {
             Place::File(path) => (format!("{key}_file"), path.display().to_string()),
         }
     }
+}
+
+/// Access of everybody, and writing by the group. A group may read: orchestrators hand a secret to a process
+/// that is not root that way.
+const OPEN_BITS: u32 = 0o027;
+
+/// The mode of a regular file that others may read, or a group may change. Pipes and terminals have no
+/// mode that says anything.
+fn open_to_others(file: &File) -> std::io::Result<Option<u32>> {
+    let metadata = file.metadata()?;
+    let mode = metadata.permissions().mode() & 0o777;
+    Ok((metadata.is_file() && mode & OPEN_BITS != 0).then_some(mode))
+}
+
+fn open_text(mode: u32, path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "a file that only its owner and group can read, and it has mode {mode:04o}: run `chmod 600 {path}`"
+    )
 }

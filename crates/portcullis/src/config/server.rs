@@ -16,6 +16,8 @@ pub(crate) struct ServerConfig {
     pub(crate) docs_base_url: String,
     /// Threads that run the roles and the API.
     pub(crate) worker_threads: usize,
+    /// The most connections at once.
+    pub(crate) connections_max: usize,
     /// How long open requests may take after a stop was asked for.
     pub(crate) drain_ms: u64,
 }
@@ -42,12 +44,17 @@ impl ServerConfig {
             .number("worker_threads", 1..=64)
             .and_then(|threads| usize::try_from(threads).ok())
             .unwrap_or_else(|| threads.clamp(2, WORKER_THREADS_MAX));
+        let connections_max = section
+            .number("connections_max", 1..=1_000_000)
+            .and_then(|most| usize::try_from(most).ok())
+            .unwrap_or(4_096);
         let drain_ms = section.number("drain_ms", 0..=120_000).unwrap_or(10_000);
         Self {
             listen: listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 3000))),
             probe_listen,
             docs_base_url: docs_base_url.unwrap_or_else(|| DOCS.to_owned()),
             worker_threads,
+            connections_max,
             drain_ms,
         }
     }
@@ -71,6 +78,7 @@ impl ServerConfig {
         }
         table.insert("docs_base_url".into(), self.docs_base_url.clone().into());
         table.insert("worker_threads".into(), super::integer(self.worker_threads as u64));
+        table.insert("connections_max".into(), super::integer(self.connections_max as u64));
         table.insert("drain_ms".into(), super::integer(self.drain_ms));
         table
     }

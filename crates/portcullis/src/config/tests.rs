@@ -244,6 +244,11 @@ fn a_secret_and_its_file_form_are_one_setting() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("passphrase");
     std::fs::write(&file, "from the file\n").expect("writable");
+    let set_mode = |mode| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&file, permissions).expect("our own file");
+    };
+    set_mode(0o600);
     let path = file.display().to_string();
     let config = load_with(
         "[signer]\npassphrase = \"hunter2\"",
@@ -253,13 +258,20 @@ fn a_secret_and_its_file_form_are_one_setting() {
     let source = config.signer.passphrase.expect("it is set");
     let secret = source.reveal().expect("readable");
     assert_eq!(secrecy::ExposeSecret::expose_secret(&secret), "from the file");
+    for mode in [0o604, 0o644, 0o620, 0o666, 0o601] {
+        set_mode(mode);
+        let told = source.reveal().expect_err("others may read it").to_string();
+        assert!(told.contains("chmod 600") && told.contains(&format!("{mode:04o}")), "{told}");
+    }
+    set_mode(0o440);
+    assert!(source.reveal().is_ok(), "an orchestrator's group may read it");
 }
 
 #[test]
 fn files_of_secrets_are_read_when_they_are_needed_and_then_named() {
     let text = "[seal]\nkey_file = \"absent\"\n[signer]\npassphrase_file = \"absent-too\"";
     let config = load_with(text, &[]).expect("a file that is not needed yet may be absent");
-    let told = config.check_secrets().expect_err("two files are absent").to_string();
+    let told = ConfigError::Invalid(config.serving_problems(&[])).to_string();
     assert!(told.contains("seal.key_file = ") && told.contains("/absent"), "{told}");
     assert!(told.contains("signer.passphrase_file = "), "{told}");
     assert!(told.contains("a file that this process can read"), "{told}");
@@ -277,7 +289,7 @@ fn a_wrong_secret_is_refused_without_being_told() {
 #[test]
 fn nothing_that_is_printed_holds_a_secret() {
     let config = load_with(SECRET_EVERYWHERE, &[]).expect("right");
-    let refused = config.check_secrets().expect_err("this release has no MySQL").to_string();
+    let refused = ConfigError::Invalid(config.serving_problems(&[])).to_string();
     assert!(refused.contains("database.url = [redacted]"), "{refused}");
     let printed = toml::to_string(&config.print()).expect("a table");
     for shown in [printed.clone(), format!("{config:?}"), refused] {
@@ -367,4 +379,46 @@ fn every_key_is_in_the_guide() {
     for key in reading.known {
         assert!(guide.contains(&format!("`{key}`")), "{key} is not in the guide");
     }
+}
+
+/// What cannot serve is told by `config check`, together with everything else that is wrong.
+#[test]
+fn the_check_tells_what_cannot_serve_with_all_other_problems() {
+    let checked = |text: &str| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("portcullis.toml");
+        std::fs::write(&path, text).expect("writable");
+        let layers = Layers { file: Some(path), ..Layers::default() };
+        match Config::check(layers) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    };
+    let seal = format!("[seal]\nkey = \"{}\"\n", "1".repeat(64));
+    let chain = "[[chain]]\nnetwork = \"localhost\"\n";
+    let provider = |url: &str| format!("[[chain.provider]]\nname = \"a\"\nurl = \"{url}\"\n");
+    assert_eq!(checked(&format!("{seal}{chain}{}", provider("http://127.0.0.1:1"))), "");
+    for (text, expected) in [
+        (seal.clone(), "chain is missing: write a [[chain]]"),
+        (format!("{seal}{chain}"), "chain.provider of \"localhost\" is missing"),
+        (format!("{seal}{chain}{}", provider("ws://127.0.0.1:1")), "chain[0].provider[0].url"),
+        (format!("{seal}{chain}{}", provider("http://")), "chain[0].provider[0].url"),
+        (format!("{seal}{chain}{}", provider("https:///path")), "chain[0].provider[0].url"),
+        (seal.replace('1', "0"), "seal.key = [redacted]"),
+        (seal.replace('1', "x"), "64 hexadecimal digits"),
+        (
+            format!("[[seal.previous]]\nkey_id = 7\nkey = \"zz\"\n{chain}"),
+            "seal.key_file is missing",
+        ),
+    ] {
+        let told = checked(&text);
+        assert!(told.contains(expected), "{text}\ndoes not tell {expected:?}:\n{told}");
+    }
+    let told = checked(&format!("[log]\nlevel = 5\n{}", seal.replace('1', "0")));
+    assert!(told.starts_with("the configuration has 3 problems:"), "{told}");
+    for part in ["log.level = 5", "seal.key = [redacted]", "chain is missing"] {
+        assert!(told.contains(part), "{told}");
+    }
+    let told = checked(&format!("{seal}{chain}[[chain.provider]]\nname = \"a\"\n"));
+    assert!(told.starts_with("the configuration has 1 problem:"), "nothing is told twice: {told}");
 }

@@ -8,19 +8,28 @@ use serde_json::{Value, json};
 /// Answers on the returned address for as long as the test lives: `eth_chainId` is that of the local
 /// chain, and every call returns `decimals`.
 pub(crate) fn fake_node(decimals: u8) -> SocketAddr {
+    node_that_answers(format!("0x{decimals:064x}"))
+}
+
+/// The same chain without any contract.
+pub(crate) fn empty_node() -> SocketAddr {
+    node_that_answers("0x".to_owned())
+}
+
+fn node_that_answers(result: String) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             // A client that goes away ends its own connection only.
-            let _ended = serve(&stream, decimals);
+            let _ended = serve(&stream, &result);
         }
     });
     address
 }
 
 /// One request a connection.
-fn serve(mut stream: &TcpStream, decimals: u8) -> std::io::Result<()> {
+fn serve(mut stream: &TcpStream, result: &str) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut length = 0;
     loop {
@@ -38,8 +47,8 @@ fn serve(mut stream: &TcpStream, decimals: u8) -> std::io::Result<()> {
     reader.read_exact(&mut body)?;
     let request: Value = serde_json::from_slice(&body)?;
     let answer = match &request {
-        Value::Array(items) => items.iter().map(|item| answer(item, decimals)).collect(),
-        single => answer(single, decimals),
+        Value::Array(items) => items.iter().map(|item| answer(item, result)).collect(),
+        single => answer(single, result),
     };
     let answer = answer.to_string();
     write!(
@@ -50,10 +59,10 @@ fn serve(mut stream: &TcpStream, decimals: u8) -> std::io::Result<()> {
     )
 }
 
-fn answer(request: &Value, decimals: u8) -> Value {
+fn answer(request: &Value, result: &str) -> Value {
     let result = match request["method"].as_str() {
-        Some("eth_chainId") => "0x7a69".to_owned(),
-        _ => format!("0x{decimals:064x}"),
+        Some("eth_chainId") => "0x7a69",
+        _ => result,
     };
     json!({ "jsonrpc": "2.0", "id": request["id"], "result": result })
 }

@@ -2,6 +2,7 @@
 
 mod fake_node;
 mod installation;
+mod refusals;
 
 use std::io::Write;
 use std::time::Instant;
@@ -12,7 +13,7 @@ use crate::fake_node::fake_node;
 use crate::installation::{Installation, STOP_BOUND, run, text};
 
 /// A tenant with a key and the native asset; returns the secret.
-fn administrate(installation: &Installation) -> String {
+pub(crate) fn administrate(installation: &Installation) -> String {
     let tenant = installation.json(&["admin", "tenant", "add", "acme"]);
     let again = installation.json(&["admin", "tenant", "add", "acme"]);
     assert_eq!(tenant["id"], again["id"], "the same name is the same tenant");

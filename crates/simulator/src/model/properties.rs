@@ -2,8 +2,8 @@
 
 use stateright::Property;
 
-use super::state::{Broadcaster, NOBODY, Standing, Task, World};
-use super::{Engines, Protocol, Rail};
+use super::state::{NOBODY, Standing, World};
+use super::{Engines, Protocol};
 
 /// The names of the properties.
 pub(super) const PAID_ONCE: &str = "nothing is paid twice";

@@ -102,6 +102,27 @@ async fn processes_that_start_together_migrate_once() {
     }
 }
 
+/// The last one to leave cleans up under a lock that no busy timeout waits for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_come_and_go_do_not_lock_each_other_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("shared.db").to_string_lossy().into_owned();
+    let visits = (0..4).map(|_| {
+        let path = path.clone();
+        tokio::spawn(async move {
+            for _ in 0..40 {
+                let store = open(&path).await?;
+                store.ping().await?;
+                store.close().await;
+            }
+            Ok::<(), StoreError>(())
+        })
+    });
+    for visit in visits.collect::<Vec<_>>() {
+        assert_eq!(visit.await.expect("does not panic"), Ok(()));
+    }
+}
+
 #[tokio::test]
 async fn a_place_that_cannot_be_opened_says_so() {
     let directory = tempfile::tempdir().expect("a directory");
