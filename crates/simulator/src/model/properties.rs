@@ -5,13 +5,10 @@ use stateright::Property;
 use super::state::{NOBODY, Standing, World};
 use super::{Engines, Protocol};
 
-/// The names of the properties.
-pub(super) const PAID_ONCE: &str = "nothing is paid twice";
-
 impl Protocol {
     pub(super) fn all_properties(&self) -> Vec<Property<Self>> {
         let mut all = vec![
-            Property::always(PAID_ONCE, |model: &Self, world: &World| {
+            Property::always("nothing is paid twice", |model: &Self, world: &World| {
                 (0..model.payments).all(|payment| model.times_paid(world, payment) <= 1)
             }),
             Property::always("what was refunded is not paid", refunds_are_true),
