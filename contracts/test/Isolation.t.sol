@@ -224,6 +224,18 @@ contract IsolationTest is VaultTest {
         vm.assertGt(NATIVE_GAS + 200_000, gasUsed, "bounded gas");
     }
 
+    /// @dev The words of one refusal are not taken for those of the next, which has none.
+    function test_a_refusal_without_words_keeps_none_of_the_one_before() public {
+        PayoutVault.Item[] memory items = _batch(
+            _item(FIRST, NATIVE, address(new RefusingRecipient()), 5),
+            _item(FIRST + 1, NATIVE, address(new BurningRecipient()), 5)
+        );
+        Outcome[] memory outcomes = _pay(items);
+        bytes memory words = abi.encodeWithSelector(RefusingRecipient.Refused.selector, 5, "not today");
+        _expectFailed(outcomes[0], items[0], _revertedWith(words));
+        _expectFailed(outcomes[1], items[1], _revertedWith(""));
+    }
+
     function test_a_recipient_that_reverts_with_a_bomb_fails_alone() public {
         _expectIsolated(_item(ODD, NATIVE, address(new BombRecipient(true)), 5), _revertedWith(""));
         vm.assertGt(NATIVE_GAS + 200_000, gasUsed, "bounded gas");

@@ -219,21 +219,34 @@ contract RolesTest is VaultTest {
         vm.assertEq(dailyCap, CAP, "cap");
     }
 
+    /// @dev As a call of its own, which is what `expectRevert` looks at.
+    function deployVault(
+        address owner,
+        address treasury,
+        address[] calldata operators,
+        PayoutVault.Listing[] calldata listings
+    ) external returns (PayoutVault) {
+        return _deployVault(owner, treasury, operators, listings);
+    }
+
     function test_an_owner_and_a_treasury_are_needed() public {
         vm.expectRevert(abi.encodeWithSelector(PayoutVault.ZeroAddress.selector));
-        _deployVault(address(0), TREASURY, new address[](0), new PayoutVault.Listing[](0));
+        this.deployVault(address(0), TREASURY, new address[](0), new PayoutVault.Listing[](0));
         vm.expectRevert(abi.encodeWithSelector(PayoutVault.ZeroAddress.selector));
-        _deployVault(OWNER, address(0), new address[](0), new PayoutVault.Listing[](0));
+        this.deployVault(OWNER, address(0), new address[](0), new PayoutVault.Listing[](0));
     }
 
     function test_the_constructor_refuses_what_the_setters_refuse() public {
         address[] memory nobody = new address[](1);
         vm.expectRevert(abi.encodeWithSelector(PayoutVault.ZeroAddress.selector));
-        _deployVault(OWNER, TREASURY, nobody, new PayoutVault.Listing[](0));
+        this.deployVault(OWNER, TREASURY, nobody, new PayoutVault.Listing[](0));
         PayoutVault.Listing[] memory listings = new PayoutVault.Listing[](1);
         listings[0] = PayoutVault.Listing(STRANGER, CAP, CALL_GAS);
         vm.expectRevert(abi.encodeWithSelector(PayoutVault.NoCode.selector));
-        _deployVault(OWNER, TREASURY, new address[](0), listings);
+        this.deployVault(OWNER, TREASURY, new address[](0), listings);
+        listings[0] = PayoutVault.Listing(address(usdc), CAP, 9_999);
+        vm.expectRevert(abi.encodeWithSelector(PayoutVault.CallGasTooLow.selector, 9_999));
+        this.deployVault(OWNER, TREASURY, new address[](0), listings);
     }
 
     function test_anybody_may_send_native_float_and_with_little_gas() public {

@@ -80,12 +80,17 @@ abstract contract VaultTest {
 
     // ---------------------------------------------------------------- deploying
 
-    /// @dev The contract as it is in artifacts/, with its constructor's arguments.
+    /// @dev The contract as it is in artifacts/, with its constructor's arguments. Reverts as the constructor does.
     function _deployArtefact(string memory name, bytes memory arguments) internal returns (address payable deployed) {
         string memory artefact = vm.readFile(string.concat("artifacts/", name, ".json"));
         bytes memory code = abi.encodePacked(vm.parseJsonBytes(artefact, ".bytecode"), arguments);
         assembly ("memory-safe") {
             deployed := create(0, add(code, 32), mload(code))
+            if iszero(deployed) {
+                let words := mload(0x40)
+                returndatacopy(words, 0, returndatasize())
+                revert(words, returndatasize())
+            }
         }
     }
 

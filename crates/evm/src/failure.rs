@@ -67,9 +67,12 @@ pub enum RpcFailure {
     /// The chain changed between two reads that belong together. Reading again helps.
     #[error("changed its chain between two reads: {0}")]
     Moved(String),
-    /// It was not asked: it failed several times in a row, and is left alone for a while.
-    #[error("is left alone after repeated failures: it is tried again by itself")]
+    /// It was not asked: it failed several times in a row, and is left alone for a while. It reads like the last
+    /// failure, so that a log that tells changes is silent while it lasts.
+    #[error("{cause}")]
     CircuitOpen {
+        /// The last failure.
+        cause: String,
         /// How long that still lasts.
         retry_after_ms: u64,
     },

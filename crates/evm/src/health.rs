@@ -112,6 +112,12 @@ impl Health {
         self.score.answered(now, latency_ms);
     }
 
+    /// The last failure, for an error that says why nobody was asked.
+    pub(crate) fn last_words(&self) -> String {
+        let words = self.last_error.as_ref().map(|(words, _)| words.clone());
+        words.unwrap_or_else(|| "failed before".to_owned())
+    }
+
     pub(crate) fn remember_error(&mut self, now: Timestamp, words: String) {
         self.last_error = Some((words, now));
     }

@@ -3,7 +3,7 @@
 //! Reads go to the best provider and move on to the next when it fails; sends go to all of them. What decides
 //! about money takes a quorum of independent operators: those reads are in `quorum` and `survey`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
@@ -163,6 +163,22 @@ impl ProviderPool {
     /// [`QuorumError::TooFew`] when fewer are configured.
     pub fn needed(&self, decision: Decision) -> Result<usize, QuorumError> {
         decision.needed(self.independent(), self.quorum, self.chain.release_quorum_min)
+    }
+
+    /// The newest height that as many operators are known to have as are believed about payments, as far as they
+    /// were asked. For what is shown, not for what is decided.
+    #[must_use]
+    pub fn known_head(&self) -> Option<u64> {
+        let mut by_operator: BTreeMap<&str, u64> = BTreeMap::new();
+        for upstream in self.upstreams.iter() {
+            let Some(head) = upstream.known_head() else { continue };
+            let highest = by_operator.entry(upstream.operator()).or_insert(head);
+            *highest = head.max(*highest);
+        }
+        let mut heads: Vec<u64> = by_operator.into_values().collect();
+        heads.sort_unstable();
+        let needed = self.needed(Decision::Paid).unwrap_or(1).min(heads.len());
+        heads.iter().rev().nth(needed.saturating_sub(1)).copied()
     }
 
     /// What the providers contradict each other about and nobody is believed in, in words.

@@ -20,6 +20,9 @@ use crate::upstream::Upstream;
 /// How long a provider on a wrong chain is left before its chain id is asked for again.
 const RECHECK_MS: i64 = 30_000;
 
+/// How long a look at a provider's newest block takes at most: the others do not wait longer for one that hangs.
+const LOOK_MS_MAX: u64 = 5_000;
+
 /// The newest block that enough independent operators have.
 #[derive(Clone, Debug)]
 pub struct AgreedHead {
@@ -61,7 +64,7 @@ impl ProviderPool {
             voices = self.upstreams().to_vec();
         }
         let looks = voices.into_iter().map(|upstream| async move {
-            let head = upstream.head().await;
+            let head = upstream.look(LOOK_MS_MAX).await;
             Seen { upstream, head }
         });
         join_all(looks).await

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::breaker::{Admission, BreakerState};
+use crate::chain_types::HeadBlock;
 use crate::classify::{SendOutcome, classify_send};
 use crate::exchange::{Answer, exchange};
 use crate::failure::{ReadError, RpcFailure};
@@ -21,6 +22,8 @@ use crate::telemetry::Labels;
 use crate::wire::{decode, decode_u64};
 
 const CHAIN_ID: &str = "eth_chainId";
+
+const HEAD: &str = "eth_getBlockByNumber";
 
 /// How long an exchange of a trial may take at most: nobody waits long for a provider that failed just now.
 const TRIAL_MS_MAX: u64 = 2_000;
@@ -175,7 +178,10 @@ impl Upstream {
     /// Whether its breaker lets a question through.
     fn leave(&self) -> Result<Leave<'_>, RpcFailure> {
         let now = self.now();
-        let admission = self.health().breaker.admit(now);
+        let mut health = self.health();
+        let admission = health.breaker.admit(now);
+        let cause = health.last_words();
+        drop(health);
         match admission {
             Admission::Pass => Ok(Leave { upstream: self, is_trial: false }),
             Admission::Trial => {
@@ -184,7 +190,7 @@ impl Upstream {
             }
             Admission::Refused { retry_in_ms } => {
                 let retry_after_ms = u64::try_from(retry_in_ms).unwrap_or(0);
-                Err(RpcFailure::CircuitOpen { retry_after_ms })
+                Err(RpcFailure::CircuitOpen { cause, retry_after_ms })
             }
         }
     }
@@ -211,6 +217,22 @@ impl Upstream {
         let limit = self.provider.timeout()?;
         let trial = Duration::from_millis(TRIAL_MS_MAX);
         Some(if leave.is_trial { limit.min(trial) } else { limit })
+    }
+
+    /// Its newest block, with less patience than for an ordinary read: who does not answer in `patience_ms` has failed.
+    pub(crate) async fn look(&self, patience_ms: u64) -> Result<HeadBlock, ReadError> {
+        let patience = Duration::from_millis(patience_ms);
+        // Whoever has no time limit may have no timer either.
+        if self.provider.timeout().is_none_or(|limit| limit <= patience) {
+            return self.head().await;
+        }
+        match tokio::time::timeout(patience, self.head()).await {
+            Ok(head) => head,
+            Err(_elapsed) => {
+                self.note_failure(HEAD, &RpcFailure::Timeout);
+                Err(self.read_error(HEAD, RpcFailure::Timeout))
+            }
+        }
     }
 
     /// Sends signed bytes, in order and in as few batches as possible. One outcome each.

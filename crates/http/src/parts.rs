@@ -63,10 +63,10 @@ impl ChainAccess {
         self.pool.chain()
     }
 
-    /// The newest block that any provider showed so far; nothing is asked.
+    /// The newest block that enough providers showed so far; nothing is asked.
     #[must_use]
     pub fn known_head(&self) -> Option<u64> {
-        self.pool.statuses().iter().filter_map(|status| status.head_number).max()
+        self.pool.known_head()
     }
 }
 

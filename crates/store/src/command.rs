@@ -115,8 +115,9 @@ impl Store {
         transaction!(self, "defer_command", |tx| defer_in(&tx, id, until))
     }
 
-    /// Sent slots whose newest attempt was committed before `before`: the candidates of recovery,
-    /// by sender and nonce.
+    /// Signed and sent slots whose newest attempt was committed before `before`: the candidates of
+    /// recovery, by sender and nonce. A signed one can wait without bytes of its own: what was adopted
+    /// from the chain, and left it by a reorg.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -129,9 +130,11 @@ impl Store {
         let picture = self.snapshot(during).await?;
         let rows = slot::Entity::find()
             .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-            .filter(
-                slot::Column::Stage.is_in([SlotStage::Sending.as_str(), SlotStage::Sent.as_str()]),
-            )
+            .filter(slot::Column::Stage.is_in([
+                SlotStage::Signed.as_str(),
+                SlotStage::Sending.as_str(),
+                SlotStage::Sent.as_str(),
+            ]))
             .filter(slot::Column::OpenedAt.lt(before.as_millis()))
             .order_by_asc(slot::Column::Sender)
             .order_by_asc(slot::Column::Nonce)

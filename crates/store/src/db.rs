@@ -216,9 +216,8 @@ macro_rules! transaction {
 }
 pub(crate) use transaction;
 
-/// Opens a pool. While the last connection of another process closes, or a crashed one's WAL is
-/// recovered, the file is locked in a way that no busy timeout waits for
-/// (<https://www.sqlite.org/wal.html#sometimes_queries_return_sqlite_busy_in_wal_mode>): come back.
+/// Opens a pool. Processes that make a new file a WAL one together would wait for each other, so SQLite
+/// tells one of them BUSY at once (<https://www.sqlite.org/c3ref/busy_handler.html>): it comes back.
 async fn connect_pool(
     pool: &SqlitePoolOptions,
     connect: &SqliteConnectOptions,

@@ -38,7 +38,8 @@ impl Monitor {
         view: &View,
     ) -> Result<Included, EngineError> {
         let chain_id = pool.chain().chain_id;
-        let senders = self.store.unmined_senders(chain_id).await?;
+        // All of them: a wallet without work may be used by somebody else all the same.
+        let senders = self.store.own_addresses(chain_id).await?;
         if senders.is_empty() {
             return Ok(Included::default());
         }

@@ -243,7 +243,10 @@ async fn who_fails_again_and_again_is_left_alone_and_tried_again() {
     );
     assert_eq!(pool.receipts(&hashes(1)).await, Ok(vec![None]));
     let error = pool.upstreams()[0].receipts(&hashes(1)).await.expect_err("left alone");
-    assert_eq!(error.failure, RpcFailure::CircuitOpen { retry_after_ms: 1_000 });
+    let RpcFailure::CircuitOpen { cause, retry_after_ms } = error.failure else {
+        panic!("{error}")
+    };
+    assert!(cause.contains("reset") && retry_after_ms == 1_000, "{cause}");
     assert_eq!(first.packets().len(), asked);
     // Its trial fails: twice as long.
     clock.advance(1_000);
@@ -290,7 +293,7 @@ async fn chance_lengthens_an_opening() {
         pool.receipts(&hashes(1)).await.expect_err("a reset");
     }
     let error = pool.receipts(&hashes(1)).await.expect_err("left alone");
-    assert_eq!(error.failure, RpcFailure::CircuitOpen { retry_after_ms: 1_100 });
+    assert!(matches!(error.failure, RpcFailure::CircuitOpen { retry_after_ms: 1_100, .. }));
 }
 
 #[tokio::test]

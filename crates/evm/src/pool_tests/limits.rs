@@ -8,7 +8,7 @@ use portcullis_core::chain::ChainSpec;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::scripted_node::{Fault, Reply, ScriptedNode, TestClock};
+use crate::scripted_node::{Fault, Reply, ScriptedNode, TestClock, hash, header_json};
 use crate::{BlockTag, PoolLimits, Provider, ProviderFault, ProviderPool, RpcFailure};
 
 fn counting_node() -> ScriptedNode {
@@ -109,6 +109,26 @@ async fn a_pause_that_a_provider_asks_for_is_kept() {
     assert_eq!(pool.statuses()[0].faults[0].fault, ProviderFault::RateLimited);
     clock.advance(7_000);
     assert_eq!(ask(&pool, 1).await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_long_for_the_newest_block_of_one_that_hangs() {
+    let (well, hangs) = (counting_node(), counting_node());
+    for node in [&well, &hangs] {
+        node.on("eth_getBlockByNumber", |_| Reply::Value(header_json(9, hash(9), hash(8))));
+    }
+    let clock = TestClock::at(0);
+    let slow = provider("b", &hangs).with_timeout_ms(60_000);
+    let other = provider("c", &well);
+    let pool = pool(vec![provider("a", &well), slow, other], &clock, 0);
+    let begin = Instant::now();
+    for looks in 1..=4 {
+        hangs.fail_next(Fault::Hang);
+        let agreed = pool.agreed_head(&[]).await.expect("two answer");
+        assert_eq!(agreed.operators, 2);
+        assert_eq!(begin.elapsed().as_secs(), 5 * looks.min(3), "the breaker opens at the third");
+    }
+    assert_eq!(pool.statuses()[1].faults[0].fault, ProviderFault::TimedOut);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::BlockRef;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use crate::convert::{Place, bigint};
+use crate::convert::bigint;
 use crate::db::{Store, transaction};
 use crate::entity::{header, slot};
 use crate::error::StoreError;
@@ -159,24 +159,6 @@ impl Store {
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
         read_open_slots(&picture, during, rows).await
-    }
-
-    /// Senders that have slots which no block consumed.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn unmined_senders(&self, chain_id: u64) -> Result<Vec<Address>, StoreError> {
-        let rows: Vec<Vec<u8>> = slot::Entity::find()
-            .select_only()
-            .column(slot::Column::Sender)
-            .distinct()
-            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-            .filter(slot::Column::Stage.is_in(UNMINED))
-            .into_tuple()
-            .all(&self.reader)
-            .await
-            .map_err(|error| StoreError::of_statement("unmined_senders", &error))?;
-        rows.iter().map(|row| Place { table: "slots", row }.address("sender", row)).collect()
     }
 
     /// Records inclusions, each in a block that is stored as canonical. Payments become `CONFIRMING`,

@@ -102,7 +102,6 @@ async fn processes_that_start_together_migrate_once() {
     }
 }
 
-/// The last one to leave cleans up under a lock that no busy timeout waits for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_come_and_go_do_not_lock_each_other_out() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -135,7 +135,6 @@ async fn a_filler_ends_without_a_payment() {
         Inclusion { outcome: SlotOutcome::Filled, ..inclusion(&filler, &attempt, block(100, 0)) };
     fixture.include(filled).await.expect("includes");
     assert_eq!((fixture.confirm(100).await, fixture.finalize(100).await), (1, 1));
-    assert_eq!(fixture.store.unmined_senders(CHAIN).await, Ok(vec![]));
     assert_eq!(fixture.store.own_addresses(CHAIN).await, Ok(vec![sender(0)]));
     fixture.check().await;
 }

@@ -77,6 +77,7 @@ async fn one_on_another_fork_is_named_and_not_followed_however_high_it_is() {
         assert!(is_named(&house, position, crate::ProviderFault::OtherFork));
         let head = house.pool.head().await.expect("two are well");
         assert_eq!(head.number, 24, "single reads go to the others");
+        assert_eq!(house.pool.known_head(), Some(24), "what only one has is not shown either");
         house.other.edit(|forks| *forks = vec![0; 24]);
         step(&house, &mut stored).await;
         assert!(!is_named(&house, position, crate::ProviderFault::OtherFork));
