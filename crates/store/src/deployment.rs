@@ -51,6 +51,10 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn found_deployment(&self, id: DeploymentId) -> Result<Deployment, StoreError> {
+        // A start needs the write lock only once.
+        if let Some(known) = self.deployment().await? {
+            return Ok(known);
+        }
         transaction!(self, "found_deployment", |tx| found_in(&tx, id))
     }
 
