@@ -89,6 +89,10 @@ async fn a_node_hours_behind_is_named_and_the_others_go_on() {
     assert_eq!(names_of(&pool), only("a", ProviderFault::Behind));
     let head = pool.head().await.expect("they answer");
     assert_eq!(head.number, node.head().number, "who lags is asked last");
+    let counts = pool.agreed_counts(&[sender()], head.number).await.expect("two answer");
+    assert_eq!(counts, [AgreedCount { count: 3, operators: 2 }]);
+    let only_behind = only("a", ProviderFault::Behind);
+    assert_eq!(names_of(&pool), only_behind, "it is not asked about a block that it does not have");
     // It catches up, block by block the same ones.
     for number in stale.head().number + 1..=node.head().number {
         let at = Timestamp::from_millis(update.new_headers[0].timestamp_ms);

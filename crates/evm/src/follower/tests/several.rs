@@ -85,6 +85,34 @@ async fn one_on_another_fork_is_named_and_not_followed_however_high_it_is() {
 }
 
 #[tokio::test]
+async fn one_that_shows_false_blocks_below_a_right_head_is_not_believed() {
+    for position in 0..3 {
+        let house = house(10, position);
+        let mut stored = house.chain.links();
+        house.chain.edit(|forks| forks.extend([0; 9]));
+        let links = house.chain.links();
+        house.bad.on("eth_getBlockByNumber", move |params| {
+            let asked = params[0].as_str().expect("a block");
+            let number = match asked {
+                "latest" => 18,
+                hex => usize::from_str_radix(&hex[2..], 16).expect("a quantity"),
+            };
+            let link = links[number];
+            // Two blocks of its own, linked to each other and to what is around them.
+            let own = |number: u64| B256::repeat_byte(u8::try_from(number).expect("small"));
+            Reply::Value(match number {
+                13 => header_json(13, own(13), link.parent_hash),
+                14 => header_json(14, own(14), own(13)),
+                15 => header_json(15, link.hash, own(14)),
+                _ => header_json(link.number, link.hash, link.parent_hash),
+            })
+        });
+        step(&house, &mut stored).await;
+        assert_eq!(stored, house.chain.links(), "at {position}");
+    }
+}
+
+#[tokio::test]
 async fn one_that_is_far_behind_or_gone_stops_nothing() {
     for position in 0..3 {
         let house = house(40, position);
