@@ -105,6 +105,21 @@ async fn a_node_hours_behind_is_named_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_node_is_behind_by_the_others_where_our_clock_says_nothing() {
+    let (node, clock, _) = world();
+    let stale = node.fork();
+    let late = TestClock::at(Timestamp::from_millis(0));
+    for (minutes, expected) in [(0, vec![]), (2, only("b", ProviderFault::Behind))] {
+        clock.advance(minutes * 60_000);
+        mine(&node, &clock, 1);
+        let views = vec![View::honest(&node), View::honest(&stale), View::honest(&node)];
+        let pool = pool_of_views(views, &late, 2);
+        pool.check_health().await;
+        assert_eq!(names_of(&pool), expected, "{minutes} minutes");
+    }
+}
+
+#[tokio::test]
 async fn all_behind_by_our_clock_are_all_named() {
     let (node, clock, _) = world();
     let pool = pool_of_views(vec![View::honest(&node), View::honest(&node)], &clock, 2);
