@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use alloy_primitives::Address;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::fee::{AboveFeeCap, FeeMarket, Fees, first_fees};
-use portcullis_core::intent::{SignedAttempt, SigningIntent};
+use portcullis_core::intent::SigningIntent;
 use portcullis_evm::{GasOracle, ProviderPool};
 use portcullis_keys::{Signer, SigningRefusal};
 use portcullis_store::Store;
@@ -164,7 +164,7 @@ impl SignerRole {
         let mut refused = Vec::new();
         for (slot_id, outcome) in ids.into_iter().zip(outcomes) {
             match outcome {
-                Ok(signed) => attempts.push(NewAttempt { slot_id, signed: checked(signed) }),
+                Ok(signed) => attempts.push(NewAttempt { slot_id, signed }),
                 Err(refusal) => {
                     self.report(&refusal).await?;
                     refused.push((slot_id, refusal));
@@ -191,12 +191,6 @@ impl SignerRole {
 struct Held {
     address: Address,
     lease: Lease,
-}
-
-/// The bytes are what the intent said: a last look before they are committed.
-fn checked(signed: SignedAttempt) -> SignedAttempt {
-    debug_assert_eq!(alloy_primitives::keccak256(&signed.raw), signed.hash);
-    signed
 }
 
 /// The fees, or an alarm and nothing while the chain asks for more than the cap.

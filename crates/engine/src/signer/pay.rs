@@ -15,6 +15,7 @@ use portcullis_keys::SigningRefusal;
 use portcullis_store::lease::Lease;
 use portcullis_store::sender::SenderLoad;
 use portcullis_store::slot::NewSlot;
+use portcullis_store::transition::Stage;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
 use super::plan::{Room, share};
@@ -46,7 +47,7 @@ impl SignerRole {
         held: &[Held],
     ) -> Result<Progress, EngineError> {
         let chain_id = chain.spec().chain_id;
-        if self.store.queued(chain_id, 1).await?.is_empty() {
+        if !self.store.has_work(Stage::Sign).await? {
             return Ok(Progress::Idle);
         }
         let loads = self.loads(chain_id, held).await?;
@@ -56,6 +57,9 @@ impl SignerRole {
             return Ok(Progress::Idle);
         }
         let queued = self.store.queued(chain_id, free.min(self.settings.batch_max)).await?;
+        if queued.is_empty() {
+            return Ok(Progress::Idle);
+        }
         let Some(fees) = self.first_price(chain).await? else {
             let ids: Vec<WithdrawalId> = queued.iter().map(|record| record.id).collect();
             let why = "waiting: the chain asks for more than the fee cap";
