@@ -13,6 +13,7 @@ pub mod installation;
 pub mod interrupt;
 pub mod judge;
 pub mod latency;
+pub mod mutants;
 pub mod sandbox;
 pub mod server;
 pub mod service;
