@@ -14,7 +14,7 @@ use super::patch::Guard;
 use super::scratch::Scratch;
 
 /// How long one test may run. The guards take seconds.
-const TEST_TIME_MAX: Duration = Duration::from_secs(180);
+const TEST_TIME_MAX: Duration = Duration::from_mins(3);
 
 /// How a test ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,8 @@ struct Message {
     target: Option<Target>,
     profile: Option<Profile>,
     executable: Option<PathBuf>,
-    message: Option<Diagnostic>,
+    #[serde(rename = "message")]
+    diagnostic: Option<Diagnostic>,
 }
 
 #[derive(Deserialize)]
@@ -106,7 +107,7 @@ fn executable_of(messages: &str, guard: &Guard) -> Option<PathBuf> {
 
 fn first_error(messages: &str) -> Option<String> {
     read_messages(messages)
-        .filter_map(|message| message.message)
+        .filter_map(|message| message.diagnostic)
         .find(|diagnostic| diagnostic.level == "error")
         .and_then(|diagnostic| diagnostic.rendered)
 }

@@ -70,7 +70,8 @@ fn list(root: &Path, folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()>
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", path.display()))?;
         let name = entry.file_name();
-        let kind = entry.file_type().with_context(|| format!("cannot look at {name:?}"))?;
+        let kind =
+            entry.file_type().with_context(|| format!("cannot look at {}", name.display()))?;
         let relative = folder.join(&name);
         if kind.is_dir() && !LEFT_OUT.iter().any(|left_out| name == *left_out) {
             list(root, &relative, files)?;
