@@ -238,3 +238,6 @@ async fn write_stage(
     };
     tx.expect_rows(touched, ids.len())
 }
+
+#[cfg(test)]
+mod tests;
