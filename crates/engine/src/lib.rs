@@ -13,6 +13,7 @@ mod evidence;
 mod lease;
 mod monitor;
 mod processor;
+pub mod reconcile;
 mod recovery;
 mod role;
 mod settings;

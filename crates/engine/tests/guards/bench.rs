@@ -176,6 +176,7 @@ impl Bench {
         let parts = RoleParts {
             store: store.clone(),
             pools: vec![Arc::new(pool.expect("a pool"))],
+            vaults: std::collections::BTreeMap::new(),
             settings: EngineSettings::default(),
             around,
             doorbells: Doorbells::local(),
@@ -200,6 +201,7 @@ impl Bench {
             max_fee_per_gas_wei: 5_000_000_000_000,
             transaction_fee_wei_max: u128::MAX,
             gas_limit_max: 1_000_000,
+            vault: None,
             amount_max: [(Some(self.token), units(1_000_000))].into(),
         };
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
