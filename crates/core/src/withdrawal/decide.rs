@@ -15,6 +15,8 @@ pub enum ReleaseCause {
     },
     /// Its transaction is final and reverted: on the `direct` rail it has failed.
     Reverted,
+    /// Its transaction is final and reverted for want of gas: it rides again with more.
+    OutOfGas,
     /// The slot was bound, and no byte was ever signed for it: neither the store nor the journal has any.
     NeverSigned,
 }
@@ -172,7 +174,9 @@ fn release(state: State, cause: ReleaseCause) -> Result<Moved, Refused> {
         ReleaseCause::Canceled { requested: true } => {
             Ok((State::Canceled, vec![Effect::Unbind, Effect::Release, Effect::Finish]))
         }
-        ReleaseCause::Canceled { requested: false } | ReleaseCause::NeverSigned => {
+        ReleaseCause::Canceled { requested: false }
+        | ReleaseCause::OutOfGas
+        | ReleaseCause::NeverSigned => {
             Ok((State::Queued, vec![Effect::Unbind, Effect::Revalidate]))
         }
         ReleaseCause::Reverted => {

@@ -34,7 +34,7 @@ const STATES: [State; 17] = [
     State::Failed { reason: FailureReason::Preflight },
 ];
 
-const EVENTS: [Event; 23] = [
+const EVENTS: [Event; 24] = [
     Event::ValidationStarted,
     Event::PolicyPassed,
     Event::PolicyRefused,
@@ -54,6 +54,7 @@ const EVENTS: [Event; 23] = [
     Event::Released(ReleaseCause::Canceled { requested: true }),
     Event::Released(ReleaseCause::Canceled { requested: false }),
     Event::Released(ReleaseCause::Reverted),
+    Event::Released(ReleaseCause::OutOfGas),
     Event::Released(ReleaseCause::NeverSigned),
     Event::PreflightReverted,
     Event::Held(HoldReason::Underpaid),
@@ -88,7 +89,7 @@ fn expected(event: Event) -> (&'static [Code], Code) {
         Event::Released(ReleaseCause::Canceled { requested: true }) => {
             (&[Signing, Signed, Broadcasting, Broadcasted, Confirming, Held], Canceled)
         }
-        Event::Released(ReleaseCause::Canceled { requested: false }) => {
+        Event::Released(ReleaseCause::Canceled { requested: false } | ReleaseCause::OutOfGas) => {
             (&[Signing, Signed, Broadcasting, Broadcasted, Confirming, Held], Queued)
         }
         Event::Released(ReleaseCause::Reverted) => {
