@@ -1,21 +1,27 @@
 //! Depth: confirmations, and the end of slots.
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::B256;
-use portcullis_core::id::SlotId;
+use portcullis_core::id::{SlotId, WithdrawalId};
+use portcullis_core::recovery::OUT_OF_GAS_RIDES_MAX;
 use portcullis_core::slot::{SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{BlockRef, Effect, Event, ReleaseCause, State};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::ConsumedSlot;
+use crate::cancel::{forget_wishes, wishes_of};
 use crate::convert::{Place, bigint};
 use crate::db::Transaction;
 use crate::deployment::raise_in;
 use crate::entity::slot;
 use crate::error::StoreError;
+use crate::gas::dry_rides;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::{NewPosting, ROWS_PER_STATEMENT, refused_subjects};
-use crate::slot::{OpenSlot, move_slots, open_slots_by_id, read_open_slots, slot_keys};
+use crate::damage::read_sound_slots;
+use crate::slot::{OpenSlot, move_slots, open_slots_by_id, slot_keys};
 use crate::transition::{apply, posting_of};
 use crate::withdrawal::WithdrawalRecord;
 
@@ -45,7 +51,7 @@ pub(super) async fn confirm_in(
         .all(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let mut slots = read_open_slots(&tx.inner, tx.name, rows).await?;
+    let mut slots = read_sound_slots(&tx.inner, tx.name, rows).await?.noted(&tx.damage);
     set_unsettled_aside(tx, &mut slots).await?;
     let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
     move_slots(tx, &ids, SlotStage::Included, SlotStage::Confirmed).await?;
@@ -97,18 +103,24 @@ pub(super) async fn finalize_in(
     check_leases(tx, std::slice::from_ref(lease)).await?;
     let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
     expect_consumed_so(tx, slots).await?;
+    let wishes = wishes_of(tx, &ids).await?;
     let mut moves = Vec::new();
     let current = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
+    let dry = dry_rides_of(tx, slots).await?;
     for slot in slots {
-        let Some(open) = current.iter().find(|open| open.id == slot.open.id) else { continue };
+        // A slot must not end before its payments do.
+        let Some(open) = current.iter().find(|open| open.id == slot.open.id) else {
+            return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
+        };
         for record in &open.payments {
             let event = match (slot.outcome, &record.state) {
                 (SlotOutcome::Paid, State::Confirmed { .. }) => Event::Finalized,
                 // Held for an operator: paid short, for instance.
                 (SlotOutcome::Paid, _) => continue,
-                (SlotOutcome::Reverted, _) => Event::Released(ReleaseCause::Reverted),
+                (SlotOutcome::Reverted, _) => Event::Released(cause_of_revert(slot, &dry, record)),
                 (SlotOutcome::Canceled | SlotOutcome::Filled, _) => {
-                    Event::Released(ReleaseCause::Canceled { requested: false })
+                    let requested = wishes.contains(&(record.id, open.id));
+                    Event::Released(ReleaseCause::Canceled { requested })
                 }
             };
             let detail = format!("{} by {}", slot.outcome.as_str(), slot.hash);
@@ -116,7 +128,35 @@ pub(super) async fn finalize_in(
         }
     }
     apply(tx, &moves).await?;
+    if !wishes.is_empty() {
+        forget_wishes(tx, &ids).await?;
+    }
     move_slots(tx, &ids, SlotStage::Confirmed, SlotStage::Final).await
+}
+
+/// How often the payments of reverted slots ran out of gas, this time included.
+async fn dry_rides_of(
+    tx: &Transaction,
+    slots: &[ConsumedSlot],
+) -> Result<BTreeMap<WithdrawalId, u32>, StoreError> {
+    let reverted = slots.iter().filter(|slot| slot.outcome == SlotOutcome::Reverted);
+    let ids: Vec<WithdrawalId> =
+        reverted.flat_map(|slot| &slot.open.payments).map(|record| record.id).collect();
+    dry_rides(&tx.inner, tx.name, &ids, &[SlotStage::Confirmed, SlotStage::Final]).await
+}
+
+/// A transaction that used up its gas says nothing about the payment: it rides again with more, a few times.
+fn cause_of_revert(
+    slot: &ConsumedSlot,
+    dry: &BTreeMap<WithdrawalId, u32>,
+    record: &WithdrawalRecord,
+) -> ReleaseCause {
+    let rides = dry.get(&record.id).copied().unwrap_or(0);
+    if rides == 0 || rides > OUT_OF_GAS_RIDES_MAX {
+        return ReleaseCause::Reverted;
+    }
+    tracing::warn!(withdrawal = %record.id, hash = %slot.hash, rides, "it ran out of gas and rides again");
+    ReleaseCause::OutOfGas
 }
 
 /// The evidence was read outside this transaction: a reorg since then makes it worthless, even where
