@@ -11,6 +11,7 @@ mod driver;
 mod error;
 mod lease;
 mod monitor;
+mod poison;
 mod processor;
 mod recovery;
 mod role;

@@ -4,6 +4,7 @@
 mod consumption;
 mod evidence;
 mod finality;
+mod recording;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,8 @@ use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::lease::LeaseHolder;
-use crate::{Progress, RoleParts};
+use crate::poison::Narrowing;
+use crate::{Progress, RoleParts, Surroundings};
 
 /// Blocks that are kept beyond the conservative depth, so that a reorg as deep as that still finds
 /// its common ancestor and a late catch-up its blocks.
@@ -34,7 +36,9 @@ pub struct Monitor {
     store: Store,
     pools: Vec<Arc<ProviderPool>>,
     leases: LeaseHolder,
+    around: Surroundings,
     doorbells: Doorbells,
+    narrowing: Narrowing,
     /// By chain: the block at which everything was looked at. Only a shortcut; a restart looks again.
     looked_at: Mutex<BTreeMap<u64, B256>>,
 }
@@ -65,9 +69,10 @@ impl Monitor {
     /// A monitor.
     #[must_use]
     pub fn new(parts: RoleParts) -> Self {
-        let RoleParts { store, pools, settings, around, doorbells } = parts;
-        let leases = LeaseHolder::new(store.clone(), around, settings.lease_ms);
-        Self { store, pools, leases, doorbells, looked_at: Mutex::default() }
+        let RoleParts { store, pools, settings, around, doorbells, .. } = parts;
+        let leases = LeaseHolder::new(store.clone(), around.clone(), settings.lease_ms);
+        let narrowing = Narrowing::default();
+        Self { store, pools, leases, around, doorbells, narrowing, looked_at: Mutex::default() }
     }
 
     /// One look at each chain. A node that does not answer stops its own chain only.

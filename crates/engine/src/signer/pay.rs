@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, U256};
 use portcullis_core::amount::Amount;
 use portcullis_core::calldata::direct_payment;
+use portcullis_core::error_class::ErrorClass;
 use portcullis_core::fee::Fees;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::intent::SigningIntent;
+use portcullis_core::recovery::gas_after_rides;
 use portcullis_core::slot::{AttemptKind, Payload, Purpose, Slot};
 use portcullis_core::withdrawal::HoldReason;
 use portcullis_evm::{BlockTag, CallRequest, EstimateError};
 use portcullis_keys::SigningRefusal;
+use portcullis_store::dead_letter::LetterError;
 use portcullis_store::lease::Lease;
 use portcullis_store::sender::SenderLoad;
 use portcullis_store::slot::NewSlot;
@@ -19,9 +22,11 @@ use portcullis_store::transition::Stage;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
 use super::plan::{Room, share};
+use super::resume::is_passing;
 use super::{Held, SignerChain, SignerRole};
 use crate::Progress;
 use crate::error::EngineError;
+use crate::poison::fail_request;
 
 /// Gas that a transfer is thought to need before the node has said so; only for choosing a sender.
 const GAS_GUESS: u64 = 150_000;
@@ -56,7 +61,7 @@ impl SignerRole {
         if free == 0 {
             return Ok(Progress::Idle);
         }
-        let queued = self.store.queued(chain_id, free.min(self.settings.batch_max)).await?;
+        let queued = self.store.queued(chain_id, free.min(self.narrowing.limit(self.settings.batch_max))).await?;
         if queued.is_empty() {
             return Ok(Progress::Idle);
         }
@@ -78,7 +83,7 @@ impl SignerRole {
 
     async fn loads(&self, chain_id: u64, held: &[Held]) -> Result<Vec<SenderLoad>, EngineError> {
         let mut loads = self.store.sender_loads(chain_id).await?;
-        loads.retain(|load| held.iter().any(|held| held.address == load.address));
+        loads.retain(|load| !load.is_held && held.iter().any(|held| held.address == load.address));
         Ok(loads)
     }
 
@@ -143,8 +148,17 @@ impl SignerRole {
         } else if matches!(refusal, SigningRefusal::NumberReused { .. }) {
             self.store.hold(&ids, HoldReason::Restore, &detail).await?;
         } else {
-            let until = self.around.clock.now().plus_millis(DEFER_MS.saturating_mul(15));
-            self.store.defer(&ids, until, &detail).await?;
+            let pause_ms = DEFER_MS.saturating_mul(15);
+            self.defer(&ids, pause_ms, &detail).await?;
+            if !is_passing(refusal) {
+                let error = LetterError {
+                    class: ErrorClass::InvalidTransaction,
+                    code: Some("refused_by_signer".to_owned()),
+                    message: detail,
+                    details: None,
+                };
+                fail_request(&self.store, &self.around, record.id, error, pause_ms).await?;
+            }
         }
         Ok(())
     }
@@ -228,17 +242,30 @@ impl SignerRole {
             .map(|(_, sender, payload)| CallRequest::of_payload(*sender, payload))
             .collect();
         let estimates = chain.pool.estimate_gas(&calls).await;
+        let ids: Vec<WithdrawalId> = chosen.iter().map(|(record, ..)| record.id).collect();
+        let dry = self.store.out_of_gas_rides(&ids).await?;
+        let gas_max = chain.spec().transaction_gas_max;
         let mut rides = Vec::with_capacity(chosen.len());
         let mut unknown = Vec::new();
         for ((record, sender, payload), estimate) in chosen.into_iter().zip(estimates) {
             match estimate {
                 Ok(gas) => {
-                    let gas_limit = with_headroom(gas);
+                    let earlier = dry.get(&record.id).copied().unwrap_or(0);
+                    let gas_limit = gas_after_rides(with_headroom(gas), earlier, gas_max);
                     rides.push(Ride { record, sender, payload, gas_limit });
                 }
                 Err(EstimateError::Reverted { reason }) => {
                     let detail = reason.unwrap_or_else(|| "without a reason".into());
                     self.store.fail_preflight(&[record.id], &format!("reverts: {detail}")).await?;
+                }
+                Err(EstimateError::OutOfGas(words)) => {
+                    let error = LetterError {
+                        class: ErrorClass::OutOfGas,
+                        code: Some("estimate".to_owned()),
+                        message: words,
+                        details: None,
+                    };
+                    fail_request(&self.store, &self.around, record.id, error, DEFER_MS).await?;
                 }
                 Err(error) => {
                     tracing::warn!(withdrawal = %record.id, %error, "no gas estimate; put off");
