@@ -1,7 +1,7 @@
 //! Withdrawals that wait: put off, held, failed before a binding, taken back by their clients.
 
 use portcullis_core::id::TenantId;
-use portcullis_core::withdrawal::{FailureReason, HoldReason, State, StateCode};
+use portcullis_core::withdrawal::{FailureReason, HoldReason, State};
 use portcullis_store::StoreError;
 use portcullis_store::cancel::CancelOutcome;
 use portcullis_store::withdrawal::WithdrawalRecord;
