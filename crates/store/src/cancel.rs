@@ -1,16 +1,18 @@
 //! A client's wish to take a withdrawal back: at once while nothing carries it, else by a cancel in its slot.
 
 use portcullis_core::id::{SlotId, TenantId, WithdrawalId};
-use portcullis_core::slot::SlotStage;
+use portcullis_core::slot::{Purpose, Rail, SlotStage};
 use portcullis_core::withdrawal::{Event, State, StateCode};
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, EntityTrait, JoinType, PaginatorTrait, QueryFilter, QuerySelect};
 
 use crate::audit::{AuditEntry, append_audit};
 use crate::command::{CommandKind, request_in};
 use crate::convert::Place;
 use crate::db::{Store, Transaction, transaction};
-use crate::entity::{binding, cancel_wish, slot};
+use crate::entity::{binding, slot, withdrawal};
 use crate::error::StoreError;
+use crate::gas::binding_to_slot;
 use crate::transition::apply;
 use crate::withdrawal::{WithdrawalRecord, read_slot_facts, withdrawals_by_id};
 
@@ -28,6 +30,8 @@ pub enum CancelOutcome {
     Refused(StateCode),
     /// Its transaction carries others as well, or is one of the vault.
     BoundInBatch,
+    /// The vault was asked to pay it once: its number has to be voided on chain before the money is free.
+    RodeVault,
 }
 
 impl Store {
@@ -74,9 +78,24 @@ async fn cancel_in(
     if record.state.cancel().is_err() {
         return Ok(CancelOutcome::Refused(record.state.code()));
     }
+    if rode_the_vault(tx, &record).await? {
+        return Ok(CancelOutcome::RodeVault);
+    }
     apply(tx, &[(&record, Event::CancelRequested, Some(format!("by {actor}")))]).await?;
     audit(tx, &record, actor, "withdrawal.cancel").await?;
     Ok(CancelOutcome::Canceled(Box::new(record)))
+}
+
+/// Whether any slot that ever carried it was one of the vault.
+async fn rode_the_vault(tx: &Transaction, record: &WithdrawalRecord) -> Result<bool, StoreError> {
+    let rides = binding::Entity::find()
+        .join(JoinType::InnerJoin, binding_to_slot())
+        .filter(binding::Column::WithdrawalId.eq(record.id.to_bytes().to_vec()))
+        .filter(slot::Column::Rail.eq(Rail::Vault.as_str()))
+        .count(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    Ok(rides > 0)
 }
 
 async fn ask_for_cancel(
@@ -91,7 +110,8 @@ async fn ask_for_cancel(
         .await
         .map_err(|error| tx.failed(&error))?;
     let place = Place { table: "slots", row: &key };
-    let facts = read_slot_facts(&place.known("id", row)?)?;
+    let row = place.known("id", row)?;
+    let facts = read_slot_facts(&row)?;
     if facts.stage >= SlotStage::Included {
         return Ok(CancelOutcome::Refused(record.state.code()));
     }
@@ -101,29 +121,30 @@ async fn ask_for_cancel(
         .count(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    if riders != 1 {
+    if riders != 1 || row.rail == Rail::Vault.as_str() || row.purpose != Purpose::Pay.as_str() {
         return Ok(CancelOutcome::BoundInBatch);
     }
-    let wish_key = (record.id.to_bytes().to_vec(), key.clone());
-    let known = cancel_wish::Entity::find_by_id(wish_key)
-        .one(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    if known.is_none() {
-        let wish = cancel_wish::ActiveModel {
-            withdrawal_id: ActiveValue::Set(record.id.to_bytes().to_vec()),
-            slot_id: ActiveValue::Set(key),
-            actor: ActiveValue::Set(actor.to_owned()),
-            asked_at: ActiveValue::Set(tx.now.as_millis()),
-        };
-        cancel_wish::Entity::insert(wish)
-            .exec_without_returning(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-        audit(tx, &record, actor, "withdrawal.cancel-asked").await?;
+    if !record.cancel_requested {
+        wish(tx, &record, actor).await?;
+    }
+    if row.cancel_requested == 0 {
         request_in(tx, CommandKind::Cancel, facts.slot, actor, "its client takes it back").await?;
     }
     Ok(CancelOutcome::Asked(Box::new(record)))
+}
+
+/// Remembers that its client wants it back: when the slot's cancel is final, it ends instead of being queued again.
+async fn wish(tx: &Transaction, record: &WithdrawalRecord, actor: &str) -> Result<(), StoreError> {
+    let wished = withdrawal::Entity::update_many()
+        .col_expr(withdrawal::Column::CancelRequested, Expr::value(1))
+        .filter(withdrawal::Column::Id.eq(record.id.to_bytes().to_vec()))
+        .filter(withdrawal::Column::State.eq(record.state.code().as_str()))
+        .filter(withdrawal::Column::CancelRequested.eq(0))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(wished.rows_affected, 1)?;
+    audit(tx, record, actor, "withdrawal.cancel-asked").await
 }
 
 async fn audit(
@@ -141,34 +162,4 @@ async fn audit(
         detail: record.external_id.as_str(),
     };
     append_audit(tx, &entry).await
-}
-
-/// Which of the withdrawals that these slots carried were taken back by their clients while they rode there.
-pub(crate) async fn wishes_of(
-    tx: &Transaction,
-    slots: &[SlotId],
-) -> Result<Vec<(WithdrawalId, SlotId)>, StoreError> {
-    let rows = cancel_wish::Entity::find()
-        .filter(cancel_wish::Column::SlotId.is_in(slots.iter().map(|id| id.to_bytes().to_vec())))
-        .all(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    rows.iter()
-        .map(|row| {
-            let place = Place { table: "cancel_wishes", row: &row.slot_id };
-            let withdrawal = place.id("withdrawal_id", &row.withdrawal_id)?;
-            let slot = place.id("slot_id", &row.slot_id)?;
-            Ok((WithdrawalId::from_bytes(withdrawal), SlotId::from_bytes(slot)))
-        })
-        .collect()
-}
-
-/// Forgets the wishes of slots that have ended.
-pub(crate) async fn forget_wishes(tx: &Transaction, slots: &[SlotId]) -> Result<(), StoreError> {
-    cancel_wish::Entity::delete_many()
-        .filter(cancel_wish::Column::SlotId.is_in(slots.iter().map(|id| id.to_bytes().to_vec())))
-        .exec(&tx.inner)
-        .await
-        .map(|_| ())
-        .map_err(|error| tx.failed(&error))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portcullis_core::id::WithdrawalId;
 use portcullis_core::recovery::ran_out_of_gas;
-use portcullis_core::slot::{SlotOutcome, SlotStage};
+use portcullis_core::slot::{Rail, SlotOutcome, SlotStage};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef,
 };
@@ -50,6 +50,7 @@ pub(crate) async fn dry_rides<C: ConnectionTrait>(
                 binding::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())),
             )
             .filter(slot::Column::Stage.is_in(stages.iter().map(|stage| stage.as_str())))
+            .filter(slot::Column::Rail.eq(Rail::Direct.as_str()))
             .filter(slot::Column::Outcome.eq(SlotOutcome::Reverted.as_str()))
             .into_tuple()
             .all(connection)
@@ -68,7 +69,7 @@ pub(crate) async fn dry_rides<C: ConnectionTrait>(
     Ok(rides)
 }
 
-fn binding_to_slot() -> RelationDef {
+pub(crate) fn binding_to_slot() -> RelationDef {
     binding::Entity::belongs_to(slot::Entity)
         .from(binding::Column::SlotId)
         .to(slot::Column::Id)

@@ -126,7 +126,7 @@ pub(crate) async fn read_withdrawal(
         (status = 401, description = "No valid API key", body = ErrorEnvelope),
         (status = 403, description = "The key lacks `withdrawals:write`", body = ErrorEnvelope),
         (status = 404, description = "`WITHDRAWAL_NOT_FOUND`", body = ErrorEnvelope),
-        (status = 409, description = "`NOT_CANCELABLE`: a block holds it, or it is at its end; `BOUND_IN_BATCH`: its transaction carries others", body = ErrorEnvelope),
+        (status = 409, description = "`NOT_CANCELABLE`: a block holds it, or it is at its end; `BOUND_IN_BATCH`: its transaction carries others; `RODE_VAULT`: the vault was asked to pay it once", body = ErrorEnvelope),
         (status = 503, description = "`DATABASE_UNAVAILABLE` or `OUTCOME_UNKNOWN`", body = ErrorEnvelope),
     ),
 )]
@@ -144,6 +144,7 @@ pub(crate) async fn cancel_withdrawal(
         CancelOutcome::Canceled(record) => (StatusCode::OK, record),
         CancelOutcome::Asked(record) => (StatusCode::ACCEPTED, record),
         CancelOutcome::BoundInBatch => return Err(ApiError::new(ApiCode::BoundInBatch)),
+        CancelOutcome::RodeVault => return Err(ApiError::new(ApiCode::RodeVault)),
         CancelOutcome::Unknown => return Err(ApiError::new(ApiCode::WithdrawalNotFound)),
         CancelOutcome::Refused(status) => {
             let message = format!("a withdrawal that is {status} can no longer be canceled");

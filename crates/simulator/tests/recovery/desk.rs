@@ -82,6 +82,7 @@ fn signer_in(directory: &std::path::Path, clock: &Arc<dyn Clock>) -> (Arc<Signer
         transaction_fee_wei_max: u128::MAX,
         gas_limit_max: 1_000_000,
         amount_max: BTreeMap::from([(None, units(plenty()))]),
+        vault: None,
     };
     let signer = Signer::new(keystore, journal, keys(), deployment(), vec![caps], Arc::clone(clock));
     (Arc::new(signer.expect("a signer")), wallet)
@@ -127,6 +128,7 @@ impl Desk {
         let parts = RoleParts {
             store: store.clone(),
             pools: vec![Arc::new(pool.expect("a pool"))],
+            vaults: BTreeMap::new(),
             settings: EngineSettings { bump_after_ms: 30_000, ..EngineSettings::default() },
             around: Surroundings {
                 clock: shared,

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use alloy_primitives::B256;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::recovery::OUT_OF_GAS_RIDES_MAX;
-use portcullis_core::slot::{SlotOutcome, SlotStage};
+use portcullis_core::slot::{ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{BlockRef, Effect, Event, ReleaseCause, State};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::ConsumedSlot;
-use crate::cancel::{forget_wishes, wishes_of};
 use crate::convert::{Place, bigint};
 use crate::db::Transaction;
 use crate::deployment::raise_in;
@@ -103,7 +102,6 @@ pub(super) async fn finalize_in(
     check_leases(tx, std::slice::from_ref(lease)).await?;
     let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
     expect_consumed_so(tx, slots).await?;
-    let wishes = wishes_of(tx, &ids).await?;
     let mut moves = Vec::new();
     let current = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
     let dry = dry_rides_of(tx, slots).await?;
@@ -113,32 +111,23 @@ pub(super) async fn finalize_in(
             return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
         };
         for record in &open.payments {
-            let event = match (slot.outcome, &record.state) {
-                (SlotOutcome::Paid, State::Confirmed { .. }) => Event::Finalized,
-                // Held for an operator: paid short, for instance.
-                (SlotOutcome::Paid, _) => continue,
-                (SlotOutcome::Reverted, _) => Event::Released(cause_of_revert(slot, &dry, record)),
-                (SlotOutcome::Canceled | SlotOutcome::Filled, _) => {
-                    let requested = wishes.contains(&(record.id, open.id));
-                    Event::Released(ReleaseCause::Canceled { requested })
-                }
-            };
+            let Some(event) = end_of(tx, slot, open, (record, &dry))? else { continue };
             let detail = format!("{} by {}", slot.outcome.as_str(), slot.hash);
             moves.push((record, event, Some(detail)));
         }
     }
     apply(tx, &moves).await?;
-    if !wishes.is_empty() {
-        forget_wishes(tx, &ids).await?;
-    }
     move_slots(tx, &ids, SlotStage::Confirmed, SlotStage::Final).await
 }
+
+/// How often each payment ran out of gas.
+type DryRides = BTreeMap<WithdrawalId, u32>;
 
 /// How often the payments of reverted slots ran out of gas, this time included.
 async fn dry_rides_of(
     tx: &Transaction,
     slots: &[ConsumedSlot],
-) -> Result<BTreeMap<WithdrawalId, u32>, StoreError> {
+) -> Result<DryRides, StoreError> {
     let reverted = slots.iter().filter(|slot| slot.outcome == SlotOutcome::Reverted);
     let ids: Vec<WithdrawalId> =
         reverted.flat_map(|slot| &slot.open.payments).map(|record| record.id).collect();
@@ -148,7 +137,7 @@ async fn dry_rides_of(
 /// A transaction that used up its gas says nothing about the payment: it rides again with more, a few times.
 fn cause_of_revert(
     slot: &ConsumedSlot,
-    dry: &BTreeMap<WithdrawalId, u32>,
+    dry: &DryRides,
     record: &WithdrawalRecord,
 ) -> ReleaseCause {
     let rides = dry.get(&record.id).copied().unwrap_or(0);
@@ -159,9 +148,47 @@ fn cause_of_revert(
     ReleaseCause::OutOfGas
 }
 
+/// What the end of its slot means for a payment that the slot still carries; `None` when it stays as it is. On the vault
+/// rail what was not paid has left before this ([`Store::release_unpaid`](crate::Store::release_unpaid)).
+fn end_of(
+    tx: &Transaction,
+    slot: &ConsumedSlot,
+    open: &OpenSlot,
+    (record, dry): (&WithdrawalRecord, &DryRides),
+) -> Result<Option<Event>, StoreError> {
+    let requested = record.cancel_requested;
+    let item = open.items.get(&record.id);
+    Ok(match (open.purpose, open.rail, slot.outcome) {
+        (Purpose::Void, _, SlotOutcome::Voided) if item == Some(&ItemOutcome::Voided) => {
+            Some(Event::Released(ReleaseCause::Voided { requested }))
+        }
+        // Its number was used before: somebody has to find out by what.
+        (Purpose::Void, _, SlotOutcome::Voided) => None,
+        (Purpose::Void, ..) => Some(Event::Released(ReleaseCause::NotVoided)),
+        (_, _, SlotOutcome::Paid | SlotOutcome::Voided) => {
+            let unpaid = matches!(item, Some(ItemOutcome::Failed | ItemOutcome::Skipped));
+            tx.expect_rows(u64::from(unpaid), 0)?;
+            // What is held was paid short, for instance: an operator decides.
+            matches!(record.state, State::Confirmed { .. }).then_some(Event::Finalized)
+        }
+        (_, Rail::Vault, _) => {
+            return Err(StoreError::Conflict { during: tx.name, expected: 0, found: 1 });
+        }
+        (_, Rail::Direct, SlotOutcome::Reverted) => {
+            Some(Event::Released(cause_of_revert(slot, dry, record)))
+        }
+        (_, Rail::Direct, SlotOutcome::Canceled | SlotOutcome::Filled) => {
+            Some(Event::Released(ReleaseCause::Canceled { requested }))
+        }
+    })
+}
+
 /// The evidence was read outside this transaction: a reorg since then makes it worthless, even where
 /// the slot is confirmed again.
-async fn expect_consumed_so(tx: &Transaction, slots: &[ConsumedSlot]) -> Result<(), StoreError> {
+pub(super) async fn expect_consumed_so(
+    tx: &Transaction,
+    slots: &[ConsumedSlot],
+) -> Result<(), StoreError> {
     for slots in slots.chunks(ROWS_PER_STATEMENT) {
         let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
         let rows = slot::Entity::find()
@@ -193,6 +220,21 @@ pub(super) struct Consumed {
     pub(super) hash: B256,
     pub(super) block: BlockRef,
     pub(super) block_at: Timestamp,
+}
+
+/// Slots with what their rows say about their consumption. Those that cannot be read are missing among the slots.
+pub(super) fn with_consumption(seen: &[Consumed], slots: Vec<OpenSlot>) -> Vec<ConsumedSlot> {
+    let consumed = slots.into_iter().filter_map(|open| {
+        let seen = seen.iter().find(|seen| seen.id == open.id)?;
+        Some(ConsumedSlot {
+            open,
+            outcome: seen.outcome,
+            hash: seen.hash,
+            block: seen.block,
+            block_at: seen.block_at,
+        })
+    });
+    consumed.collect()
 }
 
 pub(super) fn read_consumption(row: &slot::Model) -> Result<Consumed, StoreError> {

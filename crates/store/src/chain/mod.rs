@@ -3,10 +3,11 @@
 mod advance;
 mod end;
 mod inclusion;
+mod unpaid;
 
 use alloy_primitives::{Address, B256};
-use portcullis_core::id::SlotId;
-use portcullis_core::slot::{AttemptKind, SlotOutcome, SlotStage};
+use portcullis_core::id::{SlotId, WithdrawalId};
+use portcullis_core::slot::{AttemptKind, ItemOutcome, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::BlockRef;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
@@ -21,7 +22,7 @@ use crate::damage::read_sound_slots;
 use crate::slot::OpenSlot;
 
 use advance::{advance_in, read_header};
-use end::{confirm_in, consumed, finalize_in, read_consumption};
+use end::{confirm_in, consumed, finalize_in, read_consumption, with_consumption};
 use inclusion::{adopt_in, include_in};
 
 /// A block as the monitor saw it.
@@ -59,8 +60,8 @@ pub struct Inclusion {
     pub block_at: Timestamp,
     /// What it came to.
     pub outcome: SlotOutcome,
-    /// Whether it succeeded and yet did not pay what was promised.
-    pub is_short: bool,
+    /// What became of each payment that it ever carried, where it succeeded.
+    pub items: Vec<(WithdrawalId, ItemOutcome)>,
     /// Gas that it used.
     pub gas_used: u64,
     /// What it paid for a unit of gas.
@@ -225,17 +226,7 @@ impl Store {
             .map_err(|error| StoreError::of_statement(during, &error))?;
         let seen = rows.iter().map(read_consumption).collect::<Result<Vec<_>, _>>()?;
         let slots = read_sound_slots(&picture, during, rows).await?.noted(&self.damage);
-        let consumed = slots.into_iter().filter_map(|open| {
-            let seen = seen.iter().find(|seen| seen.id == open.id)?;
-            Some(ConsumedSlot {
-                open,
-                outcome: seen.outcome,
-                hash: seen.hash,
-                block: seen.block,
-                block_at: seen.block_at,
-            })
-        });
-        Ok(consumed.collect())
+        Ok(with_consumption(&seen, slots))
     }
 
     /// Ends slots for good: paid ones finish their payments, the others release them, by evidence that

@@ -8,7 +8,6 @@ pub(crate) mod attempt;
 pub(crate) mod audit;
 pub(crate) mod balance;
 pub(crate) mod binding;
-pub(crate) mod cancel_wish;
 pub(crate) mod command;
 pub(crate) mod dead_letter;
 pub(crate) mod deployment;

@@ -76,7 +76,6 @@ async fn every_table_has_an_entity_of_the_same_columns() {
         described(&store, super::audit::Entity).await,
         described(&store, super::balance::Entity).await,
         described(&store, super::binding::Entity).await,
-        described(&store, super::cancel_wish::Entity).await,
         described(&store, super::command::Entity).await,
         described(&store, super::dead_letter::Entity).await,
         described(&store, super::deployment::Entity).await,

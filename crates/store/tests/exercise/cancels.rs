@@ -43,7 +43,6 @@ async fn a_cancel_that_its_client_asked_for_ends_the_withdrawal_when_it_is_final
     assert_eq!(kinds(&ended).last(), Some(&"released"));
     assert_eq!(fixture.buckets("alice").await, (units(100), units(0), units(0)));
     assert!(matches!(cancel(&fixture, &record).await, CancelOutcome::Canceled(_)));
-    assert_eq!(fixture.number("SELECT count(*) FROM cancel_wishes").await, 0, "it is over");
     assert_eq!(fixture.number("SELECT count(*) FROM work").await, 0);
     fixture.check().await;
 }
@@ -70,7 +69,6 @@ async fn a_payment_that_wins_is_paid_whatever_its_client_wished() {
     assert_eq!(fixture.finalize(101).await, 1);
     assert_eq!(fixture.read(&record).await.state.code(), StateCode::Confirmed);
     assert_eq!(fixture.buckets("alice").await, (units(0), units(0), units(100)));
-    assert_eq!(fixture.number("SELECT count(*) FROM cancel_wishes").await, 0);
     fixture.check().await;
 }
 
@@ -85,5 +83,4 @@ async fn a_payment_among_others_cannot_be_canceled_alone() {
     fixture.store.bind(&[lease], &[new]).await.expect("binds");
     assert_eq!(cancel(&fixture, &one).await, CancelOutcome::BoundInBatch);
     assert_eq!(fixture.store.open_commands(CHAIN, 9).await, Ok(vec![]));
-    assert_eq!(fixture.number("SELECT count(*) FROM cancel_wishes").await, 0);
 }

@@ -39,4 +39,5 @@ mod send;
 mod size;
 mod slots;
 mod validate;
+mod vault;
 mod walk;
