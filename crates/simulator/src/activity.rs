@@ -54,6 +54,8 @@ pub(crate) enum Finished {
     Step(Result<bool, String>),
     /// A request's status and body; `None` when the client did not get the answer.
     Request { promises: Vec<usize>, answer: Option<(u16, Vec<u8>)> },
+    /// The status that a client got who took a withdrawal back.
+    Cancel { status: u16 },
 }
 
 /// A future that stops at gates.

@@ -60,6 +60,8 @@ kinds! {
     RepeatedDoorbells = "repeated_doorbells",
     /// An operator cancels a slot.
     Cancels = "cancels",
+    /// A client takes a withdrawal back that is not bound yet.
+    ClientCancels = "client_cancels",
     /// Blocks whose base fee is above the engine's cap.
     FeeSpikes = "fee_spikes",
     /// Transactions that the pool drops because the first of their account bids too little.

@@ -33,8 +33,7 @@ impl Run {
         match self.scenario.second_stage {
             Stage::Ahead => return self.begin_second().await,
             Stage::Running { since } if self.moves > since.saturating_add(600) => {
-                self.end_second();
-                return Ok(());
+                return self.end_second().await;
             }
             Stage::Running { .. } | Stage::Over => {}
         }
@@ -57,7 +56,7 @@ impl Run {
                 Seat { instance: "second", keystore, is_operated: false, ..first }
             }
             // Neither takes in requests: two intakes would give one request two numbers.
-            Second::Copy => {
+            Second::Copy { .. } => {
                 self.outcome.counts.count(Chaos::Copies);
                 let keystore = self.world.keystore();
                 if !is_journal_refused(&self.world, &keystore)? {
@@ -98,10 +97,24 @@ impl Run {
         Ok(copy.join("keystore.json"))
     }
 
-    fn end_second(&mut self) {
+    /// One of the two engines ends: usually the second. Where that one has a copy of the database, it may
+    /// take over: with the journal, which knows more than it does, and with the clients.
+    async fn end_second(&mut self) -> Result<(), SimulationError> {
         self.scenario.second_stage = Stage::Over;
-        self.trace("the second engine ends");
-        self.shut_down(SECOND);
+        if self.scenario.second != (Second::Copy { takes_over: true }) {
+            self.trace("the second engine ends");
+            self.shut_down(SECOND);
+            return Ok(());
+        }
+        self.trace("the first engine ends, and the second one takes over");
+        self.shut_down(self.main);
+        let keystore = Some(self.world.keystore());
+        let seat = &mut self.engines[SECOND].seat;
+        *seat = Seat { keystore, serves: true, is_operated: true, ..seat.clone() };
+        self.main = SECOND;
+        self.restart_engine(SECOND).await?;
+        self.ask_everything_again();
+        Ok(())
     }
 
     /// Takes a copy, or puts one back under the running engine.

@@ -37,6 +37,8 @@ pub(crate) async fn judge(
                 let payment = (wish.token, wish.to, wish.amount.atomic());
                 *promised.entry(payment).or_default() += 1;
             }
+            // Taken back, and so not to be paid.
+            (Asked::Accepted, Some(State::Canceled)) if wish.is_unwanted => {}
             (Asked::Accepted, Some(state)) => {
                 // With honest funds and working tokens nothing may end otherwise.
                 outcome.stuck = outcome.stuck.saturating_add(1);

@@ -25,7 +25,10 @@ pub(crate) enum Second {
         signs: bool,
     },
     /// On a copy of the database; the journal stays with the first.
-    Copy,
+    /// In the end one of them goes: the first, where the second `takes_over`.
+    Copy {
+        takes_over: bool,
+    },
     /// On a copy of the database with a copy of keystore and journal.
     CopyWithJournal,
 }
@@ -65,7 +68,7 @@ impl Scenario {
                 RailPlan::Vault if chaos.has(Chaos::SecondJournals) && entropy.chance(2, 3) => {
                     Second::CopyWithJournal
                 }
-                _ if chaos.has(Chaos::Copies) => Second::Copy,
+                _ if chaos.has(Chaos::Copies) => Second::Copy { takes_over: entropy.chance(1, 2) },
                 _ => Second::None,
             },
             _ => Second::None,

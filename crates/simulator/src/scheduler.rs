@@ -8,7 +8,9 @@ use thiserror::Error;
 
 use crate::activity::{Activity, Actor, Finished, Part};
 use crate::chaos::{Chaos, ChaosSet};
-use crate::client::{Asked, Wish, index_below, make_wishes, read_answer, reopen, request};
+use crate::client::{
+    Asked, Wish, cancel_request, index_below, make_wishes, read_answer, reopen, request,
+};
 use crate::copies::OldCopy;
 use crate::fees::FeeWalk;
 use crate::machine::{Machine, Seat};
@@ -308,6 +310,14 @@ impl Run {
             return Some(machine.step(actor.part));
         }
         let router = machine.router.clone();
+        if self.is_bad && self.has(Chaos::ClientCancels) && self.entropy.chance(1, 20) {
+            let index = index_below(&mut self.entropy, self.wishes.len());
+            let wish = &mut self.wishes[index];
+            if let Some(id) = wish.id.clone() {
+                wish.is_unwanted = true;
+                return Some(cancel_request(router, &id));
+            }
+        }
         let open: Vec<usize> = (0..self.wishes.len())
             .filter(|index| self.wishes[*index].asked == Asked::Open)
             .collect();
@@ -337,9 +347,18 @@ impl Run {
                     self.ring(now);
                 }
             }
+            Finished::Cancel { status } => {
+                self.trace(&format!("{actor} took one back: {status}"));
+                if status == 200 {
+                    self.outcome.counts.count(Chaos::ClientCancels);
+                }
+                self.ready_at.insert(actor, now.plus_millis(60));
+            }
             Finished::Request { promises, answer } => {
                 let loses =
                     self.is_bad && self.has(Chaos::LostRequests) && self.entropy.chance(1, 6);
+                let status = answer.as_ref().map(|(status, _)| *status);
+                self.trace(&format!("{actor} asked for {promises:?}: {status:?}, lost: {loses}"));
                 let answer = if loses { None } else { answer };
                 if loses {
                     self.outcome.counts.count(Chaos::LostRequests);

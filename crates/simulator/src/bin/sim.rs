@@ -51,7 +51,7 @@ impl Arguments {
     /// The command that replays one seed of this run.
     fn replay_command(&self, seed: u64) -> String {
         let command = format!(
-            "cargo xtask sim -- --first {seed} --seeds 1 --withdrawals {} --crashes {} --trace",
+            "cargo xtask sim --first {seed} --seeds 1 --withdrawals {} --crashes {} --trace",
             self.withdrawals, self.crashes
         );
         let without = self.without.iter().map(|kind| format!(" --without {kind}"));
