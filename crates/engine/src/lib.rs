@@ -12,6 +12,7 @@ mod error;
 mod lease;
 mod monitor;
 mod processor;
+pub mod reconcile;
 mod recovery;
 mod role;
 mod settings;

@@ -19,6 +19,7 @@ pub mod lease;
 pub mod ledger;
 mod migrate;
 mod quarantine;
+pub mod reconcile;
 pub mod send;
 pub mod sender;
 pub mod slot;

@@ -2,6 +2,7 @@
 
 use alloy_primitives::B256;
 use portcullis_core::chain::ChainSpec;
+use portcullis_core::number::PayoutNumber;
 use portcullis_core::slot::{AttemptKind, Slot, SlotStage};
 use portcullis_evm::{AgreedHead, Decision, QuorumError, QuorumReceipt};
 use portcullis_keys::journal::{EvidenceCause, ReleaseEvidence};
@@ -12,8 +13,8 @@ use super::{SignerChain, SignerRole};
 use crate::error::EngineError;
 
 impl SignerRole {
-    /// Journals that `record` left `slot`, if the chain proves it: the slot is final in the database,
-    /// and a receipt at the conservative depth, on which the chain's release quorum agrees, shows our
+    /// Journals that `record` left `slot`, where it was signed under `number`, if the chain proves it: the slot is
+    /// final in the database, and a receipt at the conservative depth, on which the chain's release quorum agrees, shows our
     /// cancel, or a revert. Without that proof
     /// nothing is written, and the signer goes on refusing the payment. Says whether the database
     /// knows the slot as one that the payment left: then only the proof is still missing.
@@ -21,12 +22,14 @@ impl SignerRole {
         &self,
         chain: &SignerChain,
         record: &WithdrawalRecord,
+        number: PayoutNumber,
         slot: Slot,
     ) -> Result<bool, EngineError> {
         let Some(open) = self.store.slot(slot).await? else { return Ok(false) };
-        let rides = self.store.rides(&[record.id]).await?;
-        let has_left = rides.iter().any(|ride| ride.slot_id == open.id && !ride.live);
-        if open.stage != SlotStage::Final || !has_left {
+        // Not by its rides alone: what reconcile imported as unpaid was never bound here.
+        let is_carried =
+            open.payments.iter().any(|payment| payment.reference == record.reference);
+        if open.stage != SlotStage::Final || is_carried {
             return Ok(false);
         }
         let hashes: Vec<_> = open.attempts.iter().map(|attempt| attempt.hash).collect();
@@ -56,7 +59,7 @@ impl SignerRole {
                     transaction_hash: receipt.hash,
                     cause,
                 };
-                let release = Release { number: record.number, slot, evidence };
+                let release = Release { number, slot, evidence };
                 self.signer.record_release(vec![release]).await?;
                 return Ok(true);
             }

@@ -1,9 +1,10 @@
 //! What the journal knows, arranged for the questions that are asked of it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use alloy_primitives::{Address, B256};
-use portcullis_core::id::WithdrawalId;
+use portcullis_core::id::{ExternalId, TenantId, WithdrawalId};
 use portcullis_core::number::{PaymentRef, PayoutNumber};
 use portcullis_core::slot::{AttemptKind, Slot};
 use portcullis_core::time::Timestamp;
@@ -55,6 +56,10 @@ pub struct PaymentEntry {
     pub withdrawal: WithdrawalId,
     /// Its ref.
     pub reference: PaymentRef,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The tenant's own id of it.
+    pub external_id: ExternalId,
     /// Every slot that ever carried it, oldest first.
     pub rides: Vec<Ride>,
 }
@@ -105,6 +110,8 @@ impl Index {
             let known = self.payments.entry(payment.number).or_insert_with(|| PaymentEntry {
                 withdrawal: payment.withdrawal,
                 reference: payment.reference,
+                tenant: payment.tenant,
+                external_id: payment.external_id.clone(),
                 rides: Vec::new(),
             });
             if !known.rides.iter().any(|ride| ride.slot == record.slot) {
@@ -152,6 +159,25 @@ impl Index {
     ) -> impl DoubleEndedIterator<Item = (Slot, &SlotEntry)> {
         let at = |nonce| Slot { chain_id, sender, nonce };
         self.slots.range(at(0)..=at(u64::MAX)).map(|(slot, entry)| (*slot, entry))
+    }
+
+    /// The highest slot of each sender on each chain, by the way from one to the next.
+    pub(super) fn highest_slots(&self) -> Vec<Slot> {
+        let mut highest = Vec::new();
+        let mut next = self.slots.keys().next().copied();
+        while let Some(first) = next {
+            let last = Slot { nonce: u64::MAX, ..first };
+            if let Some((slot, _)) = self.slots.range(first..=last).next_back() {
+                highest.push(*slot);
+            }
+            let after = (Bound::Excluded(last), Bound::Unbounded);
+            next = self.slots.range(after).next().map(|(slot, _)| *slot);
+        }
+        highest
+    }
+
+    pub(super) fn numbers(&self) -> impl Iterator<Item = PayoutNumber> {
+        self.payments.keys().copied()
     }
 
     pub(super) const fn audit_head(&self) -> Option<AuditHead> {

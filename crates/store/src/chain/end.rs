@@ -147,15 +147,15 @@ async fn expect_consumed_so(tx: &Transaction, slots: &[ConsumedSlot]) -> Result<
 }
 
 /// What a slot's row says about its consumption.
-pub(super) struct Consumed {
-    pub(super) id: SlotId,
-    pub(super) outcome: SlotOutcome,
-    pub(super) hash: B256,
-    pub(super) block: BlockRef,
-    pub(super) block_at: Timestamp,
+pub(crate) struct Consumed {
+    pub(crate) id: SlotId,
+    pub(crate) outcome: SlotOutcome,
+    pub(crate) hash: B256,
+    pub(crate) block: BlockRef,
+    pub(crate) block_at: Timestamp,
 }
 
-pub(super) fn read_consumption(row: &slot::Model) -> Result<Consumed, StoreError> {
+pub(crate) fn read_consumption(row: &slot::Model) -> Result<Consumed, StoreError> {
     let place = Place { table: "slots", row: &row.id };
     let outcome = row.outcome.as_deref().and_then(SlotOutcome::parse);
     let hash = place.known("transaction_hash", row.transaction_hash.as_ref())?;

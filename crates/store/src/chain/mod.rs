@@ -20,7 +20,8 @@ use crate::sender::UNMINED;
 use crate::slot::{OpenSlot, read_open_slots};
 
 use advance::{advance_in, read_header};
-use end::{confirm_in, consumed, finalize_in, read_consumption};
+pub(crate) use end::read_consumption;
+use end::{confirm_in, consumed, finalize_in};
 use inclusion::{adopt_in, include_in};
 
 /// A block as the monitor saw it.
