@@ -40,6 +40,13 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
+    /// Asks for the same under another id: under the old one it was taken back.
+    pub(crate) fn ask_anew(&mut self) {
+        self.external_id.push_str("-again");
+        self.body["external_id"] = json!(self.external_id);
+        (self.asked, self.id) = (Asked::Open, None);
+    }
+
     /// A promise was made.
     fn accept(&mut self, withdrawal: &Value) {
         self.asked = Asked::Accepted;

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use portcullis_store::Store;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::chaos::Chaos;
-use crate::client::reopen;
+use crate::client::{index_below, reopen};
 use crate::machine::{Seat, is_journal_refused};
 use crate::scenario::{Second, Stage};
 use crate::scheduler::{Run, SimulationError};
@@ -14,6 +15,9 @@ use crate::scheduler::{Run, SimulationError};
 /// Moves before the first copy, and between one and the use of it.
 const COPY_AFTER_MOVES: u64 = 250;
 const USE_AFTER_MOVES: u64 = 250;
+
+/// Copies that are kept at most.
+const COPIES: usize = 3;
 
 /// The number of the second engine.
 const SECOND: usize = 1;
@@ -37,8 +41,8 @@ impl Run {
             }
             Stage::Running { .. } | Stage::Over => {}
         }
-        if self.scenario.silent_restores > 0 {
-            return self.restore_silently().await;
+        if self.scenario.restores > 0 || self.scenario.silent_restores > 0 {
+            return self.follow_copies().await;
         }
         Ok(())
     }
@@ -117,21 +121,62 @@ impl Run {
         Ok(())
     }
 
-    /// Takes a copy, or puts one back under the running engine.
-    async fn restore_silently(&mut self) -> Result<(), SimulationError> {
-        let Some(copy) = self.copies.first() else { return self.take_copy().await };
-        if self.moves < copy.taken_at_move.saturating_add(USE_AFTER_MOVES) {
-            return Ok(());
+    /// Takes copies, and puts one of them back when it is old enough.
+    async fn follow_copies(&mut self) -> Result<(), SimulationError> {
+        let old_enough =
+            |copy: &&OldCopy| self.moves >= copy.taken_at_move.saturating_add(USE_AFTER_MOVES);
+        let old: Vec<PathBuf> =
+            self.copies.iter().filter(old_enough).map(|copy| copy.path.clone()).collect();
+        if old.is_empty() || (self.copies.len() < COPIES && self.entropy.chance(1, 2)) {
+            return self.take_copy().await;
         }
-        let path = copy.path.clone();
-        let database = self.engines[self.main].seat.database.clone();
-        put_back(&path, &database).await.map_err(|error| failed(&error))?;
-        self.trace("an old copy takes the place of the database");
-        self.outcome.counts.count(Chaos::SilentRestores);
-        self.scenario.silent_restores = self.scenario.silent_restores.saturating_sub(1);
+        let copy = &old[index_below(&mut self.entropy, old.len())];
+        if self.scenario.restores > 0 {
+            self.restore(copy).await?;
+        } else {
+            self.restore_silently(copy).await?;
+        }
         self.copies.clear();
         self.ask_everything_again();
         Ok(())
+    }
+
+    /// Puts a copy back as `portcullis restore` does: the engine is stopped, numbers come from a new epoch,
+    /// and nothing is taken in or signed before an operator has reconciled.
+    async fn restore(&mut self, copy: &Path) -> Result<(), SimulationError> {
+        self.trace("the engine is stopped, and an old copy put back");
+        self.outcome.counts.count(Chaos::Restores);
+        self.scenario.restores = self.scenario.restores.saturating_sub(1);
+        let stores: Vec<Store> = self
+            .engines
+            .iter()
+            .filter_map(|engine| engine.machine.as_ref().map(|machine| machine.store.clone()))
+            .collect();
+        for engine in 0..self.engines.len() {
+            self.shut_down(engine);
+        }
+        for store in stores {
+            // Until the last connection is closed, somebody may write to the file.
+            store.close().await;
+        }
+        let database = self.engines[self.main].seat.database.clone();
+        replace_files(copy, &database).map_err(|error| SimulationError::Copy(error.to_string()))?;
+        self.world.gate.set_closed(false);
+        let store = self.world.open_store(&database).await?;
+        let epoch = store.next_number().await?.epoch;
+        store.open_epoch_above(epoch, "restore").await?;
+        store.raise_halt("restore", "an old copy of the database was put back").await?;
+        store.close().await;
+        self.restart_engine(self.main).await
+    }
+
+    /// Puts a copy back under the running engine.
+    async fn restore_silently(&mut self, copy: &Path) -> Result<(), SimulationError> {
+        self.trace("an old copy takes the place of the database");
+        self.outcome.counts.count(Chaos::SilentRestores);
+        self.scenario.silent_restores = self.scenario.silent_restores.saturating_sub(1);
+        let database = self.engines[self.main].seat.database.clone();
+        put_back(copy, &database).await.map_err(|error| failed(&error))
     }
 
     async fn take_copy(&mut self) -> Result<(), SimulationError> {
@@ -151,6 +196,19 @@ impl Run {
             .collect();
         reopen(&mut self.wishes, &answered);
     }
+}
+
+/// Replaces a database that nobody has open.
+fn replace_files(copy: &Path, database: &Path) -> std::io::Result<()> {
+    for leftover in ["-wal", "-shm"] {
+        let mut path = database.as_os_str().to_owned();
+        path.push(leftover);
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::copy(copy, database).map(|_| ())
 }
 
 fn failed(error: &sqlx::Error) -> SimulationError {

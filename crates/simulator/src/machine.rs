@@ -117,14 +117,17 @@ impl Machine {
         let (broadcaster, monitor) = (Arc::clone(&self.broadcaster), Arc::clone(&self.monitor));
         let (recovery, parts) = (Arc::clone(&self.recovery), self.parts.clone());
         Box::pin(async move {
+            if part == Part::Operator {
+                let followed = follow_alarms(parts, signer.map(|it| it.0)).await;
+                return Finished::Step(followed.map(|done| done == Progress::Worked));
+            }
             let result: Result<Progress, EngineError> = match (part, signer) {
                 (Part::Processor, _) => processor.step().await,
                 (Part::Signer, Some((_, role))) => role.step().await,
                 (Part::Broadcaster, _) => broadcaster.step().await,
                 (Part::Monitor, _) => monitor.step().await,
                 (Part::Recovery, _) => recovery.step().await,
-                (Part::Operator, signer) => follow_alarms(parts, signer.map(|it| it.0)).await,
-                (Part::Signer, None) | (Part::Client, _) => Ok(Progress::Idle),
+                (Part::Signer, None) | (Part::Client | Part::Operator, _) => Ok(Progress::Idle),
             };
             Finished::Step(
                 result.map(|done| done == Progress::Worked).map_err(|error| error.to_string()),

@@ -162,6 +162,7 @@ impl Run {
             self.make_move().await?;
             if self.moves.saturating_sub(looked_at) >= 200 {
                 looked_at = self.moves;
+                self.ask_anew().await?;
                 if self.is_settled().await? {
                     break;
                 }
