@@ -8,6 +8,7 @@ pub mod asset;
 pub mod audit;
 pub mod chain;
 pub mod command;
+pub mod backup;
 mod convert;
 mod db;
 pub mod deployment;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 use portcullis_core::id::DeploymentId;
+use portcullis_core::number::PaymentRef;
 use portcullis_core::withdrawal::HoldReason;
 use portcullis_evm::ProviderPool;
 use portcullis_keys::journal::JournalReader;
@@ -105,7 +106,7 @@ impl Reconciler {
             history: found.history,
             halts_lifted: Vec::new(),
             balances: found.balances,
-            forgotten: self.store.forgotten_payments().await?,
+            forgotten: self.store.forgotten_payments().await?.len() as u64,
         };
         if repair && outcome.remaining() == 0 {
             self.answer(&outcome.differences).await?;
@@ -296,6 +297,8 @@ struct Setting<'a> {
     pool: &'a ProviderPool,
     deployment: Option<DeploymentId>,
     agreed: portcullis_evm::AgreedHead,
+    /// Payments without a row, which wait for their client.
+    forgotten: BTreeSet<PaymentRef>,
     repair: bool,
 }
 

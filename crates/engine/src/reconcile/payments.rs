@@ -26,8 +26,7 @@ impl Reconciler {
             let bound = stored.into_iter().flat_map(|stored| &stored.open.payments);
             return bound.map(imported_of_row).collect();
         };
-        let was_paid = matches!(shown, Shown::Mined { kind, receipt, .. }
-            if outcome_of(view, *kind, receipt) == SlotOutcome::Paid);
+        let was_paid = was_paid(view, shown);
         let numbers = entry.payments.iter().copied();
         numbers
             .filter_map(|number| Some((number, self.journal.payment(number)?)))
@@ -89,6 +88,12 @@ impl Reconciler {
         }
         Ok(())
     }
+}
+
+/// Whether a block holds the slot's payload, successful.
+pub(super) fn was_paid(view: &SlotView, shown: &Shown) -> bool {
+    matches!(shown, Shown::Mined { kind, receipt, .. }
+        if outcome_of(view, *kind, receipt) == SlotOutcome::Paid)
 }
 
 fn was_released(known: &PaymentEntry, view: &SlotView) -> bool {

@@ -2,9 +2,7 @@
 
 use portcullis_core::id::{ExternalId, SlotId, TenantId, WithdrawalId};
 use portcullis_core::number::{PaymentRef, PayoutNumber};
-use sea_orm::{
-    ActiveValue, ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect,
-};
+use sea_orm::{ActiveValue, ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
 
 use super::ImportedPayment;
 use crate::convert::{Place, bigint};
@@ -25,15 +23,20 @@ pub(crate) struct Forgotten {
 }
 
 impl Store {
-    /// How many payments wait for their client to say what they pay, or whose they are.
+    /// The refs of payments that wait for their client to say what they pay, or whose they are.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn forgotten_payments(&self) -> Result<u64, StoreError> {
-        forgotten::Entity::find()
-            .count(&self.reader)
+    pub async fn forgotten_payments(&self) -> Result<Vec<PaymentRef>, StoreError> {
+        let rows: Vec<Vec<u8>> = forgotten::Entity::find()
+            .select_only()
+            .column(forgotten::Column::Reference)
+            .into_tuple()
+            .all(&self.reader)
             .await
-            .map_err(|error| StoreError::of_statement("forgotten_payments", &error))
+            .map_err(|error| StoreError::of_statement("forgotten_payments", &error))?;
+        let read = |row: &Vec<u8>| Place { table: "forgotten", row }.hash("reference", row);
+        rows.iter().map(|row| read(row).map(PaymentRef)).collect()
     }
 }
 

@@ -30,11 +30,14 @@ pub(super) async fn import_in(tx: &Transaction, import: &SlotImport) -> Result<(
     write_attempts(tx, id, import).await?;
     release_others(tx, id, import).await?;
     let detail = detail_of(import);
+    if let Some(end) = &import.end {
+        write_end(tx, id, end).await?;
+    }
     for payment in &import.payments {
         import_payment(tx, id, import, payment, &detail).await?;
     }
     if let Some(end) = &import.end {
-        end_slot(tx, id, end, &detail).await?;
+        release_unpaid(tx, id, end.outcome, &detail).await?;
     }
     raise_nonce(tx, import).await?;
     let subject = format!("{}:{}:{}", import.slot.chain_id, import.slot.sender, import.slot.nonce);
@@ -421,14 +424,8 @@ async fn free_number(tx: &Transaction, number: PayoutNumber) -> Result<PayoutNum
     Ok(PayoutNumber { epoch, sequence })
 }
 
-/// The slot is over, and so is what it carries or carried.
-async fn end_slot(
-    tx: &Transaction,
-    id: SlotId,
-    end: &ImportedEnd,
-    detail: &str,
-) -> Result<(), StoreError> {
-    let bound = bound_to(tx, id).await?;
+/// The slot is over.
+async fn write_end(tx: &Transaction, id: SlotId, end: &ImportedEnd) -> Result<(), StoreError> {
     let written = slot::Entity::update_many()
         .col_expr(slot::Column::Stage, Expr::value(SlotStage::Final.as_str()))
         .col_expr(slot::Column::Outcome, Expr::value(end.outcome.as_str()))
@@ -452,13 +449,23 @@ async fn end_slot(
         .filter(attempt::Column::SlotId.eq(id.to_bytes().to_vec()))
         .exec(&tx.inner)
         .await
-        .map_err(|error| tx.failed(&error))?;
-    let truth = match end.outcome {
+        .map(|_| ())
+        .map_err(|error| tx.failed(&error))
+}
+
+/// What the slot carried to its end and did not pay.
+async fn release_unpaid(
+    tx: &Transaction,
+    id: SlotId,
+    outcome: SlotOutcome,
+    detail: &str,
+) -> Result<(), StoreError> {
+    let truth = match outcome {
         SlotOutcome::Paid => return Ok(()),
         SlotOutcome::Reverted => Truth::Reverted,
         SlotOutcome::Canceled | SlotOutcome::Filled => Truth::Unbound,
     };
-    for record in &bound {
+    for record in &bound_to(tx, id).await? {
         unbind(tx, &record.id.to_bytes(), None).await?;
         place(tx, record, id, truth, detail).await?;
     }
