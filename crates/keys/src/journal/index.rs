@@ -14,7 +14,7 @@ use super::record::{AttemptRecord, AuditHead, JournalRecord, ReleaseRecord};
 /// All that was ever signed for one slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotEntry {
-    /// The signatures, oldest first.
+    /// The distinct signatures, oldest first.
     pub attempts: Vec<JournaledAttempt>,
     /// The payments that it carries: its fixed set.
     pub payments: Vec<PayoutNumber>,
@@ -97,12 +97,15 @@ impl Index {
 
     fn apply_attempt(&mut self, record: &AttemptRecord) {
         let entry = self.slots.entry(record.slot).or_default();
-        entry.attempts.push(JournaledAttempt {
-            kind: record.kind,
-            payload_digest: record.payload_digest,
-            hash: record.hash,
-            at: record.at,
-        });
+        // Signed again after an end between this line and the database's commit, it is the same attempt.
+        if !entry.has_attempt(record.kind, record.hash) {
+            entry.attempts.push(JournaledAttempt {
+                kind: record.kind,
+                payload_digest: record.payload_digest,
+                hash: record.hash,
+                at: record.at,
+            });
+        }
         for payment in &record.payments {
             if !entry.payments.contains(&payment.number) {
                 entry.payments.push(payment.number);
