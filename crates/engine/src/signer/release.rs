@@ -27,8 +27,7 @@ impl SignerRole {
     ) -> Result<bool, EngineError> {
         let Some(open) = self.store.slot(slot).await? else { return Ok(false) };
         // Not by its rides alone: what reconcile imported as unpaid was never bound here.
-        let is_carried =
-            open.payments.iter().any(|payment| payment.reference == record.reference);
+        let is_carried = open.payments.iter().any(|payment| payment.reference == record.reference);
         if open.stage != SlotStage::Final || is_carried {
             return Ok(false);
         }
