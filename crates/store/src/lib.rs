@@ -6,9 +6,9 @@
 pub mod access;
 pub mod asset;
 pub mod audit;
+pub mod backup;
 pub mod chain;
 pub mod command;
-pub mod backup;
 mod convert;
 mod db;
 pub mod deployment;

@@ -14,15 +14,11 @@ use super::record::{AttemptRecord, AuditHead, JournalRecord, ReleaseRecord};
 /// All that was ever signed for one slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotEntry {
-<<<<<<< HEAD
-    /// The distinct signatures, oldest first.
-=======
     /// Whether its payload voids numbers instead of paying.
     pub voids: bool,
     /// How its payload travels.
     pub rail: Rail,
-    /// The signatures, oldest first.
->>>>>>> main
+    /// The distinct signatures, oldest first.
     pub attempts: Vec<JournaledAttempt>,
     /// The payments that it carries: its fixed set.
     pub payments: Vec<PayoutNumber>,
@@ -110,7 +106,8 @@ impl Index {
 
     fn apply_attempt(&mut self, record: &AttemptRecord) {
         let entry = self.slots.entry(record.slot).or_default();
-<<<<<<< HEAD
+        entry.voids = record.purpose == Purpose::Void;
+        entry.rail = record.rail;
         // Signed again after an end between this line and the database's commit, it is the same attempt.
         if !entry.has_attempt(record.kind, record.hash) {
             entry.attempts.push(JournaledAttempt {
@@ -120,16 +117,6 @@ impl Index {
                 at: record.at,
             });
         }
-=======
-        entry.voids = record.purpose == Purpose::Void;
-        entry.rail = record.rail;
-        entry.attempts.push(JournaledAttempt {
-            kind: record.kind,
-            payload_digest: record.payload_digest,
-            hash: record.hash,
-            at: record.at,
-        });
->>>>>>> main
         for payment in &record.payments {
             if !entry.payments.contains(&payment.number) {
                 entry.payments.push(payment.number);
