@@ -14,7 +14,6 @@ use super::ConsumedSlot;
 use super::end::{expect_consumed_so, read_consumption, with_consumption};
 use crate::convert::{Place, bigint};
 use crate::damage::read_sound_slots;
-use crate::damage::read_sound_slots;
 use crate::db::{Store, Transaction, transaction};
 use crate::entity::{binding, slot, withdrawal};
 use crate::error::StoreError;
