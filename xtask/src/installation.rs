@@ -34,6 +34,8 @@ pub struct NewInstallation<'a> {
     pub listen: SocketAddr,
     /// The signer's caps: the most of one payment of each token, in atomic units.
     pub caps: &'a [(Option<Address>, U256)],
+    /// The vault that pays, on the vault rail.
+    pub vault: Option<Address>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +66,12 @@ impl Installation {
         &self.binary
     }
 
+    /// The database, where [`Installation::init`] puts it.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.config.with_file_name("data").join("portcullis.db")
+    }
+
     /// The configuration file.
     #[must_use]
     pub fn config(&self) -> &Path {
@@ -82,6 +90,9 @@ impl Installation {
         command.args(["--rpc-url", new.rpc_url, "--listen", &new.listen.to_string()]);
         for (token, units) in new.caps {
             command.args(["--cap", &format!("{}={units}", token_text(*token))]);
+        }
+        if let Some(vault) = new.vault {
+            command.args(["--vault", &vault.to_checksum(None)]);
         }
         self.answer::<Value>(command)?;
         Ok(())

@@ -9,6 +9,7 @@ use serde::Serialize;
 use xtask::bench::{self, BenchCommand};
 use xtask::demo::{self, DemoArgs};
 use xtask::interrupt::unless_interrupted;
+use xtask::mutants::{self, MutantsArgs};
 use xtask::sandbox::{self, Ending, SandboxArgs};
 use xtask::sim::{self, SimArgs};
 use xtask::test_command::{self, TestOptions};
@@ -29,6 +30,7 @@ Begin with:
   cargo xtask bench api                              latency, memory and start-up time
   cargo xtask sim --seeds 50                         the real roles under crashes and reorgs, by seeds
   cargo xtask torture --minutes 3                    the real processes under SIGKILL, on a chain with reorgs
+  cargo xtask mutants-safety                         break each invariant, and see a test notice
   cargo xtask test                                   everything that says whether the project is sound
 
 With --json the last line of standard output is one JSON object; the exit code is 0 only when all is well.")]
@@ -50,6 +52,8 @@ enum Command {
     Sim(SimArgs),
     /// Kill and pause the real processes, the chain too, at random moments, and judge every payment
     Torture(TortureArgs),
+    /// Break each invariant in a copy of the source, and expect its guard to fail
+    MutantsSafety(MutantsArgs),
     /// Install what the checks need, and run them all; the test runner's totals come last
     Test(TestOptions),
     /// Check the house rules
@@ -99,11 +103,27 @@ async fn run(command: Command) -> Result<ExitCode> {
             print_json(arguments.json, &outcome.report)?;
             Ok(if outcome.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::MutantsSafety(arguments) => break_invariants(&arguments).await,
         Command::Test(options) => {
             test_command::run(&workspace_root(), options).map(|()| ExitCode::SUCCESS)
         }
         Command::Tidy(options) => tidy::run(&workspace_root(), options).map(|()| ExitCode::SUCCESS),
     }
+}
+
+async fn break_invariants(arguments: &MutantsArgs) -> Result<ExitCode> {
+    let root = workspace_root();
+    let mutants = mutants::select(&root, arguments)?;
+    if arguments.list {
+        print!("{}", mutants::listing(&mutants));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(report) = unless_interrupted(mutants::run(&root, &mutants)).await? else {
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    println!("{report}");
+    print_json(arguments.json, &report)?;
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Prints one JSON object on one line, if it was asked for.
@@ -136,7 +156,13 @@ mod tests {
             "sim --seeds 20 --json",
             "sim --release --first 7 --seeds 1 --trace",
             "torture --minutes 3 --json",
+            "torture --minutes 2 --rail vault --no-anvil-pause",
+            "demo --withdrawals 200 --rail direct",
+            "sandbox --once --rail direct",
             "torture --minutes 1 --seed 7 --no-anvil-kill --no-kill --no-pause --no-twin",
+            "mutants-safety --json",
+            "mutants-safety --only drop-compare --only skip-journal",
+            "mutants-safety --list",
             "test --quick",
             "test --without-deny",
             "tidy --accept-new-migrations",

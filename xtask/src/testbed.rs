@@ -13,9 +13,10 @@ use crate::chain::Rpc;
 use crate::contracts::TestTokens;
 use crate::installation::{Installation, NewInstallation};
 use crate::judge::Scope;
+use crate::rail::Rail;
 use crate::server::ServerOptions;
 use crate::testnet::{self, Deployment};
-use crate::toolchain;
+use crate::{toolchain, vault};
 
 /// Blocks of the development chain come once a second, as on a real one.
 pub const BLOCK_TIME_MS: u64 = 1_000;
@@ -26,7 +27,9 @@ pub const TENANT: &str = "demo";
 
 /// Native coins that each hot wallet gets, in wei: a million.
 const WALLET_WEI: u128 = 1_000_000_000_000_000_000_000_000;
-/// Tokens that each hot wallet gets, in whole ones.
+/// Native coins that a hot wallet gets which only operates a vault, in wei: gas money, ten thousand.
+const GAS_WEI: u128 = 10_000_000_000_000_000_000_000;
+/// Tokens that each hot wallet gets, or the vault, in whole ones.
 const WALLET_TOKENS: u64 = 1_000_000_000;
 
 /// A chain with the test tokens.
@@ -63,47 +66,75 @@ pub async fn start_chain(dir: &Path, state_file: Option<PathBuf>) -> Result<(Anv
     Ok((anvil, TestChain { rpc, deployment, is_new }))
 }
 
+/// Who pays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payers {
+    /// The hot wallets.
+    pub wallets: Vec<Address>,
+    /// The vault that they operate, on the vault rail.
+    pub vault: Option<Address>,
+}
+
 /// What a new installation has.
 #[derive(Debug)]
 pub struct Furnished {
-    /// The hot wallets.
-    pub wallets: Vec<Address>,
+    /// Who pays.
+    pub payers: Payers,
     /// The secret of an API key that may do everything.
     pub secret: String,
 }
 
-/// Makes an installation for `chain`: configuration with caps, keys, a tenant with an API key, and
-/// the four assets.
+/// Makes an installation for `chain`: a vault where `rail` wants one, a configuration with caps, keys,
+/// a tenant with an API key, and the four assets.
 ///
 /// # Errors
-/// A command of `portcullis` fails; the message holds its own words.
-pub fn furnish(
+/// A command of `portcullis` fails; the message holds its own words. Or the node does.
+pub async fn furnish(
     installation: &Installation,
     chain: &TestChain,
     listen: SocketAddr,
-    wallets: u16,
+    (wallets, rail): (u16, Rail),
 ) -> Result<Furnished> {
     let assets = TestAsset::all(&chain.deployment);
     let mut caps = Vec::new();
     for asset in &assets {
         caps.push((asset.token, asset.units(asset.max)?));
     }
-    let rpc_url = chain.rpc.url();
-    installation.init(&NewInstallation { rpc_url, listen, caps: &caps })?;
+    let rpc = &chain.rpc;
+    let vault = match rail {
+        Rail::Direct => None,
+        Rail::Vault => Some(vault::deploy(rpc, &toolchain::workspace_root(), &assets).await?),
+    };
+    installation.init(&NewInstallation { rpc_url: rpc.url(), listen, caps: &caps, vault })?;
     let wallets = installation.new_keys(wallets)?;
+    if let Some(vault) = vault {
+        vault::set_operators(rpc, vault, &wallets).await?;
+    }
     installation.add_tenant(TENANT)?;
     for asset in &assets {
         installation.add_asset(asset)?;
     }
     let secret = installation.add_api_key(TENANT, "xtask")?;
-    Ok(Furnished { wallets, secret })
+    Ok(Furnished { payers: Payers { wallets, vault }, secret })
 }
 
-/// Gives each hot wallet its native coins, and tokens where it has less than half of a full purse.
+/// Gives each hot wallet its native coins, and tokens where it has less than half of a full purse; where
+/// they operate a vault, it gets all that, and they get gas money.
 ///
 /// # Errors
 /// The node fails.
-pub async fn fund(chain: &TestChain, wallets: &[Address]) -> Result<()> {
+pub async fn fund(chain: &TestChain, payers: &Payers) -> Result<()> {
+    let Payers { wallets, vault } = payers;
+    if let Some(vault) = *vault {
+        chain.rpc.fund_native(wallets, U256::from(GAS_WEI)).await?;
+        let mut tokens = Vec::new();
+        for asset in &TestAsset::all(&chain.deployment) {
+            if let Some(token) = asset.token {
+                tokens.push((token, asset.units(&WALLET_TOKENS.to_string())?));
+            }
+        }
+        return vault::fill(&chain.rpc, vault, U256::from(WALLET_WEI), &tokens).await;
+    }
     chain.rpc.fund_native(wallets, U256::from(WALLET_WEI)).await?;
     for asset in &TestAsset::all(&chain.deployment) {
         let Some(token) = asset.token else { continue };
@@ -137,11 +168,12 @@ pub fn server_options(
     }
 }
 
-/// Everything that the hot wallets pay.
+/// Everything that they pay.
 #[must_use]
-pub fn whole_scope(chain: &TestChain, wallets: &[Address]) -> Scope {
+pub fn whole_scope(chain: &TestChain, payers: &Payers) -> Scope {
     Scope {
-        wallets: wallets.iter().copied().collect(),
+        wallets: payers.wallets.iter().copied().collect(),
+        vault: payers.vault,
         tokens: TestAsset::all(&chain.deployment).iter().filter_map(|asset| asset.token).collect(),
         recipients: None,
     }

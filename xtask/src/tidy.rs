@@ -92,6 +92,12 @@ pub fn check(root: &Path) -> Result<()> {
     bail!("{} house rules are broken (CONTRIBUTING.md explains them):\n{list}", findings.len());
 }
 
+/// Every text of the repository with its path: for tests of what they name in each other.
+#[cfg(test)]
+pub(crate) fn texts_of(root: &Path) -> Result<Vec<(String, String)>> {
+    Ok(tree::read(root)?.into_iter().map(|source| (source.path, source.text)).collect())
+}
+
 /// Every broken rule, in the order of the files.
 fn findings(root: &Path) -> Result<Vec<Finding>> {
     let sources = tree::read(root)?;

@@ -57,7 +57,12 @@ async fn what_was_not_promised_is_seen() {
         promise(Some(usdc), BOB, 9),
         promise(None, ALICE, 11),
     ];
-    let scope = Scope { wallets: HashSet::from([wallet]), tokens: vec![usdc], recipients: None };
+    let scope = Scope {
+        wallets: HashSet::from([wallet]),
+        vault: None,
+        tokens: vec![usdc],
+        recipients: None,
+    };
     let head = rpc.block_number().await.unwrap();
     let observation = observe(&rpc, &scope, first, head).await.unwrap();
     let verdict = Verdict::of(&promises, &observation.payments);

@@ -17,6 +17,7 @@ use crate::cargo_build::{Profile, build_portcullis};
 use crate::client::{ApiClient, ApiRequest};
 use crate::installation::{Installation, NETWORK};
 use crate::latency::{Latencies, milliseconds};
+use crate::rail::Rail;
 use crate::server::{Server, ServerOptions, free_address};
 use crate::testbed;
 use crate::toolchain;
@@ -95,8 +96,9 @@ pub async fn run(arguments: &ApiBenchArgs) -> Result<ApiBenchReport> {
     let (anvil, chain) = testbed::start_chain(dir, None).await?;
     let installation = Installation::at(binary, &dir.join("portcullis"));
     let listen = free_address()?;
-    let furnished = testbed::furnish(&installation, &chain, listen, arguments.wallets)?;
-    testbed::fund(&chain, &furnished.wallets).await?;
+    let wallets = (arguments.wallets, Rail::Direct);
+    let furnished = testbed::furnish(&installation, &chain, listen, wallets).await?;
+    testbed::fund(&chain, &furnished.payers).await?;
     let options = testbed::server_options(&installation, &chain, listen, dir);
     let api = ApiClient::new(listen, &furnished.secret)?;
 

@@ -90,6 +90,14 @@ impl Rpc {
         Ok(receipts)
     }
 
+    /// Offers signed bytes to the node.
+    ///
+    /// # Errors
+    /// The node refuses them, or fails.
+    pub async fn send_raw(&self, raw: &Bytes) -> Result<B256> {
+        self.call("eth_sendRawTransaction", json!([raw])).await
+    }
+
     /// Sets the native balance of each address to `wei`.
     pub async fn fund_native(&self, addresses: &[Address], wei: U256) -> Result<()> {
         let set = |address: &Address| Request::new("anvil_setBalance", json!([address, wei]));

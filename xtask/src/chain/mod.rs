@@ -6,7 +6,9 @@
 mod control;
 mod read;
 mod rpc;
+mod vault;
 
 pub use control::Fee;
 pub use read::{BlockTransaction, FullBlock, Receipt, TransferLog};
 pub use rpc::{Request, Rpc, RpcError};
+pub use vault::{VaultEvent, VaultLog};

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::rpc::{Request, Rpc};
 
 /// Blocks of one `eth_getLogs`.
-const LOG_RANGE: u64 = 500;
+pub(super) const LOG_RANGE: u64 = 500;
 /// Full blocks of one batch: their receipts make large answers.
 const BLOCKS_PER_BATCH: u64 = 8;
 const RECEIPT_POLL: Duration = Duration::from_millis(25);
@@ -100,12 +100,12 @@ pub struct Receipt {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireLog {
-    block_number: U64,
-    log_index: U64,
-    transaction_hash: B256,
-    topics: Vec<B256>,
-    data: Bytes,
+pub(super) struct WireLog {
+    pub(super) block_number: U64,
+    pub(super) log_index: U64,
+    pub(super) transaction_hash: B256,
+    pub(super) topics: Vec<B256>,
+    pub(super) data: Bytes,
 }
 
 #[derive(Deserialize)]
@@ -341,7 +341,7 @@ impl WireTransaction {
 }
 
 /// Cuts `first..=last` into ranges of at most `size` blocks, both ends included.
-fn ranges(first: u64, last: u64, size: u64) -> impl Iterator<Item = (u64, u64)> {
+pub(super) fn ranges(first: u64, last: u64, size: u64) -> impl Iterator<Item = (u64, u64)> {
     let mut next = (first <= last).then_some(first);
     std::iter::from_fn(move || {
         let start = next?;

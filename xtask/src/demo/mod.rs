@@ -12,7 +12,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use alloy_primitives::Address;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use tokio::sync::watch;
@@ -27,9 +26,11 @@ use crate::assets::TestAsset;
 use crate::cargo_build::{Profile, build_portcullis};
 use crate::client::ApiClient;
 use crate::installation::Installation;
-use crate::judge::{BalanceSheet, Observation, Promise, Verdict, observe};
+use crate::judge::{BalanceSheet, Observation, Promise, Scope, Verdict, observe};
+use crate::rail::Rail;
+use crate::replay::replay;
 use crate::server::{Server, ServerOptions, free_address};
-use crate::testbed::{self, CONFIRMATIONS, TestChain};
+use crate::testbed::{self, CONFIRMATIONS, Payers, TestChain};
 use crate::toolchain;
 use crate::watch::ChainWatch;
 
@@ -42,11 +43,13 @@ const QUIET_BLOCKS: u64 = CONFIRMATIONS + 2;
 Examples:
   cargo xtask demo --withdrawals 1000 --wallets 16
   cargo xtask demo --withdrawals 1000 --wallets 16 --kill
+  cargo xtask demo --withdrawals 200 --rail direct
   cargo xtask demo --file payouts.csv --wallets 64 --json
 
 Mixed withdrawals in the native coin, a USDC-like and a USDT-like token, with three priorities; one in
 twenty is bad on purpose and has to be refused with its code. Whether the others were paid, and once, is
-read from the chain's own blocks, logs and balances. A payout list has the columns
+read from the chain's own blocks, logs and balances. At the end every transaction that was ever signed is
+offered to the node once more, and nothing may come of it. A payout list has the columns
 external_id,to_address,asset,amount, with POL, USDC, USDT and BAL for assets.
 
 Exit codes: 0 every promise was kept once; 1 not so, or it failed.")]
@@ -57,6 +60,9 @@ pub struct DemoArgs {
     /// How many hot wallets pay
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub wallets: u16,
+    /// Who pays: hot wallets by themselves, or a vault that they operate
+    #[arg(long, value_enum, default_value_t, value_name = "RAIL")]
+    pub rail: Rail,
     /// Pay this list instead, in batches
     #[arg(long, value_name = "CSV")]
     pub file: Option<PathBuf>,
@@ -89,7 +95,8 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 struct Stage<'a> {
     chain: &'a TestChain,
     api: ApiClient,
-    wallets: Vec<Address>,
+    payers: Payers,
+    scope: Scope,
     plan: Plan,
     is_batch: bool,
     connections: usize,
@@ -129,12 +136,14 @@ async fn run_in(arguments: &DemoArgs, binary: PathBuf, dir: &Path) -> Result<Dem
     let (anvil, chain) = testbed::start_chain(dir, None).await?;
     let installation = Installation::at(binary, &dir.join("portcullis"));
     let listen = free_address()?;
-    let furnished = testbed::furnish(&installation, &chain, listen, arguments.wallets)?;
-    testbed::fund(&chain, &furnished.wallets).await?;
+    let wallets = (arguments.wallets, arguments.rail);
+    let furnished = testbed::furnish(&installation, &chain, listen, wallets).await?;
+    let payers = furnished.payers;
+    testbed::fund(&chain, &payers).await?;
     let assets = TestAsset::all(&chain.deployment);
     let plan = match &arguments.file {
         Some(path) => file::read_list(path, &assets)?,
-        None => mixed(arguments.withdrawals, seed, &assets, &furnished.wallets)?,
+        None => mixed(arguments.withdrawals, seed, &assets, &payers.wallets)?,
     };
     let options = testbed::server_options(&installation, &chain, listen, dir);
     let server = Server::start(&options)?;
@@ -142,7 +151,8 @@ async fn run_in(arguments: &DemoArgs, binary: PathBuf, dir: &Path) -> Result<Dem
     let stage = Stage {
         api: ApiClient::new(listen, &furnished.secret)?,
         chain: &chain,
-        wallets: furnished.wallets,
+        scope: testbed::whole_scope(&chain, &payers),
+        payers,
         plan,
         is_batch: arguments.file.is_some(),
         connections: arguments.connections,
@@ -150,6 +160,10 @@ async fn run_in(arguments: &DemoArgs, binary: PathBuf, dir: &Path) -> Result<Dem
     let moments = crash::moments(arguments.kill, stage.plan.requests.len(), seed);
     let mut report = stage.play(server, &options, &moments).await?;
     report.seed = if stage.is_batch { 0 } else { seed };
+    report.rail = arguments.rail;
+    let replay = replay(&chain.rpc, &stage.scope, &installation.database()).await?;
+    (report.replayed, report.replay_accepted) = (replay.replayed, replay.accepted);
+    report.replay_paid = replay.paid;
     anvil.stop().await?;
     Ok(report)
 }
@@ -166,9 +180,8 @@ impl Stage<'_> {
             let id = format!("deposit-{}-{}", deposit.account, deposit.asset);
             self.api.deposit(&deposit.account, &id, deposit.asset, &deposit.amount).await?;
         }
-        let scope = testbed::whole_scope(self.chain, &self.wallets);
         let start = self.chain.rpc.block_number().await?;
-        let watch = ChainWatch::start(self.chain.rpc.clone(), scope, start);
+        let watch = ChainWatch::start(self.chain.rpc.clone(), self.scope.clone(), start);
         let (answers, answered) = watch::channel(0);
         let how_far = HowFar { answered, chain: watch.progress() };
         let mut server = Some(server);
@@ -191,11 +204,10 @@ impl Stage<'_> {
         start: u64,
         kills: usize,
     ) -> Result<DemoReport> {
-        let wallets: BTreeSet<Address> = self.wallets.iter().copied().collect();
-        let mut holders: BTreeSet<Address> =
-            self.plan.promises().map(|promise| promise.to).collect();
-        holders.extend(&wallets);
-        let scope = testbed::whole_scope(self.chain, &self.wallets);
+        let scope = &self.scope;
+        let payers = scope.payers();
+        let mut holders: BTreeSet<_> = self.plan.promises().map(|promise| promise.to).collect();
+        holders.extend(&payers);
         let rpc = &self.chain.rpc;
         let before = BalanceSheet::read(rpc, &scope.tokens, &holders).await?;
 
@@ -216,13 +228,13 @@ impl Stage<'_> {
         bar.finish();
 
         let head = rpc.block_number().await?;
-        let observation = observe(rpc, &scope, start.saturating_add(1), head).await?;
+        let observation = observe(rpc, scope, start.saturating_add(1), head).await?;
         let promises: Vec<Promise> =
             submitted.accepted.iter().map(|(promise, _)| promise.clone()).collect();
         let verdict = Verdict::of(&promises, &observation.payments);
         let after = BalanceSheet::read(rpc, &scope.tokens, &holders).await?;
-        let wrong_recipients = after.check_recipients(&before, &promises, &wallets);
-        let wrong_wallets = check_wallets(&before, &after, &promises, &wallets, &observation);
+        let wrong_recipients = after.check_recipients(&before, &promises, &payers);
+        let wrong_wallets = check_payers(&before, &after, &promises, scope, &observation);
         let findings = Findings {
             submitted: &submitted,
             verdict: &verdict,
@@ -248,24 +260,24 @@ impl Stage<'_> {
             valid,
             invalid: withdrawals.saturating_sub(valid),
             kills,
-            wallets: self.wallets.len(),
+            wallets: self.payers.wallets.len(),
             ..DemoReport::default()
         }
     }
 }
 
 /// Tells on standard error of what too much or too little is gone, and counts these tokens.
-fn check_wallets(
+fn check_payers(
     before: &BalanceSheet,
     after: &BalanceSheet,
     promises: &[Promise],
-    wallets: &BTreeSet<Address>,
+    scope: &Scope,
     observation: &Observation,
 ) -> usize {
-    let wrong = after.check_wallets(before, promises, wallets, observation.fees_wei);
+    let wrong = after.check_wallets(before, promises, &scope.payers(), observation.fees_wei);
     for (token, expected, gone) in &wrong {
         let token = crate::assets::token_text(*token);
-        eprintln!("wrong balance: {gone} of {token} left the hot wallets instead of {expected}");
+        eprintln!("wrong balance: {gone} of {token} left its payers instead of {expected}");
     }
     wrong.len()
 }

@@ -9,6 +9,7 @@ use super::submit::Submitted;
 use crate::assets::token_text;
 use crate::judge::{Observation, Verdict, WrongBalance};
 use crate::latency::{Latencies, seconds};
+use crate::rail::Rail;
 use crate::testbed::CONFIRMATIONS;
 use crate::watch::ChainWatch;
 
@@ -60,6 +61,18 @@ pub struct DemoReport {
     pub failed_or_canceled: usize,
     /// Hot wallets.
     pub wallets: usize,
+    /// How payments travelled.
+    pub rail: Rail,
+    /// Payout numbers that the vault paid more than once.
+    pub numbers_paid_twice: usize,
+    /// Items of the vault that could not be paid, or whose number had been used.
+    pub items_unpaid: usize,
+    /// Transactions that were ever signed, and offered to the node once more after the end.
+    pub replayed: usize,
+    /// Those of them that the node took.
+    pub replay_accepted: usize,
+    /// Payments that came of it.
+    pub replay_paid: usize,
     /// What the requests were made from; 0 for a payout list.
     pub seed: u64,
 }
@@ -82,8 +95,15 @@ impl DemoReport {
     /// Whether every good request was paid exactly once, and every bad one refused as it had to be.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        let troubles =
-            [self.lost, self.paid_twice, self.unexpected, self.wrong_balances, self.wrong_answers];
+        let troubles = [
+            self.lost,
+            self.paid_twice,
+            self.unexpected,
+            self.wrong_balances,
+            self.wrong_answers,
+            self.numbers_paid_twice,
+            self.replay_paid,
+        ];
         troubles.iter().all(|count| *count == 0)
             && self.confirmed == self.valid
             && self.refused == self.invalid
@@ -102,6 +122,9 @@ impl Findings<'_> {
         report.unexpected = verdict.unexpected.len().saturating_add(self.observation.foreign.len());
         report.wrong_balances = self.wrong_recipients.len().saturating_add(self.wrong_wallets);
         report.wrong_answers = submitted.wrong.len();
+        let items = &self.observation.items;
+        report.numbers_paid_twice = items.paid_again();
+        report.items_unpaid = items.failed.saturating_add(items.skipped);
         report.reported_confirmed = self.reported_confirmed;
         report.repeats = submitted.repeats.len();
         report.failed_or_canceled =
@@ -181,6 +204,13 @@ impl fmt::Display for DemoReport {
         row("paid twice", self.paid_twice.to_string())?;
         row("unexpected", self.unexpected.to_string())?;
         row("wrong balances", self.wrong_balances.to_string())?;
+        if self.rail == Rail::Vault {
+            row("numbers paid twice", self.numbers_paid_twice.to_string())?;
+            row("items not paid", self.items_unpaid.to_string())?;
+        }
+        row("signed, and sent once more", self.replayed.to_string())?;
+        row("  taken by the node", self.replay_accepted.to_string())?;
+        row("  paid by that", self.replay_paid.to_string())?;
         row("wrong answers", self.wrong_answers.to_string())?;
         row("requests sent again", self.repeats.to_string())?;
         row("crashes of the server", self.kills.to_string())?;
@@ -222,6 +252,7 @@ mod tests {
             failed_or_canceled: 0,
             wallets: 1,
             seed: 1,
+            ..DemoReport::default()
         }
     }
 
@@ -234,6 +265,8 @@ mod tests {
             DemoReport { unexpected: 1, ..good() },
             DemoReport { wrong_balances: 1, ..good() },
             DemoReport { wrong_answers: 1, ..good() },
+            DemoReport { numbers_paid_twice: 1, ..good() },
+            DemoReport { replay_paid: 1, ..good() },
             DemoReport { confirmed: 18, ..good() },
             DemoReport { refused: 0, ..good() },
             DemoReport { reported_confirmed: 18, ..good() },

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use alloy_primitives::{Address, B256, U256};
 
 pub use balances::{BalanceSheet, WrongBalance};
-pub use observe::{Observation, Scope, observe};
+pub use observe::{Items, Observation, Scope, observe};
 
 /// A payment that a client was promised: its request was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +24,12 @@ pub struct Promise {
     pub units: U256,
 }
 
-/// A payment that a hot wallet made on the chain.
+/// A payment that a hot wallet or a vault made on the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
     /// The token; `None` for the native coin.
     pub token: Option<Address>,
-    /// The hot wallet.
+    /// The hot wallet, or the vault.
     pub from: Address,
     /// To whom.
     pub to: Address,

@@ -1,18 +1,20 @@
-//! What hot wallets did on the chain.
+//! What hot wallets did on the chain, and the vault that they operate.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use alloy_primitives::{Address, B256, U256};
 use anyhow::Result;
 
 use super::Payment;
-use crate::chain::{FullBlock, Rpc, TransferLog};
+use crate::chain::{FullBlock, Rpc, TransferLog, VaultEvent, VaultLog};
 
 /// Whose doings are read.
 #[derive(Clone, Debug)]
 pub struct Scope {
     /// The hot wallets.
     pub wallets: HashSet<Address>,
+    /// The vault that they operate, where there is one: it pays, then, and they pay the gas.
+    pub vault: Option<Address>,
     /// The tokens that they pay in, beside the native coin.
     pub tokens: Vec<Address>,
     /// Only payments to these recipients count; `None` counts all.
@@ -20,6 +22,16 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Everybody who holds money of ours.
+    #[must_use]
+    pub fn payers(&self) -> BTreeSet<Address> {
+        self.wallets.iter().copied().chain(self.vault).collect()
+    }
+
+    fn pays(&self, from: Address) -> bool {
+        self.wallets.contains(&from) || self.vault == Some(from)
+    }
+
     fn counts(&self, to: Address) -> bool {
         self.recipients.as_ref().is_none_or(|recipients| recipients.contains(&to))
     }
@@ -40,6 +52,29 @@ pub struct Observation {
     pub canceled: usize,
     /// What their transactions cost in fees, in wei.
     pub fees_wei: U256,
+    /// What the vault says of its items.
+    pub items: Items,
+}
+
+/// What a vault says of its items.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Items {
+    /// How often each payout number was paid.
+    pub paid: BTreeMap<U256, usize>,
+    /// Items that could not be paid.
+    pub failed: usize,
+    /// Items whose number had been used before.
+    pub skipped: usize,
+    /// Numbers that were used up without a payment.
+    pub voided: usize,
+}
+
+impl Items {
+    /// Payout numbers that were paid more than once: the contract promises that there is none.
+    #[must_use]
+    pub fn paid_again(&self) -> usize {
+        self.paid.values().filter(|times| **times > 1).count()
+    }
 }
 
 impl Observation {
@@ -51,6 +86,13 @@ impl Observation {
         self.failed.extend(next.failed);
         self.canceled = self.canceled.saturating_add(next.canceled);
         self.fees_wei = self.fees_wei.saturating_add(next.fees_wei);
+        for (number, times) in next.items.paid {
+            let sum = self.items.paid.entry(number).or_default();
+            *sum = sum.saturating_add(times);
+        }
+        self.items.failed = self.items.failed.saturating_add(next.items.failed);
+        self.items.skipped = self.items.skipped.saturating_add(next.items.skipped);
+        self.items.voided = self.items.voided.saturating_add(next.items.voided);
     }
 }
 
@@ -69,6 +111,10 @@ pub async fn observe(
         let logs = rpc.transfer_logs(token, from_block, to_block).await?;
         read_logs(scope, token, &logs, &mut observation);
     }
+    if let Some(vault) = scope.vault {
+        let logs = rpc.vault_logs(vault, from_block, to_block).await?;
+        read_items(scope, vault, &logs, &mut observation);
+    }
     let paying: HashSet<B256> = observation.payments.iter().map(|payment| payment.tx).collect();
     let blocks = rpc.full_blocks(from_block, to_block).await?;
     read_blocks(scope, &blocks, &paying, &mut observation);
@@ -77,7 +123,7 @@ pub async fn observe(
 
 fn read_logs(scope: &Scope, token: Address, logs: &[TransferLog], observation: &mut Observation) {
     for log in logs {
-        if scope.wallets.contains(&log.from) && scope.counts(log.to) {
+        if scope.pays(log.from) && scope.counts(log.to) {
             observation.payments.push(Payment {
                 token: Some(token),
                 from: log.from,
@@ -86,6 +132,33 @@ fn read_logs(scope: &Scope, token: Address, logs: &[TransferLog], observation: &
                 block: log.block,
                 tx: log.tx,
             });
+        }
+    }
+}
+
+/// Tokens tell of themselves by their Transfer logs. Native coins that leave a contract leave no trace
+/// but the vault's own word, which the balances confirm.
+fn read_items(scope: &Scope, vault: Address, logs: &[VaultLog], observation: &mut Observation) {
+    let items = &mut observation.items;
+    for log in logs {
+        match log.event {
+            VaultEvent::Paid { token, to, amount } => {
+                let times = items.paid.entry(log.number).or_default();
+                *times = times.saturating_add(1);
+                if token.is_none() && scope.counts(to) {
+                    observation.payments.push(Payment {
+                        token: None,
+                        from: vault,
+                        to,
+                        units: amount,
+                        block: log.block,
+                        tx: log.tx,
+                    });
+                }
+            }
+            VaultEvent::Failed => items.failed = items.failed.saturating_add(1),
+            VaultEvent::Skipped => items.skipped = items.skipped.saturating_add(1),
+            VaultEvent::Voided => items.voided = items.voided.saturating_add(1),
         }
     }
 }
@@ -117,6 +190,8 @@ fn read_blocks(
                 }
             } else if to_itself && sent.value.is_zero() {
                 observation.canceled = observation.canceled.saturating_add(1);
+            } else if scope.vault.is_some() && sent.to == scope.vault {
+                // What came of it, the vault's own logs say.
             } else if scope.recipients.is_none() && !paying.contains(&sent.hash) {
                 observation.foreign.push(sent.hash);
             }
@@ -131,10 +206,12 @@ mod tests {
 
     const WALLET: Address = Address::repeat_byte(9);
     const TOKEN: Address = Address::repeat_byte(0xaa);
+    const VAULT: Address = Address::repeat_byte(0xbb);
     const ALICE: Address = Address::repeat_byte(1);
 
     fn scope(recipients: Option<HashSet<Address>>) -> Scope {
-        Scope { wallets: HashSet::from([WALLET]), tokens: vec![TOKEN], recipients }
+        let wallets = HashSet::from([WALLET]);
+        Scope { wallets, vault: Some(VAULT), tokens: vec![TOKEN], recipients }
     }
 
     fn sent(number: u8, to: Address, value: u64) -> BlockTransaction {
@@ -193,6 +270,40 @@ mod tests {
         read_logs(&scope(None), TOKEN, &logs, &mut observation);
         assert_eq!(observation.payments.len(), 1);
         assert_eq!(observation.payments[0].tx, B256::repeat_byte(1));
+    }
+
+    #[test]
+    fn a_vault_pays_coins_by_its_word_and_tokens_by_their_logs() {
+        let mut observation = Observation::default();
+        let item = |number: u64, event| VaultLog {
+            block: 4,
+            tx: B256::repeat_byte(7),
+            number: U256::from(number),
+            event,
+        };
+        let amount = U256::from(5);
+        let paid = |token| VaultEvent::Paid { token, to: ALICE, amount };
+        let logs = [
+            item(1, paid(None)),
+            item(2, paid(Some(TOKEN))),
+            item(2, paid(Some(TOKEN))),
+            item(3, VaultEvent::Failed),
+            item(1, VaultEvent::Skipped),
+            item(4, VaultEvent::Voided),
+        ];
+        read_items(&scope(None), VAULT, &logs, &mut observation);
+        read_logs(&scope(None), TOKEN, &[log(VAULT, ALICE, 7)], &mut observation);
+        let paid: Vec<_> = observation.payments.iter().map(|it| (it.token, it.from)).collect();
+        assert_eq!(paid, [(None, VAULT), (Some(TOKEN), VAULT)]);
+        let items = &observation.items;
+        assert_eq!((items.failed, items.skipped, items.voided), (1, 1, 1));
+        assert_eq!(items.paid_again(), 1, "number 2");
+        let call = vec![sent(7, VAULT, 0)];
+        read_blocks(&scope(None), &block(call), &HashSet::new(), &mut observation);
+        assert!(observation.foreign.is_empty(), "a call of the vault is ours");
+        let twice = observation.clone();
+        observation.append(twice);
+        assert_eq!((observation.items.paid_again(), observation.items.failed), (2, 2));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use alloy_primitives::Address;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::testbed::Payers;
+
 /// Shows that a directory is a sandbox's: only such a one is ever cleared.
 const MARKER: &str = "sandbox.lock";
 const RECORD: &str = "sandbox.json";
@@ -21,6 +23,16 @@ pub(super) struct Record {
     pub(super) api_key: String,
     /// The hot wallets.
     pub(super) wallets: Vec<Address>,
+    /// The vault that they operate.
+    #[serde(default)]
+    pub(super) vault: Option<Address>,
+}
+
+impl Record {
+    /// Who pays.
+    pub(super) fn payers(&self) -> Payers {
+        Payers { wallets: self.wallets.clone(), vault: self.vault }
+    }
 }
 
 /// The directory, locked for as long as this lives.
@@ -135,7 +147,11 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        Record { api_key: "pk_live_1".to_owned(), wallets: vec![Address::repeat_byte(1)] }
+        Record {
+            api_key: "pk_live_1".to_owned(),
+            wallets: vec![Address::repeat_byte(1)],
+            vault: None,
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::cargo_build::{Profile, build_portcullis};
 use crate::client::ApiClient;
 use crate::installation::Installation;
 use crate::interrupt::Interrupt;
+use crate::rail::Rail;
 use crate::server::{Server, free_address, is_free};
 use crate::testbed;
 use crate::toolchain;
@@ -55,6 +56,9 @@ pub struct SandboxArgs {
     /// Print the judgement as one JSON object, as the last line
     #[arg(long)]
     pub json: bool,
+    /// Who pays in a new sandbox: hot wallets by themselves, or a vault that they operate
+    #[arg(long, value_enum, default_value_t, value_name = "RAIL")]
+    pub rail: Rail,
     /// Where the API listens [default: 127.0.0.1:3000, or a free port where that is taken]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
@@ -145,13 +149,15 @@ async fn live(
         "the chain of this sandbox is gone, its database is not: start again with --fresh"
     );
     let record = if let Some(record) = known {
-        testbed::fund(&chain, &record.wallets).await?;
+        testbed::fund(&chain, &record.payers()).await?;
         record
     } else {
         eprintln!("creating {WALLETS} hot wallets, an API key and 4 assets ...");
-        let furnished = testbed::furnish(&installation, &chain, listen, WALLETS)?;
-        testbed::fund(&chain, &furnished.wallets).await?;
-        let record = Record { api_key: furnished.secret, wallets: furnished.wallets };
+        let wallets = (WALLETS, arguments.rail);
+        let furnished = testbed::furnish(&installation, &chain, listen, wallets).await?;
+        let testbed::Furnished { payers, secret } = furnished;
+        testbed::fund(&chain, &payers).await?;
+        let record = Record { api_key: secret, wallets: payers.wallets, vault: payers.vault };
         home.save(&record)?;
         record
     };
@@ -165,7 +171,7 @@ async fn live(
         api: &api,
         rpc: &chain.rpc,
         assets: &TestAsset::all(&chain.deployment),
-        wallets: &record.wallets,
+        payers: &record.payers(),
         run: &run,
     };
     let report = tokio::select! {

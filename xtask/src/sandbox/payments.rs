@@ -16,7 +16,7 @@ use crate::client::{ApiClient, ApiRequest};
 use crate::installation::NETWORK;
 use crate::judge::{BalanceSheet, Promise, Scope, Verdict, observe};
 use crate::latency::seconds;
-use crate::testbed::CONFIRMATIONS;
+use crate::testbed::{CONFIRMATIONS, Payers};
 
 /// Who pays, and in the examples too.
 pub(super) const ACCOUNTS: [&str; 3] = ["alice", "bob", "carol"];
@@ -83,7 +83,7 @@ pub(super) struct Errands<'a> {
     pub(super) api: &'a ApiClient,
     pub(super) rpc: &'a Rpc,
     pub(super) assets: &'a [TestAsset],
-    pub(super) wallets: &'a [Address],
+    pub(super) payers: &'a Payers,
     /// Makes ids and recipients those of this run alone.
     pub(super) run: &'a str,
 }
@@ -107,7 +107,8 @@ impl Errands<'_> {
         let promises: Vec<Promise> = errands.into_iter().map(|errand| errand.promise).collect();
         let recipients: BTreeSet<Address> = promises.iter().map(|promise| promise.to).collect();
         let scope = Scope {
-            wallets: self.wallets.iter().copied().collect(),
+            wallets: self.payers.wallets.iter().copied().collect(),
+            vault: self.payers.vault,
             tokens: self.assets.iter().filter_map(|asset| asset.token).collect(),
             recipients: Some(recipients.iter().copied().collect()),
         };

@@ -44,7 +44,8 @@ const DIRECTION: [(&str, Imports); 11] = [
 ];
 
 /// Crates from outside that have one home.
-const HOMES: [(&str, &str); 3] = [("sea-orm", STORE), ("sqlx", STORE), ("revm", TESTKIT)];
+const HOMES: [(&str, &str); 4] =
+    [("sea-orm", STORE), ("sqlx", STORE), ("revm", TESTKIT), ("rusqlite", COMMANDS)];
 
 /// What `cargo metadata` says of the workspace, as far as it is read here.
 #[derive(Debug, Deserialize)]

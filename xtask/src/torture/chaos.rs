@@ -53,6 +53,9 @@ impl Chaos<'_> {
             Fault::KillChain { away_ms } => {
                 self.node.crash(Duration::from_millis(away_ms), self.scope).await
             }
+            Fault::PauseChain { pause_ms } => {
+                self.node.pause(Duration::from_millis(pause_ms)).await
+            }
             Fault::Pause { role, pause_ms } => {
                 self.crew.pause(role, Duration::from_millis(pause_ms)).await;
                 Ok(())

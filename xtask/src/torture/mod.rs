@@ -19,9 +19,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alloy_primitives::Address;
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::time::{Instant, interval};
 
 pub use report::TortureReport;
@@ -40,6 +39,8 @@ use crate::cargo_build::{Profile, build_portcullis};
 use crate::client::ApiClient;
 use crate::installation::Installation;
 use crate::judge::{BalanceSheet, Promise, Scope, Verdict, observe};
+use crate::rail::Rail;
+use crate::replay::replay;
 use crate::testbed::{self, BLOCK_TIME_MS};
 use crate::toolchain;
 
@@ -57,8 +58,9 @@ Examples:
 Each role of `portcullis serve` is a process of its own, over one SQLite data directory. SIGKILL hits any of
 them, and the chain, which then goes on from its last whole state: a reorg of the blocks since, of at most
 10 of the 12 that count as final on the localhost chain. SIGSTOP holds a role for longer than its leases,
-now and then with a second process of it beside. The seed repeats what is asked for and what happens when;
-processes keep their own pace.
+now and then with a second process of it beside, and the chain for some seconds. On both rails, one after the
+other, each for half the time. At the end every transaction that was ever signed is offered to the node once
+more. The seed repeats what is asked for and what happens when; processes keep their own pace.
 
 Exit codes: 0 every promise was kept once, and every fault that is switched on did happen; 1 not so.")]
 #[expect(clippy::struct_excessive_bools, reason = "they are the switches of a command line")]
@@ -72,6 +74,9 @@ pub struct TortureArgs {
     /// Withdrawals asked for in a second
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rate: u32,
+    /// Who pays: hot wallets by themselves, a vault that they operate, or one after the other
+    #[arg(long, value_enum, default_value_t, value_name = "RAIL")]
+    pub rail: Rails,
     /// How many hot wallets pay
     #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub wallets: u16,
@@ -81,6 +86,9 @@ pub struct TortureArgs {
     /// Do not kill the chain: no reorgs
     #[arg(long)]
     pub no_anvil_kill: bool,
+    /// Do not hold the chain with SIGSTOP
+    #[arg(long)]
+    pub no_anvil_pause: bool,
     /// Hold no role with SIGSTOP
     #[arg(long)]
     pub no_pause: bool,
@@ -104,11 +112,40 @@ pub struct TortureArgs {
     pub json: bool,
 }
 
+/// The rails of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Rails {
+    /// Plain transfers from hot wallets.
+    Direct,
+    /// The vault.
+    Vault,
+    /// One after the other, each for half the time.
+    #[default]
+    Both,
+}
+
+impl Rails {
+    const fn all(self) -> &'static [Rail] {
+        match self {
+            Self::Direct => &[Rail::Direct],
+            Self::Vault => &[Rail::Vault],
+            Self::Both => &[Rail::Direct, Rail::Vault],
+        }
+    }
+}
+
 impl TortureArgs {
+    /// How long faults happen on each rail.
+    fn length(&self) -> Duration {
+        let rails = u32::try_from(self.rail.all().len()).unwrap_or(1).max(1);
+        Duration::from_secs(self.minutes.saturating_mul(60)) / rails
+    }
+
     const fn kinds(&self) -> Kinds {
         Kinds {
             kills: !self.no_kill,
             chain_kills: !self.no_anvil_kill,
+            chain_pauses: !self.no_anvil_pause,
             pauses: !self.no_pause,
             twins: !self.no_twin,
         }
@@ -137,7 +174,7 @@ pub async fn run(arguments: &TortureArgs) -> Result<Outcome> {
     let mut folder = tempfile::Builder::new().prefix("portcullis-torture-").tempdir()?;
     folder.disable_cleanup(true);
     eprintln!("database, states of the chain and logs: {}", folder.path().display());
-    let outcome = run_in(arguments, &binary, folder.path()).await;
+    let outcome = on_each_rail(arguments, &binary, folder.path()).await;
     if outcome.as_ref().is_ok_and(|outcome| outcome.is_good) && !arguments.keep {
         folder.disable_cleanup(false);
     } else {
@@ -149,21 +186,45 @@ pub async fn run(arguments: &TortureArgs) -> Result<Outcome> {
 /// A run whose processes are about to start.
 struct Run<'a> {
     arguments: &'a TortureArgs,
+    rail: Rail,
     seed: u64,
+    /// The database, for when its processes have ended.
+    database: PathBuf,
     node: &'a Node,
     crew: Crew,
     clients: Clients,
-    wallets: Vec<Address>,
     scope: Scope,
     book: Book,
 }
 
-async fn run_in(arguments: &TortureArgs, binary: &Path, dir: &Path) -> Result<Outcome> {
+/// One run after the other, and their numbers together.
+async fn on_each_rail(arguments: &TortureArgs, binary: &Path, dir: &Path) -> Result<Outcome> {
     let seed = match arguments.seed {
         Some(seed) => seed,
         None => u64::from(getrandom::u32()?),
     };
-    eprintln!("seed {seed}: starting a chain with one-second blocks, and six processes ...");
+    let mut whole = TortureReport { minutes: arguments.minutes, seed, ..TortureReport::default() };
+    for rail in arguments.rail.all() {
+        let dir = dir.join(rail.to_string());
+        fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        whole.add(run_in(arguments, (*rail, seed), binary, &dir).await?);
+    }
+    let unreal = whole.unreal(arguments.kinds(), !arguments.no_client_timeout);
+    for name in &unreal {
+        eprintln!("not as switched on and off: {name}");
+    }
+    Ok(Outcome { is_good: whole.is_good() && unreal.is_empty(), report: whole })
+}
+
+async fn run_in(
+    arguments: &TortureArgs,
+    (rail, seed): (Rail, u64),
+    binary: &Path,
+    dir: &Path,
+) -> Result<TortureReport> {
+    eprintln!(
+        "seed {seed}, rail {rail}: starting a chain with one-second blocks, and six processes ..."
+    );
     let book = Book::default();
     let addresses = ports::reserve(2)?;
     let (node_at, api_at) = (addresses[0], addresses[1]);
@@ -172,11 +233,14 @@ async fn run_in(arguments: &TortureArgs, binary: &Path, dir: &Path) -> Result<Ou
     let own_binary = dir.join("portcullis-binary");
     fs::copy(binary, &own_binary).with_context(|| format!("cannot copy {}", binary.display()))?;
     let installation = Installation::at(own_binary, &dir.join("portcullis"));
-    let furnished = testbed::furnish(&installation, &node.chain, api_at, arguments.wallets)?;
-    testbed::fund(&node.chain, &furnished.wallets).await?;
+    let wallets = (arguments.wallets, rail);
+    let furnished = testbed::furnish(&installation, &node.chain, api_at, wallets).await?;
+    testbed::fund(&node.chain, &furnished.payers).await?;
     let run = Run {
         arguments,
+        rail,
         seed,
+        database: installation.database(),
         crew: Crew::new(installation, dir.to_path_buf(), api_at, book.clone())?,
         clients: Clients {
             api: ApiClient::new(api_at, &furnished.secret)?,
@@ -186,8 +250,7 @@ async fn run_in(arguments: &TortureArgs, binary: &Path, dir: &Path) -> Result<Ou
             rate: arguments.rate,
             book: book.clone(),
         },
-        scope: testbed::whole_scope(&node.chain, &furnished.wallets),
-        wallets: furnished.wallets,
+        scope: testbed::whole_scope(&node.chain, &furnished.payers),
         node: &node,
         book,
     };
@@ -200,7 +263,7 @@ async fn run_in(arguments: &TortureArgs, binary: &Path, dir: &Path) -> Result<Ou
 }
 
 impl Run<'_> {
-    async fn play(&self) -> Result<Outcome> {
+    async fn play(&self) -> Result<TortureReport> {
         self.crew.start_all().await?;
         self.crew.all_ready().await?;
         self.clients.deposit().await?;
@@ -208,8 +271,7 @@ impl Run<'_> {
         self.node.never_behind(start).await;
         self.node.fresh_state().await?;
         let rpc = &self.node.chain.rpc;
-        let wallets: BTreeSet<Address> = self.wallets.iter().copied().collect();
-        let before = BalanceSheet::read(rpc, &self.scope.tokens, &wallets).await?;
+        let before = BalanceSheet::read(rpc, &self.scope.tokens, &self.scope.payers()).await?;
 
         let (accepted, settled) = tokio::select! {
             outcome = self.torture_and_settle() => outcome?,
@@ -220,15 +282,14 @@ impl Run<'_> {
         };
         self.wait_blocks(QUIET_BLOCKS).await?;
         self.crew.stop_all().await;
-        let outcome = self.judge(start, &before, &accepted, &settled).await?;
-        Ok(outcome)
+        self.judge(start, &before, &accepted, &settled).await
     }
 
     /// Everything while the processes run.
     async fn torture_and_settle(&self) -> Result<(Vec<Accepted>, Settled)> {
         let begun = Instant::now();
-        let length = Duration::from_secs(self.arguments.minutes.saturating_mul(60));
-        let length_ms = self.arguments.minutes.saturating_mul(60_000);
+        let length = self.arguments.length();
+        let length_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         let schedule = schedule::draw(self.seed, length_ms, LEASE_MS, self.arguments.kinds());
         let chaos = Chaos { crew: &self.crew, node: self.node, scope: &self.scope };
         let accepted = tokio::select! {
@@ -262,7 +323,7 @@ impl Run<'_> {
             ticks.tick().await;
             let tally = self.book.read();
             eprintln!(
-                "  {:>4} s: {} of {} accepted, {} sent again; {} kills of roles, {} of the chain ({} blocks rolled back), {} pauses, {} twins, {} failures",
+                "  {:>4} s: {} of {} accepted, {} sent again; {} kills of roles, {} of the chain ({} blocks rolled back), {} and {} pauses, {} twins, {} failures",
                 begun.elapsed().as_secs(),
                 tally.accepted,
                 tally.asked,
@@ -271,6 +332,7 @@ impl Run<'_> {
                 tally.chain_kills(),
                 tally.blocks_rolled_back,
                 tally.pauses,
+                tally.chain_pauses,
                 tally.twins,
                 tally.failures.len(),
             );
@@ -283,26 +345,27 @@ impl Run<'_> {
         before: &BalanceSheet,
         accepted: &[Accepted],
         settled: &Settled,
-    ) -> Result<Outcome> {
+    ) -> Result<TortureReport> {
         let rpc = &self.node.chain.rpc;
-        let wallets: BTreeSet<Address> = self.wallets.iter().copied().collect();
+        let payers = self.scope.payers();
         let promises: Vec<Promise> = accepted.iter().map(|it| it.promise.clone()).collect();
         // Recipients are new to the chain: what they have, they have from us.
-        let mut holders: BTreeSet<Address> = promises.iter().map(|promise| promise.to).collect();
-        holders.extend(&wallets);
+        let mut holders: BTreeSet<_> = promises.iter().map(|promise| promise.to).collect();
+        holders.extend(&payers);
         let head = rpc.block_number().await?;
         let observation = observe(rpc, &self.scope, start.saturating_add(1), head).await?;
         let verdict = Verdict::of(&promises, &observation.payments);
         let after = BalanceSheet::read(rpc, &self.scope.tokens, &holders).await?;
-        let wrong_recipients = after.check_recipients(before, &promises, &wallets);
-        let wrong_wallets: Vec<String> = after
-            .check_wallets(before, &promises, &wallets, observation.fees_wei)
+        let wrong_recipients = after.check_recipients(before, &promises, &payers);
+        let wrong_payers: Vec<String> = after
+            .check_wallets(before, &promises, &payers, observation.fees_wei)
             .into_iter()
             .map(|(token, expected, gone)| {
                 let token = token_text(token);
-                format!("{gone} of {token} left the hot wallets instead of {expected}")
+                format!("{gone} of {token} left its payers instead of {expected}")
             })
             .collect();
+        let replay = replay(rpc, &self.scope, &self.database).await?;
         let tally = self.book.read();
         let findings = Findings {
             promises: &promises,
@@ -311,15 +374,11 @@ impl Run<'_> {
             settled,
             tally: &tally,
             wrong_recipients: &wrong_recipients,
-            wrong_wallets: &wrong_wallets,
+            wrong_payers: &wrong_payers,
+            replay,
         };
         findings.tell_problems();
-        let report = findings.report(self.arguments.minutes, self.seed);
-        let unreal = report.unreal(self.arguments.kinds(), self.clients.is_impatient);
-        for name in &unreal {
-            eprintln!("not as switched on and off: {name}");
-        }
-        Ok(Outcome { is_good: report.is_good() && unreal.is_empty(), report })
+        Ok(findings.report(self.rail, self.seed))
     }
 
     async fn next_block(&self) -> Result<u64> {

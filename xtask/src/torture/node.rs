@@ -212,6 +212,22 @@ impl Node {
         Ok(())
     }
 
+    /// Lets it stand still for `pause`: whoever asks it meanwhile waits.
+    ///
+    /// # Errors
+    /// It had ended by itself.
+    pub(super) async fn pause(&self, pause: Duration) -> Result<()> {
+        let running = self.running.lock().await;
+        let anvil = running.anvil.as_ref().context("the chain does not run")?;
+        let pid = i32::try_from(anvil.pid()).ok().and_then(Pid::from_raw);
+        let pid = pid.context("anvil has no process id")?;
+        kill_process(pid, Signal::STOP).context("cannot stop anvil for a while")?;
+        sleep(pause).await;
+        kill_process(pid, Signal::CONT).context("cannot let anvil go on")?;
+        self.book.note(|tally| tally.chain_pauses += 1);
+        Ok(())
+    }
+
     async fn start_again(&self) -> Result<Anvil> {
         let mut tries = 0;
         loop {

@@ -10,6 +10,8 @@ use super::settle::Settled;
 use super::tally::Tally;
 use crate::assets::token_text;
 use crate::judge::{Observation, Promise, Verdict, WrongBalance};
+use crate::rail::Rail;
+use crate::replay::Replay;
 
 /// How many examples of each problem are told.
 const EXAMPLES: usize = 8;
@@ -23,6 +25,8 @@ pub struct TortureReport {
     pub minutes: u64,
     /// What they were drawn from.
     pub seed: u64,
+    /// How payments travelled, one rail after the other.
+    pub rails: Vec<Rail>,
     /// Withdrawals that were accepted.
     pub withdrawals: usize,
     /// SIGKILLs to roles and chain.
@@ -65,6 +69,8 @@ pub struct TortureReport {
     pub mixed_states: usize,
     /// SIGSTOPs for longer than a lease.
     pub pauses: usize,
+    /// SIGSTOPs to the chain.
+    pub anvil_pauses: usize,
     /// Second processes of a role beside the first.
     pub twins: usize,
     /// Second signers that were refused.
@@ -81,6 +87,20 @@ pub struct TortureReport {
     pub repeats: usize,
     /// Replaced, canceled and failed transactions: nonces that were used up without paying.
     pub canceled_or_failed: usize,
+    /// Payout numbers that the vault paid.
+    pub numbers_paid: usize,
+    /// Payout numbers that the vault paid more than once.
+    pub numbers_paid_twice: usize,
+    /// Items of the vault that could not be paid.
+    pub items_failed: usize,
+    /// Items of the vault whose number had been used before.
+    pub items_skipped: usize,
+    /// Transactions that were ever signed, and offered to the node once more after the end.
+    pub replayed: usize,
+    /// Those of them that the node took.
+    pub replay_accepted: usize,
+    /// Payments that came of it.
+    pub replay_paid: usize,
     /// From the last fault until everything was terminal.
     pub settle_seconds: u64,
 }
@@ -94,18 +114,22 @@ pub(super) struct Findings<'a> {
     pub(super) settled: &'a Settled,
     pub(super) tally: &'a Tally,
     pub(super) wrong_recipients: &'a [WrongBalance],
-    /// What is wrong with the sums of the hot wallets.
-    pub(super) wrong_wallets: &'a [String],
+    /// What is wrong with the sums of those who pay.
+    pub(super) wrong_payers: &'a [String],
+    pub(super) replay: Replay,
 }
 
 impl Findings<'_> {
-    pub(super) fn report(&self, minutes: u64, seed: u64) -> TortureReport {
-        let Self { verdict, observation, settled, tally, .. } = self;
+    /// The numbers of a run on one rail.
+    pub(super) fn report(&self, rail: Rail, seed: u64) -> TortureReport {
+        let Self { verdict, observation, settled, tally, replay, .. } = self;
+        let items = &observation.items;
         let unexpected =
             [verdict.unexpected.len(), observation.foreign.len(), settled.unknown.len()];
         TortureReport {
-            minutes,
+            minutes: 0,
             seed,
+            rails: vec![rail],
             withdrawals: self.promises.len(),
             kills: tally.kills.values().sum(),
             kills_by_process: tally.kills.clone(),
@@ -114,7 +138,7 @@ impl Findings<'_> {
             stuck: settled.stuck.len(),
             given_up: settled.given_up.len(),
             unexpected: unexpected.iter().sum(),
-            wrong_balances: self.wrong_recipients.len().saturating_add(self.wrong_wallets.len()),
+            wrong_balances: self.wrong_recipients.len().saturating_add(self.wrong_payers.len()),
             wrong_ledger: settled.wrong_ledger.len(),
             wrong_answers: tally.wrong_answers.len(),
             unanswered: tally.unanswered.len(),
@@ -127,6 +151,7 @@ impl Findings<'_> {
             torn_states: tally.torn_states,
             mixed_states: tally.mixed_states,
             pauses: tally.pauses,
+            anvil_pauses: tally.chain_pauses,
             twins: tally.twins,
             refused_signers: tally.refused_signers,
             started_again: tally.started_again,
@@ -135,6 +160,13 @@ impl Findings<'_> {
             client_timeouts: tally.client_timeouts,
             repeats: tally.repeats,
             canceled_or_failed: observation.canceled.saturating_add(observation.failed.len()),
+            numbers_paid: items.paid.len(),
+            numbers_paid_twice: items.paid_again(),
+            items_failed: items.failed,
+            items_skipped: items.skipped,
+            replayed: replay.replayed,
+            replay_accepted: replay.accepted,
+            replay_paid: replay.paid,
             settle_seconds: settled.took.as_secs(),
         }
     }
@@ -158,7 +190,7 @@ impl Findings<'_> {
         tell("unexpected transaction", foreign.collect());
         tell("unexpected withdrawal", self.settled.unknown.clone());
         tell("wrong balance", balances.collect());
-        tell("wrong balance", self.wrong_wallets.to_vec());
+        tell("wrong balance", self.wrong_payers.to_vec());
         tell("wrong ledger", self.settled.wrong_ledger.clone());
         tell("wrong answer", self.tally.wrong_answers.clone());
         tell("unanswered", self.tally.unanswered.clone());
@@ -177,6 +209,56 @@ fn tell(what: &str, problems: Vec<String>) {
 }
 
 impl TortureReport {
+    /// Puts a run on another rail to this one.
+    pub(super) fn add(&mut self, other: Self) {
+        self.rails.extend(other.rails);
+        for (process, count) in other.kills_by_process {
+            let sum = self.kills_by_process.entry(process).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        self.blocks_rolled_back = self.blocks_rolled_back.saturating_add(other.blocks_rolled_back);
+        self.deepest_rollback = self.deepest_rollback.max(other.deepest_rollback);
+        self.settle_seconds = self.settle_seconds.saturating_add(other.settle_seconds);
+        for (sum, count) in [
+            (&mut self.withdrawals, other.withdrawals),
+            (&mut self.kills, other.kills),
+            (&mut self.paid_twice, other.paid_twice),
+            (&mut self.lost, other.lost),
+            (&mut self.stuck, other.stuck),
+            (&mut self.given_up, other.given_up),
+            (&mut self.unexpected, other.unexpected),
+            (&mut self.wrong_balances, other.wrong_balances),
+            (&mut self.wrong_ledger, other.wrong_ledger),
+            (&mut self.wrong_answers, other.wrong_answers),
+            (&mut self.unanswered, other.unanswered),
+            (&mut self.failures, other.failures),
+            (&mut self.anvil_restarts, other.anvil_restarts),
+            (&mut self.payments_rolled_back, other.payments_rolled_back),
+            (&mut self.confirmed_rolled_back, other.confirmed_rolled_back),
+            (&mut self.torn_states, other.torn_states),
+            (&mut self.mixed_states, other.mixed_states),
+            (&mut self.pauses, other.pauses),
+            (&mut self.anvil_pauses, other.anvil_pauses),
+            (&mut self.twins, other.twins),
+            (&mut self.refused_signers, other.refused_signers),
+            (&mut self.started_again, other.started_again),
+            (&mut self.skipped_faults, other.skipped_faults),
+            (&mut self.retries, other.retries),
+            (&mut self.client_timeouts, other.client_timeouts),
+            (&mut self.repeats, other.repeats),
+            (&mut self.canceled_or_failed, other.canceled_or_failed),
+            (&mut self.numbers_paid, other.numbers_paid),
+            (&mut self.numbers_paid_twice, other.numbers_paid_twice),
+            (&mut self.items_failed, other.items_failed),
+            (&mut self.items_skipped, other.items_skipped),
+            (&mut self.replayed, other.replayed),
+            (&mut self.replay_accepted, other.replay_accepted),
+            (&mut self.replay_paid, other.replay_paid),
+        ] {
+            *sum = sum.saturating_add(count);
+        }
+    }
+
     /// Whether every promise was kept, once.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -191,6 +273,8 @@ impl TortureReport {
             self.wrong_answers,
             self.unanswered,
             self.failures,
+            self.numbers_paid_twice,
+            self.replay_paid,
         ];
         self.withdrawals > 0 && troubles.iter().all(|count| *count == 0)
     }
@@ -206,6 +290,7 @@ impl TortureReport {
             ("restarts of the chain", kinds.chain_kills, self.anvil_restarts),
             ("blocks rolled back", kinds.chain_kills, blocks),
             ("pauses", kinds.pauses, self.pauses),
+            ("pauses of the chain", kinds.chain_pauses, self.anvil_pauses),
             ("twins", kinds.twins, self.twins),
             ("timeouts of clients", is_impatient, self.client_timeouts),
         ];
@@ -226,12 +311,15 @@ impl fmt::Display for TortureReport {
         };
         row("minutes", &self.minutes)?;
         row("seed", &self.seed)?;
+        let rails: Vec<String> = self.rails.iter().map(ToString::to_string).collect();
+        row("rails", &rails.join(", "))?;
         row("withdrawals accepted", &self.withdrawals)?;
         row("kills", &self.kills)?;
         for (process, count) in &self.kills_by_process {
             row(&format!("  of {process}"), count)?;
         }
         row("pauses longer than a lease", &self.pauses)?;
+        row("pauses of the chain", &self.anvil_pauses)?;
         row("second processes of a role", &self.twins)?;
         row("  signers among them, refused", &self.refused_signers)?;
         row("restarts of the chain from an older state", &self.anvil_restarts)?;
@@ -248,6 +336,13 @@ impl fmt::Display for TortureReport {
         row("faults skipped", &self.skipped_faults)?;
         row("nonces used without paying", &self.canceled_or_failed)?;
         row("seconds until all were terminal", &self.settle_seconds)?;
+        row("numbers that the vault paid", &self.numbers_paid)?;
+        row("  more than once", &self.numbers_paid_twice)?;
+        row("  items that failed", &self.items_failed)?;
+        row("  items that were skipped", &self.items_skipped)?;
+        row("signed, and sent once more at the end", &self.replayed)?;
+        row("  taken by the node", &self.replay_accepted)?;
+        row("  paid by that", &self.replay_paid)?;
         row("paid twice", &self.paid_twice)?;
         row("lost", &self.lost)?;
         row("stuck", &self.stuck)?;
@@ -267,8 +362,15 @@ impl fmt::Display for TortureReport {
 mod tests {
     use super::*;
 
-    const ON: Kinds = Kinds { kills: true, chain_kills: true, pauses: true, twins: true };
-    const OFF: Kinds = Kinds { kills: false, chain_kills: false, pauses: false, twins: false };
+    const ON: Kinds =
+        Kinds { kills: true, chain_kills: true, chain_pauses: true, pauses: true, twins: true };
+    const OFF: Kinds = Kinds {
+        kills: false,
+        chain_kills: false,
+        chain_pauses: false,
+        pauses: false,
+        twins: false,
+    };
 
     fn good() -> TortureReport {
         TortureReport {
@@ -279,6 +381,7 @@ mod tests {
             anvil_restarts: 8,
             blocks_rolled_back: 30,
             pauses: 9,
+            anvil_pauses: 11,
             twins: 4,
             client_timeouts: 5,
             ..TortureReport::default()
@@ -288,7 +391,7 @@ mod tests {
     #[test]
     fn any_trouble_makes_a_report_bad() {
         assert!(good().is_good() && good().to_string().ends_with("every promise kept, once"));
-        let spoil: [fn(&mut TortureReport); 11] = [
+        let spoil: [fn(&mut TortureReport); 13] = [
             |report| report.paid_twice = 1,
             |report| report.lost = 1,
             |report| report.stuck = 1,
@@ -299,6 +402,8 @@ mod tests {
             |report| report.wrong_answers = 1,
             |report| report.unanswered = 1,
             |report| report.failures = 1,
+            |report| report.numbers_paid_twice = 1,
+            |report| report.replay_paid = 1,
             |report| report.withdrawals = 0,
         ];
         for spoil in spoil {
@@ -310,11 +415,22 @@ mod tests {
     }
 
     #[test]
+    fn the_numbers_of_two_rails_add_up() {
+        let mut both = TortureReport { rails: vec![Rail::Direct], deepest_rollback: 7, ..good() };
+        let vault = TortureReport { rails: vec![Rail::Vault], deepest_rollback: 4, ..good() };
+        both.add(TortureReport { lost: 1, replay_paid: 1, ..vault });
+        assert_eq!((both.rails.len(), both.withdrawals, both.kills), (2, 1_000, 80));
+        assert_eq!((both.kills_by_process["anvil"], both.deepest_rollback), (16, 7));
+        assert_eq!((both.lost, both.replay_paid, both.minutes), (1, 1, 3));
+        assert_eq!(serde_json::to_value(&both).unwrap()["rails"][1], "vault");
+    }
+
+    #[test]
     fn faults_must_happen_when_on_and_must_not_when_off() {
         assert_eq!(good().unreal(ON, true), Vec::<&str>::new());
         assert_eq!(TortureReport::default().unreal(OFF, false), Vec::<&str>::new());
-        assert_eq!(good().unreal(OFF, false).len(), 7);
-        assert_eq!(TortureReport::default().unreal(ON, true).len(), 7);
+        assert_eq!(good().unreal(OFF, false).len(), 8);
+        assert_eq!(TortureReport::default().unreal(ON, true).len(), 8);
         let few = TortureReport { kills: 29, ..good() };
         assert_eq!(few.unreal(ON, true), ["too few kills"]);
     }

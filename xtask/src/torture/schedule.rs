@@ -15,6 +15,10 @@ const AWAY_MS: std::ops::Range<u64> = 20..1_500;
 const CHAIN_GAP_MS: std::ops::Range<u64> = 11_000..23_000;
 /// How long a killed chain stays away.
 const CHAIN_AWAY_MS: std::ops::Range<u64> = 20..2_500;
+/// From the start of one pause of the chain to the start of the next.
+const CHAIN_PAUSE_GAP_MS: std::ops::Range<u64> = 9_000..17_000;
+/// How long the chain stands still: clients of it wait, and some of them give up.
+const CHAIN_PAUSE_MS: std::ops::Range<u64> = 800..4_000;
 /// From the start of one pause to the start of the next.
 const PAUSE_GAP_MS: std::ops::Range<u64> = 11_000..19_000;
 /// From one twin to the next.
@@ -30,6 +34,8 @@ pub(super) struct Kinds {
     pub(super) kills: bool,
     /// SIGKILL to the chain.
     pub(super) chain_kills: bool,
+    /// SIGSTOP to the chain.
+    pub(super) chain_pauses: bool,
     /// SIGSTOP to a role, for longer than its leases.
     pub(super) pauses: bool,
     /// The same, with a second process of the role meanwhile.
@@ -43,6 +49,8 @@ pub(super) enum Fault {
     Kill { role: Role, away_ms: u64 },
     /// The chain is killed, and goes on from an older state after a while.
     KillChain { away_ms: u64 },
+    /// The chain stands still for a while: it answers nobody.
+    PauseChain { pause_ms: u64 },
     /// The role stands still for a while.
     Pause { role: Role, pause_ms: u64 },
     /// The role stands still; a second process of it is started, and then both run.
@@ -77,6 +85,7 @@ pub(super) fn draw(seed: u64, duration_ms: u64, lease_ms: u64, kinds: Kinds) -> 
     stream(kinds.chain_kills, CHAIN_KILLS, CHAIN_GAP_MS, &Role::ALL);
     stream(kinds.pauses, PAUSES, PAUSE_GAP_MS, &Role::ALL);
     stream(kinds.twins, TWINS, TWIN_GAP_MS, &Role::WORKERS);
+    stream(kinds.chain_pauses, CHAIN_PAUSES, CHAIN_PAUSE_GAP_MS, &Role::ALL);
     planned.sort_by_key(|planned| planned.at_ms);
     planned
 }
@@ -85,6 +94,7 @@ const KILLS: u64 = 1;
 const CHAIN_KILLS: u64 = 2;
 const PAUSES: u64 = 3;
 const TWINS: u64 = 4;
+const CHAIN_PAUSES: u64 = 5;
 
 fn fault(stream: u64, role: Role, lease_ms: u64, random: &mut StdRng) -> Fault {
     let pause_ms = lease_ms.saturating_add(random.random_range(BEYOND_LEASE_MS));
@@ -92,6 +102,7 @@ fn fault(stream: u64, role: Role, lease_ms: u64, random: &mut StdRng) -> Fault {
         KILLS => Fault::Kill { role, away_ms: random.random_range(AWAY_MS) },
         CHAIN_KILLS => Fault::KillChain { away_ms: random.random_range(CHAIN_AWAY_MS) },
         PAUSES => Fault::Pause { role, pause_ms },
+        CHAIN_PAUSES => Fault::PauseChain { pause_ms: random.random_range(CHAIN_PAUSE_MS) },
         _ => Fault::Twin { role, pause_ms, keeps_second: random.random() },
     }
 }
@@ -122,8 +133,15 @@ mod tests {
 
     use super::*;
 
-    const ALL: Kinds = Kinds { kills: true, chain_kills: true, pauses: true, twins: true };
-    const NONE: Kinds = Kinds { kills: false, chain_kills: false, pauses: false, twins: false };
+    const ALL: Kinds =
+        Kinds { kills: true, chain_kills: true, chain_pauses: true, pauses: true, twins: true };
+    const NONE: Kinds = Kinds {
+        kills: false,
+        chain_kills: false,
+        chain_pauses: false,
+        pauses: false,
+        twins: false,
+    };
     const MINUTE_MS: u64 = 60_000;
     const LEASE_MS: u64 = 3_000;
 
@@ -133,6 +151,7 @@ mod tests {
 
     const IS_KILL: fn(Fault) -> bool = |fault| matches!(fault, Fault::Kill { .. });
     const IS_CHAIN: fn(Fault) -> bool = |fault| matches!(fault, Fault::KillChain { .. });
+    const IS_CHAIN_PAUSE: fn(Fault) -> bool = |fault| matches!(fault, Fault::PauseChain { .. });
     const IS_PAUSE: fn(Fault) -> bool = |fault| matches!(fault, Fault::Pause { .. });
     const IS_TWIN: fn(Fault) -> bool = |fault| matches!(fault, Fault::Twin { .. });
 
@@ -142,6 +161,7 @@ mod tests {
             let minute = draw(seed, MINUTE_MS, LEASE_MS, ALL);
             assert!(count(&minute, IS_KILL) >= 13, "seed {seed}");
             assert!(count(&minute, IS_CHAIN) >= 3, "seed {seed}");
+            assert!(count(&minute, IS_CHAIN_PAUSE) >= 3, "seed {seed}");
             assert!(count(&minute, IS_PAUSE) >= 3, "seed {seed}");
             assert!(count(&minute, IS_TWIN) >= 2, "seed {seed}");
             assert!(minute.is_sorted_by_key(|planned| planned.at_ms));
@@ -157,6 +177,7 @@ mod tests {
         let kinds = [
             (Kinds { kills: false, ..ALL }, IS_KILL),
             (Kinds { chain_kills: false, ..ALL }, IS_CHAIN),
+            (Kinds { chain_pauses: false, ..ALL }, IS_CHAIN_PAUSE),
             (Kinds { pauses: false, ..ALL }, IS_PAUSE),
             (Kinds { twins: false, ..ALL }, IS_TWIN),
         ];

@@ -13,6 +13,8 @@ pub(super) struct Tally {
     pub(super) kills: BTreeMap<&'static str, usize>,
     /// SIGSTOPs that lasted longer than a lease.
     pub(super) pauses: usize,
+    /// SIGSTOPs to the chain.
+    pub(super) chain_pauses: usize,
     /// Second processes of a role that ran beside the first.
     pub(super) twins: usize,
     /// Second signers that ended, as they have to, because the first holds the journal.

@@ -236,6 +236,7 @@ impl Reconciler {
             slot: view.slot,
             seen: view.stage(),
             purpose: view.purpose(),
+            rail: view.rail(),
             payload_digest: view.digest(),
             attempts,
             payments,

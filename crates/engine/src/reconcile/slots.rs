@@ -1,7 +1,7 @@
 //! One slot as database and journal have it.
 
 use alloy_primitives::B256;
-use portcullis_core::slot::{AttemptKind, Payload, Purpose, Slot, SlotStage};
+use portcullis_core::slot::{AttemptKind, Payload, Purpose, Rail, Slot, SlotStage};
 use portcullis_keys::journal::SlotEntry;
 use portcullis_store::reconcile::{ImportedAttempt, StoredSlot};
 
@@ -55,9 +55,17 @@ impl SlotView {
 
     pub(super) fn purpose(&self) -> Purpose {
         if self.signed_digest().is_some() {
-            return Purpose::Pay;
+            let voids = self.journaled.as_ref().is_some_and(|entry| entry.voids);
+            return if voids { Purpose::Void } else { Purpose::Pay };
         }
         self.stored.as_ref().map_or(Purpose::Fill, |stored| stored.open.purpose)
+    }
+
+    /// How its payments travel, as signed or as bound.
+    pub(super) fn rail(&self) -> Rail {
+        let stored = self.stored.as_ref().map(|stored| stored.open.rail);
+        let journaled = self.journaled.as_ref().map(|entry| entry.rail);
+        journaled.or(stored).unwrap_or_default()
     }
 
     pub(super) fn is_fill(&self) -> bool {

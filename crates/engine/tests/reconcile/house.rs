@@ -202,6 +202,7 @@ impl House {
             max_fee_per_gas_wei: 5_000_000_000_000,
             transaction_fee_wei_max: u128::MAX,
             gas_limit_max: 1_000_000,
+            vault: None,
             amount_max: BTreeMap::from([(None, plenty), (self.token.token, plenty)]),
         };
         let sealing = self.sealing.as_ref().clone();
@@ -219,6 +220,7 @@ impl House {
         let parts = RoleParts {
             store: store.clone(),
             pools: vec![pool],
+            vaults: std::collections::BTreeMap::new(),
             settings: EngineSettings {
                 rebroadcast_after_ms: 4_000,
                 bump_after_ms: 20_000,

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use alloy_primitives::{Address, B256};
 use portcullis_core::id::{ExternalId, TenantId, WithdrawalId};
 use portcullis_core::number::{PaymentRef, PayoutNumber};
-use portcullis_core::slot::{AttemptKind, Slot};
+use portcullis_core::slot::{AttemptKind, Purpose, Rail, Slot};
 use portcullis_core::time::Timestamp;
 
 use super::record::{AttemptRecord, AuditHead, JournalRecord, ReleaseRecord};
@@ -14,6 +14,10 @@ use super::record::{AttemptRecord, AuditHead, JournalRecord, ReleaseRecord};
 /// All that was ever signed for one slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotEntry {
+    /// Whether its payload voids numbers instead of paying.
+    pub voids: bool,
+    /// How its payload travels.
+    pub rail: Rail,
     /// The signatures, oldest first.
     pub attempts: Vec<JournaledAttempt>,
     /// The payments that it carries: its fixed set.
@@ -60,8 +64,10 @@ pub struct PaymentEntry {
     pub tenant: TenantId,
     /// The tenant's own id of it.
     pub external_id: ExternalId,
-    /// Every slot that ever carried it, oldest first.
+    /// Every slot that ever was to pay it, oldest first.
     pub rides: Vec<Ride>,
+    /// Whether a call that voids its number was ever signed: then it is never paid again.
+    pub voided: bool,
 }
 
 /// One slot that carried a payment.
@@ -69,7 +75,10 @@ pub struct PaymentEntry {
 pub struct Ride {
     /// The slot.
     pub slot: Slot,
-    /// Whether it is proved that the slot did not pay it.
+    /// How it travelled.
+    pub rail: Rail,
+    /// Whether it is proved that the slot did not pay it: for good on the direct rail, at the chain's
+    /// confirmations on the vault's.
     pub released: bool,
 }
 
@@ -97,6 +106,8 @@ impl Index {
 
     fn apply_attempt(&mut self, record: &AttemptRecord) {
         let entry = self.slots.entry(record.slot).or_default();
+        entry.voids = record.purpose == Purpose::Void;
+        entry.rail = record.rail;
         entry.attempts.push(JournaledAttempt {
             kind: record.kind,
             payload_digest: record.payload_digest,
@@ -113,9 +124,12 @@ impl Index {
                 tenant: payment.tenant,
                 external_id: payment.external_id.clone(),
                 rides: Vec::new(),
+                voided: false,
             });
-            if !known.rides.iter().any(|ride| ride.slot == record.slot) {
-                known.rides.push(Ride { slot: record.slot, released: false });
+            if record.purpose == Purpose::Void {
+                known.voided = true;
+            } else if !known.rides.iter().any(|ride| ride.slot == record.slot) {
+                known.rides.push(Ride { slot: record.slot, rail: record.rail, released: false });
             }
             let numbers = self.numbers_of.entry(payment.reference).or_default();
             if !numbers.contains(&payment.number) {

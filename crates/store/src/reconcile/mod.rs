@@ -12,7 +12,7 @@ use alloy_primitives::{Address, B256};
 use portcullis_core::amount::Amount;
 use portcullis_core::id::{ExternalId, SlotId, TenantId, WithdrawalId};
 use portcullis_core::number::{PaymentRef, PayoutNumber};
-use portcullis_core::slot::{AttemptKind, Purpose, Slot, SlotOutcome, SlotStage};
+use portcullis_core::slot::{AttemptKind, Purpose, Rail, Slot, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::BlockRef;
 use sea_orm::sea_query::Expr;
@@ -123,6 +123,8 @@ pub struct SlotImport {
     pub seen: Option<SlotStage>,
     /// What for.
     pub purpose: Purpose,
+    /// How its payments travel.
+    pub rail: Rail,
     /// The digest of its payload.
     pub payload_digest: B256,
     /// Every attempt that is known of it. Those that the row has already are passed over.

@@ -250,6 +250,7 @@ pub(crate) async fn bind(
         position: ActiveValue::Set(next),
         withdrawal_id: ActiveValue::Set(withdrawal.to_vec()),
         released_at: ActiveValue::Set(0),
+        item: ActiveValue::Set(None),
     };
     binding::Entity::insert(row)
         .exec_without_returning(&tx.inner)

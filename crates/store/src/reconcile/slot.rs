@@ -88,6 +88,7 @@ async fn write_slot(tx: &Transaction, import: &SlotImport) -> Result<SlotId, Sto
     let id = SlotId::from_bytes(place.id("id", &row.id)?);
     let written = slot::Entity::update_many()
         .col_expr(slot::Column::Purpose, Expr::value(import.purpose.as_str()))
+        .col_expr(slot::Column::Rail, Expr::value(import.rail.as_str()))
         .col_expr(slot::Column::PayloadDigest, Expr::value(import.payload_digest.to_vec()))
         .col_expr(slot::Column::Stage, Expr::value(stage.as_str()))
         .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
@@ -111,6 +112,7 @@ async fn insert_slot(
         sender: ActiveValue::Set(import.slot.sender.to_vec()),
         nonce: ActiveValue::Set(bigint(import.slot.nonce)),
         purpose: ActiveValue::Set(import.purpose.as_str().to_owned()),
+        rail: ActiveValue::Set(import.rail.as_str().to_owned()),
         payload_digest: ActiveValue::Set(import.payload_digest.to_vec()),
         stage: ActiveValue::Set(stage.as_str().to_owned()),
         outcome: ActiveValue::Set(None),
@@ -212,7 +214,7 @@ async fn import_payment(
         None => Truth::Sent,
         Some(SlotOutcome::Paid) => Truth::Paid,
         Some(SlotOutcome::Reverted) => Truth::Reverted,
-        Some(SlotOutcome::Canceled | SlotOutcome::Filled) => Truth::Unbound,
+        Some(SlotOutcome::Canceled | SlotOutcome::Filled | SlotOutcome::Voided) => Truth::Unbound,
     };
     let known = find(tx, payment).await?;
     if let Some(record) = known.iter().find(|record| is_of(payment, record)) {
@@ -396,6 +398,7 @@ async fn new_record(
         reference: facts.payment.reference,
         seal: Seal { key_id: SealKeyId(0), mac: [0; 32] },
         state,
+        cancel_requested: false,
         reason: None,
         event_sequence: 1,
         timeline: vec![TimelineEvent {
@@ -463,7 +466,7 @@ async fn release_unpaid(
     let truth = match outcome {
         SlotOutcome::Paid => return Ok(()),
         SlotOutcome::Reverted => Truth::Reverted,
-        SlotOutcome::Canceled | SlotOutcome::Filled => Truth::Unbound,
+        SlotOutcome::Canceled | SlotOutcome::Filled | SlotOutcome::Voided => Truth::Unbound,
     };
     for record in &bound_to(tx, id).await? {
         unbind(tx, &record.id.to_bytes(), None).await?;

@@ -58,6 +58,22 @@ async fn an_accepted_request_is_reserved_numbered_and_sealed() {
 }
 
 #[tokio::test]
+async fn every_payment_has_a_number_of_its_own() {
+    let fixture = Fixture::open().await;
+    fixture.fund("alice", 100).await;
+    let mut numbers = Vec::new();
+    for name in ["a", "b", "c"] {
+        // One commit each.
+        let outcome = fixture.submit(fixture.submission(name, "alice", 1)).await;
+        let Submitted::Accepted(record) = outcome else { panic!("{name}: {outcome:?}") };
+        numbers.push(record.number);
+    }
+    let expected: Vec<_> = (1..=3).map(|sequence| PayoutNumber { epoch: 1, sequence }).collect();
+    assert_eq!(numbers, expected);
+    fixture.check().await;
+}
+
+#[tokio::test]
 async fn the_native_coin_is_no_token() {
     let fixture = Fixture::open().await;
     let mut deposit = fixture.deposit_of("alice", 10);

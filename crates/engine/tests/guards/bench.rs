@@ -1,0 +1,296 @@
+//! A chain, a keystore and a database with one queued payment, and the roles on them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use alloy_primitives::{Address, B256, U256};
+use alloy_rpc_client::RpcClient;
+use portcullis_core::amount::Amount;
+use portcullis_core::asset::Asset;
+use portcullis_core::chain::ChainSpec;
+use portcullis_core::id::{AssetId, DeploymentId, DepositId, TenantId, WithdrawalId};
+use portcullis_core::seal::{SealKeyId, SealingKeys};
+use portcullis_core::slot::Slot;
+use portcullis_core::time::{Clock, Timestamp};
+use portcullis_core::withdrawal::Priority;
+use portcullis_engine::{
+    Broadcaster, Doorbells, EngineSettings, Monitor, Processor, Progress, RoleParts, SignerRole,
+    Surroundings,
+};
+use portcullis_evm::{PoolLimits, Provider, ProviderPool};
+use portcullis_keys::{ChainCaps, Journal, KdfCost, Keystore, Signer};
+use portcullis_store::deposit::NewDeposit;
+use portcullis_store::intake::{Intake, Submission, Submitted};
+use portcullis_store::slot::OpenSlot;
+use portcullis_store::withdrawal::WithdrawalRecord;
+use portcullis_store::{Store, StoreOptions};
+use portcullis_testkit::{
+    SeededEntropy, SimConfig, SimNode, SimTransport, TestClock, TokenKind, TransferLog,
+};
+use secrecy::SecretString;
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use crate::stop::StopBefore;
+
+pub(crate) const LOCAL: u64 = 31_337;
+pub(crate) const POLYGON: u64 = 137;
+
+const START: Timestamp = Timestamp::from_millis(1_795_168_800_000);
+
+/// Longer than any pause between two sends.
+const LONG_MS: i64 = 60_000;
+
+/// What survives the end of a process.
+pub(crate) struct Bench {
+    pub(crate) node: SimNode,
+    pub(crate) clock: TestClock,
+    pub(crate) chain: &'static ChainSpec,
+    pub(crate) stop: StopBefore,
+    pub(crate) token: Address,
+    pub(crate) wallet: Address,
+    pub(crate) to: Address,
+    directory: TempDir,
+    sealing: Arc<SealingKeys>,
+    deployment: DeploymentId,
+    tenant: TenantId,
+    asset: AssetId,
+    entropy: Arc<Mutex<SeededEntropy>>,
+}
+
+/// One process: nothing in it survives.
+pub(crate) struct Machine {
+    pub(crate) store: Store,
+    pub(crate) transport: SimTransport,
+    pub(crate) processor: Processor,
+    pub(crate) signer: SignerRole,
+    pub(crate) broadcaster: Broadcaster,
+    pub(crate) monitor: Monitor,
+}
+
+impl Bench {
+    /// A chain with one wallet that can pay, and an account with money.
+    pub(crate) async fn new(chain_id: u64) -> Self {
+        let chain = ChainSpec::by_id(chain_id).expect("a known chain");
+        let genesis_at = START.plus_millis(-3_600_000);
+        let node = SimNode::new(SimConfig { chain_id, genesis_at, ..SimConfig::default() });
+        let token = node.deploy_token(TokenKind::Usdc).expect("deploys");
+        let directory = tempfile::tempdir().expect("a folder");
+        let cost = KdfCost { memory_kib: 8, iterations: 1, parallelism: 1 };
+        let path = directory.path().join("keystore.json");
+        let mut keystore =
+            Keystore::create(&path, &passphrase(), None, cost, START).expect("a keystore");
+        let wallet = keystore.generate(chain_id, None, START).expect("a key");
+        drop(keystore);
+        node.fund(wallet, U256::from(10).pow(U256::from(24)));
+        node.mint(token, wallet, U256::from(1_000_000_000)).expect("mints");
+        for block in 0..20 {
+            node.mine(START.plus_millis(-100_000 + block * 4_000));
+        }
+        let mut entropy = SeededEntropy::new(7);
+        let bench = Self {
+            node,
+            clock: TestClock::at(START),
+            chain,
+            stop: StopBefore::default(),
+            token,
+            wallet,
+            to: Address::repeat_byte(0xbe),
+            directory,
+            sealing: Arc::new(SealingKeys::new(SealKeyId(1), Zeroizing::new([7; 32]))),
+            deployment: DeploymentId::from_parts(START, entropy.next_u128()),
+            tenant: TenantId::from_bytes([1; 16]),
+            asset: AssetId::from_bytes([2; 16]),
+            entropy: Arc::new(Mutex::new(entropy)),
+        };
+        bench.fill().await;
+        bench
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.directory.path().join("portcullis.db")
+    }
+
+    pub(crate) async fn open_store(&self) -> Store {
+        let options = StoreOptions {
+            url: self.database().display().to_string(),
+            readers_max: 2,
+            busy_timeout_ms: 10_000,
+        };
+        let store = Store::open(&options, Arc::new(self.clock.clone())).await.expect("opens");
+        store.with_gate(Arc::new(self.stop.clone()))
+    }
+
+    async fn fill(&self) {
+        let store = self.open_store().await;
+        store.migrate().await.expect("migrates");
+        store.found_deployment(self.deployment).await.expect("is founded");
+        store.create_tenant(self.tenant, "acme", "test").await.expect("a tenant");
+        let asset = Asset {
+            id: self.asset,
+            chain_id: self.chain.chain_id,
+            symbol: "USDC".into(),
+            token: Some(self.token),
+            decimals: 6,
+            amount_min: units(1),
+            amount_max: units(1_000_000),
+            daily_max: None,
+            enabled: true,
+        };
+        store.register_asset(&self.sealing, &asset, "test").await.expect("registers");
+        let deposit = NewDeposit {
+            id: DepositId::from_parts(START, self.random()),
+            tenant: self.tenant,
+            account: "alice".parse().expect("an account"),
+            asset: self.asset,
+            amount: units(1_000),
+            external_id: "deposit".parse().expect("an external id"),
+            request_hash: B256::ZERO,
+        };
+        store.deposit(&self.sealing, &deposit).await.expect("credits");
+        store.close().await;
+    }
+
+    fn random(&self) -> u128 {
+        self.entropy.lock().unwrap_or_else(PoisonError::into_inner).next_u128()
+    }
+
+    /// Starts a process.
+    pub(crate) async fn start(&self) -> Machine {
+        let store = self.open_store().await;
+        let gate = Arc::new(self.stop.clone());
+        let transport = SimTransport::new(self.node.clone()).with_gate(gate);
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let client = RpcClient::new(transport.clone(), true);
+        let provider = Provider::from_client("node", "operator", client);
+        let limits = PoolLimits::default();
+        let pool = ProviderPool::new(self.chain, vec![provider], Arc::clone(&clock), limits);
+        let entropy = Arc::clone(&self.entropy);
+        let around = Surroundings {
+            clock,
+            entropy: Arc::new(move || {
+                entropy.lock().unwrap_or_else(PoisonError::into_inner).next_u128()
+            }),
+            instance: format!("machine#{:x}", self.random()),
+        };
+        let parts = RoleParts {
+            store: store.clone(),
+            pools: vec![Arc::new(pool.expect("a pool"))],
+            vaults: std::collections::BTreeMap::new(),
+            settings: EngineSettings::default(),
+            around,
+            doorbells: Doorbells::local(),
+        };
+        let signer = Arc::new(self.open_signer());
+        Machine {
+            store,
+            transport,
+            processor: Processor::new(parts.clone(), Arc::clone(&self.sealing)),
+            signer: SignerRole::new(parts.clone(), signer),
+            broadcaster: Broadcaster::new(parts.clone()),
+            monitor: Monitor::new(parts),
+        }
+    }
+
+    fn open_signer(&self) -> Signer {
+        let path = self.directory.path().join("keystore.json");
+        let mut keystore = Keystore::open(&path, &passphrase(), None).expect("opens");
+        let journal = Journal::open(&mut keystore, self.clock.now()).expect("opens");
+        let caps = ChainCaps {
+            chain_id: self.chain.chain_id,
+            max_fee_per_gas_wei: 5_000_000_000_000,
+            transaction_fee_wei_max: u128::MAX,
+            gas_limit_max: 1_000_000,
+            vault: None,
+            amount_max: [(Some(self.token), units(1_000_000))].into(),
+        };
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let sealing = self.sealing.as_ref().clone();
+        Signer::new(keystore, journal, sealing, self.deployment, vec![caps], clock).expect("fits")
+    }
+
+    /// A withdrawal of 100 units, accepted and passed by policy.
+    pub(crate) async fn queue(&self, machine: &Machine) -> WithdrawalId {
+        let intake = Intake::new(machine.store.clone(), Arc::clone(&self.sealing));
+        let submission = Submission {
+            id: WithdrawalId::from_parts(self.clock.now(), self.random()),
+            tenant: self.tenant,
+            external_id: "order".parse().expect("an external id"),
+            request_hash: B256::ZERO,
+            account: "alice".parse().expect("an account"),
+            asset: self.asset,
+            chain_id: self.chain.chain_id,
+            token: Some(self.token),
+            amount: units(100),
+            to: self.to,
+            priority: Priority::Standard,
+            metadata: None,
+            trace: None,
+        };
+        let submitted = intake.submit(submission, 60_000).await.expect("an answer");
+        let Submitted::Accepted(record) = submitted else { panic!("{submitted:?}") };
+        assert_eq!(machine.processor.step().await.expect("judges"), Progress::Worked);
+        record.id
+    }
+
+    /// Mines `count` blocks, four seconds apart.
+    pub(crate) fn mine(&self, count: u64) {
+        for _ in 0..count {
+            self.node.mine(self.clock.advance(4_000));
+        }
+    }
+
+    /// Lets the longest pause pass.
+    pub(crate) fn wait(&self) {
+        self.clock.advance(LONG_MS);
+    }
+
+    /// What the chain itself says that the customer got.
+    pub(crate) fn payments(&self) -> Vec<TransferLog> {
+        let mut logs = self.node.transfer_logs(self.token);
+        logs.retain(|log| log.from == self.wallet && log.to == self.to);
+        logs
+    }
+
+    pub(crate) async fn read(&self, store: &Store, id: WithdrawalId) -> WithdrawalRecord {
+        store.withdrawal(self.tenant, id).await.expect("reads").expect("is there")
+    }
+
+    /// The slot of the wallet's first nonce.
+    pub(crate) async fn first_slot(&self, store: &Store) -> OpenSlot {
+        let slot = Slot { chain_id: self.chain.chain_id, sender: self.wallet, nonce: 0 };
+        store.slot(slot).await.expect("reads").expect("is open")
+    }
+}
+
+impl Machine {
+    /// Ends it in peace: the journal is unlocked, and the database's file holds everything.
+    pub(crate) async fn end(self) {
+        let store = self.store.clone();
+        drop(self);
+        store.close().await;
+    }
+
+    /// Steps the monitor until it has seen everything.
+    pub(crate) async fn watch(&self) {
+        while self.monitor.step().await.expect("follows") == Progress::Worked {}
+    }
+
+    /// Signs what is queued.
+    pub(crate) async fn sign(&self) {
+        assert_eq!(self.signer.step().await.expect("signs"), Progress::Worked);
+    }
+
+    /// Sends what is due.
+    pub(crate) async fn send(&self) {
+        assert_eq!(self.broadcaster.step().await.expect("sends"), Progress::Worked);
+    }
+}
+
+pub(crate) fn units(units: u64) -> Amount {
+    Amount::from_atomic(U256::from(units))
+}
+
+fn passphrase() -> SecretString {
+    SecretString::from("a test's own")
+}
