@@ -6,6 +6,7 @@
 mod access;
 mod assets;
 mod audit;
+mod backup;
 mod cancellation;
 mod chain;
 mod commands;
