@@ -102,6 +102,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let (config, clock) = prepare_telling(&global, flags, RECONCILE_LOG)?;
             runtime()?.block_on(commands::reconcile(&arguments, &config, &clock, output))
         }
+        Command::Doctor => {
+            let (config, clock) = prepare(&global, flags)?;
+            runtime()?.block_on(commands::doctor(&config, &clock, output))
+        }
         Command::Admin(command) => {
             let (config, clock) = prepare(&global, flags)?;
             runtime()?.block_on(async {

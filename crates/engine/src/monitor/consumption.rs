@@ -92,7 +92,7 @@ impl Monitor {
         inclusion: &Inclusion,
     ) -> Result<(), EngineError> {
         let pays = open.purpose == Purpose::Pay && inclusion.outcome == SlotOutcome::Paid;
-        if !pays || !open.payments.is_empty() {
+        if !pays || !open.payments.is_empty() || !open.left.is_empty() {
             return Ok(());
         }
         let detail = format!(

@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Compare database, journal, ledger and chain, and repair the database
     Reconcile(ReconcileArgs),
+    /// Check providers, clock, assets, wallets, vault, journal and files; say what to do
+    Doctor,
 }
 
 /// `serve`

@@ -7,6 +7,7 @@ mod access;
 mod alarms;
 mod assets;
 mod audit;
+mod backup;
 mod cancellation;
 mod cancels;
 mod chain;
