@@ -28,6 +28,7 @@ mod quarantine;
 pub mod send;
 pub mod sender;
 pub mod slot;
+mod slot_rows;
 mod timeline;
 pub mod transition;
 mod window;

@@ -9,9 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::FlagValue;
 
-use self::operate::{
-    AuditCommand, DeadLetterCommand, HaltCommand, SlotCommand, WithdrawalCommand,
-};
+use self::operate::{AuditCommand, DeadLetterCommand, HaltCommand, SlotCommand, WithdrawalCommand};
 
 /// What `--help` says below the commands.
 const EXIT_CODES: &str = "\
