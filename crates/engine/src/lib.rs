@@ -14,6 +14,7 @@ mod lease;
 mod monitor;
 mod poison;
 mod processor;
+pub mod reconcile;
 mod recovery;
 mod role;
 mod settings;

@@ -8,7 +8,7 @@ use portcullis_store::lease::Lease;
 use portcullis_store::slot::{NewSlot, OpenSlot};
 use portcullis_store::withdrawal::WithdrawalRecord;
 
-use super::resume::cancel_intent;
+use super::resume::{GAS_UNESTIMATED, cancel_intent};
 use super::{Held, SignerChain, SignerRole, priced};
 use crate::Progress;
 use crate::error::EngineError;
@@ -66,10 +66,14 @@ impl SignerRole {
             self.store.defer_command(command.id, until).await?;
             return Ok(Progress::Idle);
         };
-        // A payment that left the slot may ride another one: this slot must not be signed to pay it once more, and what
-        // is signed of it already goes on.
-        let has_left = !open.left.is_empty();
-        let cancels = kind == CommandKind::Cancel || newest.kind == AttemptKind::Cancel || has_left;
+        // Once a cancel was asked for, or where nobody knows what the slot pays, only a cancel is dearer. A payment that
+        // left the slot may ride another one: this slot must not be signed to pay it once more, and what is signed of it
+        // already goes on.
+        let cancels = kind == CommandKind::Cancel
+            || newest.kind == AttemptKind::Cancel
+            || open.cancel_requested
+            || open.payments.is_empty()
+            || !open.left.is_empty();
         let intent = if cancels {
             cancel_intent(open, fees)
         } else {
@@ -80,7 +84,14 @@ impl SignerRole {
                 kind: AttemptKind::Payload,
                 payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
                 fees,
-                gas_limit: newest.gas_limit,
+                // Of an attempt that is known by its hash alone, the limit is not known either.
+                gas_limit: open
+                    .attempts
+                    .iter()
+                    .map(|attempt| attempt.gas_limit)
+                    .max()
+                    .filter(|gas| *gas > 0)
+                    .unwrap_or(GAS_UNESTIMATED),
             }
         };
         let done = [(command.id, format!("signed at {} wei per gas", fees.max_fee_per_gas_wei))];

@@ -13,6 +13,7 @@ mod prepare;
 mod release;
 mod resume;
 mod void;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ use portcullis_core::chain::ChainSpec;
 use portcullis_core::fee::{AboveFeeCap, FeeMarket, Fees, first_fees};
 use portcullis_core::intent::SigningIntent;
 use portcullis_core::slot::Rail;
+use portcullis_core::time::Timestamp;
 use portcullis_evm::{GasOracle, ProviderPool};
 use portcullis_keys::{Signer, SigningRefusal};
 use portcullis_store::Store;
@@ -42,6 +44,8 @@ pub struct SignerRole {
     store: Store,
     signer: Arc<Signer>,
     chains: Vec<SignerChain>,
+    /// When journal and database were compared last.
+    compared_at: Mutex<Option<Timestamp>>,
     leases: LeaseHolder,
     settings: EngineSettings,
     around: Surroundings,
@@ -88,8 +92,8 @@ impl SignerRole {
             })
             .collect();
         let leases = LeaseHolder::new(store.clone(), around.clone(), settings.lease_ms);
-        let narrowing = Narrowing::default();
-        Self { store, signer, chains, leases, settings, around, doorbells, narrowing }
+        let (compared_at, narrowing) = (Mutex::default(), Narrowing::default());
+        Self { store, signer, chains, compared_at, leases, settings, around, doorbells, narrowing }
     }
 
     /// One set of work for each chain. A halted engine signs nothing. A node that does not answer
@@ -103,6 +107,9 @@ impl SignerRole {
 
     async fn try_step(&self) -> Result<Progress, EngineError> {
         if !self.store.halts().await?.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        if !self.still_agrees().await? {
             return Ok(Progress::Idle);
         }
         let mut progress = Progress::Idle;

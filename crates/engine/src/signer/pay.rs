@@ -117,8 +117,8 @@ impl SignerRole {
             };
             let mut answer = self.signer.check(&intent);
             let mut lacks_proof = false;
-            if let Err(SigningRefusal::PaymentElsewhere { elsewhere, .. }) = answer {
-                lacks_proof = self.journal_release(chain, &record, elsewhere).await?;
+            if let Err(SigningRefusal::PaymentElsewhere { elsewhere, number, .. }) = answer {
+                lacks_proof = self.journal_release(chain, &record, number, elsewhere).await?;
                 answer = self.signer.check(&intent);
             }
             match answer {

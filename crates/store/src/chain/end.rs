@@ -207,12 +207,12 @@ pub(super) async fn expect_consumed_so(
 }
 
 /// What a slot's row says about its consumption.
-pub(super) struct Consumed {
-    pub(super) id: SlotId,
-    pub(super) outcome: SlotOutcome,
-    pub(super) hash: B256,
-    pub(super) block: BlockRef,
-    pub(super) block_at: Timestamp,
+pub(crate) struct Consumed {
+    pub(crate) id: SlotId,
+    pub(crate) outcome: SlotOutcome,
+    pub(crate) hash: B256,
+    pub(crate) block: BlockRef,
+    pub(crate) block_at: Timestamp,
 }
 
 /// Slots with what their rows say about their consumption. Those that cannot be read are missing among the slots.
@@ -230,7 +230,7 @@ pub(super) fn with_consumption(seen: &[Consumed], slots: Vec<OpenSlot>) -> Vec<C
     consumed.collect()
 }
 
-pub(super) fn read_consumption(row: &slot::Model) -> Result<Consumed, StoreError> {
+pub(crate) fn read_consumption(row: &slot::Model) -> Result<Consumed, StoreError> {
     let place = Place { table: "slots", row: &row.id };
     let outcome = row.outcome.as_deref().and_then(SlotOutcome::parse);
     let hash = place.known("transaction_hash", row.transaction_hash.as_ref())?;

@@ -22,7 +22,8 @@ use crate::sender::UNMINED;
 use crate::slot::OpenSlot;
 
 use advance::{advance_in, read_header};
-use end::{confirm_in, consumed, finalize_in, read_consumption, with_consumption};
+pub(crate) use end::read_consumption;
+use end::{confirm_in, consumed, finalize_in, with_consumption};
 use inclusion::{adopt_in, include_in};
 
 /// A block as the monitor saw it.
