@@ -145,7 +145,7 @@ impl ErrorAction {
                 "A dearer attempt takes the same slot, at least 12.5 % above the highest one, up to the hard cap."
             }
             Self::GiveMoreGas => {
-                "Before the block: the slot waits for an operator. In a block, on the direct rail: once the receipt \
+                "Before the block: the same bytes are sent again. In a block, on the direct rail: once the receipt \
                  is final, the payment rides again with more gas, three times at most."
             }
             Self::HoldSender => {

@@ -100,7 +100,7 @@ async fn rode_the_vault(tx: &Transaction, record: &WithdrawalRecord) -> Result<b
 
 async fn ask_for_cancel(
     tx: &Transaction,
-    record: WithdrawalRecord,
+    mut record: WithdrawalRecord,
     slot_id: SlotId,
     actor: &str,
 ) -> Result<CancelOutcome, StoreError> {
@@ -126,6 +126,7 @@ async fn ask_for_cancel(
     }
     if !record.cancel_requested {
         wish(tx, &record, actor).await?;
+        record.cancel_requested = true;
     }
     if row.cancel_requested == 0 {
         request_in(tx, CommandKind::Cancel, facts.slot, actor, "its client takes it back").await?;

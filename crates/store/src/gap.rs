@@ -12,7 +12,8 @@ use crate::entity::{sender, slot};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::sender::{read_sender, take_nonces};
-use crate::slot::{NewSlot, insert_slots};
+use crate::slot::NewSlot;
+use crate::slot_rows::insert_slots;
 
 impl Store {
     /// Nonces between each sender's transaction count on the chain and its next one that no slot has.

@@ -30,6 +30,7 @@ pub mod reconcile;
 pub mod send;
 pub mod sender;
 pub mod slot;
+mod slot_rows;
 mod timeline;
 pub mod transition;
 mod window;

@@ -213,10 +213,11 @@ impl fmt::Display for BumpReason {
 /// their last sends came to, oldest attempt first.
 #[must_use]
 pub fn price_refusals<'a>(outcomes: impl DoubleEndedIterator<Item = Option<&'a str>>) -> u32 {
-    let is_refused = |outcome: &Option<&str>| {
-        outcome.and_then(ErrorClass::of_outcome) == Some(ErrorClass::GasPriceTooLow)
-    };
-    u32::try_from(outcomes.rev().take_while(is_refused).count()).unwrap_or(u32::MAX)
+    let refused = outcomes
+        .rev()
+        .map(|outcome| outcome.and_then(ErrorClass::of_outcome))
+        .take_while(|class| *class == Some(ErrorClass::GasPriceTooLow));
+    u32::try_from(refused.count()).unwrap_or(u32::MAX)
 }
 
 /// Nonces between the chain's count and our next one that no slot has: at most [`GAPS_MAX`], lowest first.

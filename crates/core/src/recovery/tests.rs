@@ -72,7 +72,7 @@ fn a_stranded_head_is_bumped_at_once_above_the_base_fee() {
 #[test]
 fn a_refused_price_is_raised_at_once_and_then_with_patience() {
     let refused =
-        |price_refusals, waited_ms| decide(HeadFacts { price_refusals, waited_ms, ..facts() }, 100);
+        |price_refusals, waited_ms| decide(HeadFacts { waited_ms, price_refusals, ..facts() }, 100);
     let is_bumped =
         |decision| matches!(decision, Decision::Bump { reason: BumpReason::Refused, .. });
     assert!(is_bumped(refused(1, 0)));

@@ -286,7 +286,8 @@ async fn read_reason(
     let object = api.read_body(context, request, api.parts.limits.body_bytes_max).await?;
     let mut fields = Fields::new(object);
     let mut problems = Problems::default();
-    let reason = fields.required_text("reason", &mut problems).unwrap_or_default();
+    let decision = LetterDecision { reason: fields.required_text("reason", &mut problems) };
+    let reason = decision.reason.unwrap_or_default();
     fields.finish(&mut problems);
     if problems.is_empty() && (reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX) {
         let message = format!("must say why, in 1 to {REASON_BYTES_MAX} bytes");

@@ -1,5 +1,6 @@
 //! `admin dead-letter`: work that failed too often, and what operators decide about it.
 
+use portcullis_core::time::Timestamp;
 use portcullis_store::dead_letter::{DeadLetter, DeadLetterQueue, LetterOutcome};
 use serde_json::{Value, json};
 
@@ -132,7 +133,7 @@ fn value_of(letter: &DeadLetter) -> Value {
         "message": letter.error.message,
         "attempt_count": letter.attempt_count,
         "failed_at": letter.failed_at.to_rfc3339(),
-        "redrive_at": letter.redrive_at.filter(|_| letter.end.is_none()).map(|at| at.to_rfc3339()),
+        "redrive_at": letter.redrive_at.filter(|_| letter.end.is_none()).map(Timestamp::to_rfc3339),
         "ended": letter.end.as_ref().map(|end| end.how.as_str()),
     })
 }
@@ -157,7 +158,7 @@ fn letter_of(letter: &DeadLetter) -> Value {
             "attemptCount": letter.attempt_count,
         },
         "redrives": letter.redrives,
-        "redrive_at": letter.redrive_at.filter(|_| letter.end.is_none()).map(|at| at.to_rfc3339()),
+        "redrive_at": letter.redrive_at.filter(|_| letter.end.is_none()).map(Timestamp::to_rfc3339),
         "end": letter.end.as_ref().map(|end| json!({
             "how": end.how.as_str(), "at": end.at.to_rfc3339(), "by": end.by, "reason": end.reason,
         })),

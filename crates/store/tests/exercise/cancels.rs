@@ -84,3 +84,23 @@ async fn a_payment_among_others_cannot_be_canceled_alone() {
     assert_eq!(cancel(&fixture, &one).await, CancelOutcome::BoundInBatch);
     assert_eq!(fixture.store.open_commands(CHAIN, 9).await, Ok(vec![]));
 }
+
+#[tokio::test]
+async fn a_payment_that_rode_the_vault_is_not_canceled_before_its_number_is_voided() {
+    let fixture = Fixture::open().await;
+    let (record, new, attempt) = fixture.sent("w").await;
+    fixture.sql("UPDATE slots SET rail = 'vault'").await;
+    assert_eq!(cancel(&fixture, &record).await, CancelOutcome::BoundInBatch, "while it rides");
+    fixture.sql("UPDATE slots SET rail = 'direct'").await;
+    let other = signed(new.slot, AttemptKind::Cancel, 2);
+    fixture.commit(&new, &other).await.expect("commits");
+    assert_eq!(fixture.send_due().await, 1);
+    assert_ne!(attempt.hash, other.hash);
+    fixture.include(inclusion(&new, &other, block(101, 0))).await.expect("includes");
+    assert_eq!(fixture.confirm(101).await, 1);
+    assert_eq!(fixture.finalize(101).await, 1);
+    fixture.sql("UPDATE slots SET rail = 'vault'").await;
+    assert_eq!(fixture.read(&record).await.state, State::Queued);
+    assert_eq!(cancel(&fixture, &record).await, CancelOutcome::RodeVault, "once it has");
+    assert_eq!(fixture.buckets("alice").await, (units(0), units(100), units(0)));
+}
