@@ -64,8 +64,11 @@ async fn every_payment_has_a_number_of_its_own() {
     let mut numbers = Vec::new();
     for name in ["a", "b", "c"] {
         // One commit each.
-        let outcome = fixture.submit(fixture.submission(name, "alice", 1)).await;
-        let Submitted::Accepted(record) = outcome else { panic!("{name}: {outcome:?}") };
+        let submission = fixture.submission(name, "alice", 1);
+        let outcome = fixture.intake.submit(submission, PATIENCE_MS).await;
+        let Ok(Submitted::Accepted(record)) = outcome else {
+            panic!("{name} got no number of its own: {outcome:?}")
+        };
         numbers.push(record.number);
     }
     let expected: Vec<_> = (1..=3).map(|sequence| PayoutNumber { epoch: 1, sequence }).collect();
