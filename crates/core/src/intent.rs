@@ -7,7 +7,7 @@ use crate::fee::Fees;
 use crate::id::{DeploymentId, ExternalId, TenantId, WithdrawalId};
 use crate::number::{PaymentRef, PayoutNumber};
 use crate::seal::{Seal, SealedPayment};
-use crate::slot::{AttemptKind, Slot};
+use crate::slot::{AttemptKind, Purpose, Rail, Slot};
 
 /// One sealed payment, as the signer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +56,14 @@ impl PaymentIntent {
 pub struct SigningIntent {
     /// The slot.
     pub slot: Slot,
-    /// Whether it pays or cancels. A filler of a gap is a cancel of a slot without payments.
+    /// What the slot was opened for: whether its payload pays these payments or voids their numbers.
+    pub purpose: Purpose,
+    /// How its payload travels.
+    pub rail: Rail,
+    /// Whether it does what the slot was opened for, or cancels. A filler of a gap is a cancel of a slot
+    /// without payments.
     pub kind: AttemptKind,
-    /// The slot's fixed set of payments: one on the `direct` rail; none in a filler.
+    /// The slot's fixed set of payments, in order: one on the `direct` rail; none in a filler.
     pub payments: Vec<PaymentIntent>,
     /// What it may cost.
     pub fees: Fees,

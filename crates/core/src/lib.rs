@@ -19,4 +19,5 @@ pub mod seal;
 pub mod slot;
 pub mod time;
 pub mod transaction;
+pub mod vault;
 pub mod withdrawal;

@@ -24,6 +24,15 @@ impl PayoutNumber {
         U256::from((u128::from(self.epoch) << 64) | u128::from(self.sequence))
     }
 
+    /// From the vault's `uint256`; `None` when it has more than 128 bits.
+    #[must_use]
+    pub fn from_u256(number: U256) -> Option<Self> {
+        let number = u128::try_from(number).ok()?;
+        let epoch = u64::try_from(number >> 64).ok()?;
+        let sequence = u64::try_from(number & u128::from(u64::MAX)).ok()?;
+        Some(Self { epoch, sequence })
+    }
+
     /// The 16 bytes that seals and journals hold, epoch first.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {

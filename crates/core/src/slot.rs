@@ -22,6 +22,8 @@ pub enum Purpose {
     Pay,
     /// It fills a gap: a zero self-transfer by the system, without a withdrawal.
     Fill,
+    /// It uses up payout numbers in the vault, so that what they stood for can be refunded.
+    Void,
 }
 
 impl Purpose {
@@ -31,13 +33,44 @@ impl Purpose {
         match self {
             Self::Pay => "pay",
             Self::Fill => "fill",
+            Self::Void => "void",
         }
     }
 
     /// From the store's text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Pay, Self::Fill].into_iter().find(|purpose| purpose.as_str() == text)
+        [Self::Pay, Self::Fill, Self::Void].into_iter().find(|purpose| purpose.as_str() == text)
+    }
+}
+
+/// How a slot's payments travel. Fixed for ever.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Rail {
+    /// A plain transfer from the sender's own money: one payment a transaction.
+    #[default]
+    Direct,
+    /// A call of the vault, which pays a number at most once: any number of payments a transaction.
+    Vault,
+}
+
+impl Rail {
+    /// The stable text of the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Vault => "vault",
+        }
+    }
+
+    /// From the store's text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Direct, Self::Vault].into_iter().find(|rail| rail.as_str() == text)
     }
 }
 
@@ -125,7 +158,7 @@ impl SlotStage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotOutcome {
-    /// Its payload, successfully.
+    /// Its payload, successfully. On the vault rail each item has an outcome of its own.
     Paid,
     /// Its payload, reverted: nothing was paid.
     Reverted,
@@ -133,11 +166,14 @@ pub enum SlotOutcome {
     Canceled,
     /// The zero self-transfer that a slot of the system was opened for.
     Filled,
+    /// The voids that it was opened for, successfully; each number's own event says whether it was free.
+    Voided,
 }
 
 impl SlotOutcome {
     /// Every outcome.
-    pub const ALL: [Self; 4] = [Self::Paid, Self::Reverted, Self::Canceled, Self::Filled];
+    pub const ALL: [Self; 5] =
+        [Self::Paid, Self::Reverted, Self::Canceled, Self::Filled, Self::Voided];
 
     /// The stable text of the store.
     #[must_use]
@@ -147,6 +183,46 @@ impl SlotOutcome {
             Self::Reverted => "reverted",
             Self::Canceled => "canceled",
             Self::Filled => "filled",
+            Self::Voided => "voided",
+        }
+    }
+
+    /// From the store's text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == text)
+    }
+}
+
+/// What became of one payment in a transaction that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemOutcome {
+    /// Exactly what was promised reached the recipient.
+    Paid,
+    /// Something else than was promised: less arrived, or the logs contradict each other. Somebody has to look.
+    Short,
+    /// The vault did not pay it, and its number is free.
+    Failed,
+    /// The vault did nothing: the number was used before. Never evidence of a payment.
+    Skipped,
+    /// The vault used the number up without a payment.
+    Voided,
+}
+
+impl ItemOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] = [Self::Paid, Self::Short, Self::Failed, Self::Skipped, Self::Voided];
+
+    /// The stable text of the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Paid => "paid",
+            Self::Short => "short",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Voided => "voided",
         }
     }
 

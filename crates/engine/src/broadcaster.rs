@@ -36,7 +36,7 @@ impl Broadcaster {
     /// A broadcaster.
     #[must_use]
     pub fn new(parts: RoleParts) -> Self {
-        let RoleParts { store, pools, settings, around, doorbells } = parts;
+        let RoleParts { store, pools, settings, around, doorbells, .. } = parts;
         Self { store, pools, settings, around, doorbells }
     }
 

@@ -9,6 +9,7 @@ mod damage;
 mod doorbell;
 mod driver;
 mod error;
+mod evidence;
 mod lease;
 mod monitor;
 mod processor;
@@ -28,8 +29,10 @@ pub use role::Role;
 pub use settings::EngineSettings;
 pub use signer::SignerRole;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use alloy_primitives::Address;
 use portcullis_core::id::SlotId;
 use portcullis_core::time::Clock;
 use portcullis_evm::ProviderPool;
@@ -80,6 +83,8 @@ pub struct RoleParts {
     pub store: Store,
     /// One pool of providers for each chain.
     pub pools: Vec<Arc<ProviderPool>>,
+    /// The vault of each chain that has one, by chain id: its payments go through it.
+    pub vaults: BTreeMap<u64, Address>,
     /// How the roles work.
     pub settings: EngineSettings,
     /// Time, randomness and the name of this process.

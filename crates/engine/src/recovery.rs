@@ -25,7 +25,7 @@ impl Recovery {
     /// Recovery.
     #[must_use]
     pub fn new(parts: RoleParts) -> Self {
-        let RoleParts { store, pools, settings, around, doorbells } = parts;
+        let RoleParts { store, pools, settings, around, doorbells, .. } = parts;
         Self { store, pools, settings, around, doorbells }
     }
 

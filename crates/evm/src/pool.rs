@@ -332,6 +332,16 @@ impl ProviderPool {
         first_answer!(self, "eth_call", upstream => upstream.token_balances(held, at))
     }
 
+    /// See [`Upstream::vault_remaining`].
+    pub async fn vault_remaining(
+        &self,
+        vault: Address,
+        tokens: &[Option<Address>],
+        at: BlockTag,
+    ) -> Result<Vec<Amount>, ReadError> {
+        first_answer!(self, "eth_call", upstream => upstream.vault_remaining(vault, tokens, at))
+    }
+
     /// See [`Upstream::token_decimals`].
     pub async fn token_decimals(&self, tokens: &[Address]) -> Result<Vec<u8>, ReadError> {
         first_answer!(self, "eth_call", upstream => upstream.token_decimals(tokens))

@@ -5,6 +5,7 @@ use alloy_primitives::{Address, Bytes, U256};
 use alloy_sol_types::{Panic, Revert, SolCall, SolError};
 use portcullis_core::amount::Amount;
 use portcullis_core::calldata::Erc20;
+use portcullis_core::vault::PayoutVault;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -76,6 +77,31 @@ impl Upstream {
         self.ask(CALL, &params, |index, raw| {
             let balance = decode_view::<Erc20::balanceOfCall>(held[index].0, raw)?;
             Ok(Amount::from_atomic(balance))
+        })
+        .await
+    }
+
+    /// What may still leave `vault` today of each token, in atomic units; zero where the vault does not list it.
+    ///
+    /// # Errors
+    /// See [`ReadError`]. An address without code, or with a contract that is no vault, is
+    /// [`RpcFailure::Contract`].
+    pub async fn vault_remaining(
+        &self,
+        vault: Address,
+        tokens: &[Option<Address>],
+        at: BlockTag,
+    ) -> Result<Vec<Amount>, ReadError> {
+        let params: Vec<Value> = tokens
+            .iter()
+            .map(|token| {
+                let token = token.unwrap_or_default();
+                view_call(vault, PayoutVault::remainingTodayCall { token }.abi_encode(), at)
+            })
+            .collect();
+        self.ask(CALL, &params, |_, raw| {
+            let remaining = decode_view::<PayoutVault::remainingTodayCall>(vault, raw)?;
+            Ok(Amount::from_atomic(remaining))
         })
         .await
     }
@@ -162,7 +188,8 @@ fn decode_view<C: SolCall>(contract: Address, raw: &RawValue) -> Result<C::Retur
     let returned = decode::<Bytes>(raw)?;
     C::abi_decode_returns(&returned).map_err(|_| {
         let bytes = returned.len();
-        let text = format!("{contract} returned {bytes} bytes to {}: no token?", C::SIGNATURE);
+        let text =
+            format!("{contract} returned {bytes} bytes to {}: the wrong contract?", C::SIGNATURE);
         RpcFailure::Contract(text)
     })
 }

@@ -10,7 +10,7 @@ use portcullis_core::id::{DeploymentId, TenantId, WithdrawalId};
 use portcullis_core::intent::{PaymentIntent, SigningIntent};
 use portcullis_core::number::{PaymentRef, PayoutNumber};
 use portcullis_core::seal::{Seal, SealKeyId, SealingKeys};
-use portcullis_core::slot::{AttemptKind, Slot};
+use portcullis_core::slot::{AttemptKind, Purpose, Rail, Slot};
 use portcullis_core::time::{Clock, Timestamp};
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -67,6 +67,7 @@ pub(crate) fn caps() -> ChainCaps {
         max_fee_per_gas_wei: 1_000,
         transaction_fee_wei_max: 60_000_000,
         gas_limit_max: 100_000,
+        vault: None,
         amount_max: [(None, units(500)), (Some(token()), units(9_000))].into(),
     }
 }
@@ -125,6 +126,8 @@ impl Bench {
     pub(crate) fn pay(&self, nonce: u64, sequence: u64) -> SigningIntent {
         SigningIntent {
             slot: self.slot(nonce),
+            purpose: Purpose::Pay,
+            rail: Rail::Direct,
             kind: AttemptKind::Payload,
             payments: vec![payment(sequence)],
             fees: Fees { max_fee_per_gas_wei: 1_000, max_priority_fee_per_gas_wei: 30 },

@@ -163,6 +163,7 @@ impl Process {
         let roles = RoleParts {
             store: foundation.store.clone(),
             pools: foundation.chains.iter().map(|chain| Arc::clone(&chain.pool)).collect(),
+            vaults: self.config.vaults(),
             settings: self.config.engine.settings,
             around: Surroundings {
                 clock: Arc::clone(&self.clock),

@@ -225,6 +225,7 @@ fn chain_caps(chain: &ChainConfig) -> ChainCaps {
         max_fee_per_gas_wei: chain.max_fee_per_gas_wei,
         transaction_fee_wei_max: chain.transaction_fee_wei_max,
         gas_limit_max: chain.gas_limit_max,
+        vault: chain.vault,
         amount_max: chain
             .caps
             .iter()

@@ -42,6 +42,7 @@ pub(crate) struct Machine {
 fn settings() -> EngineSettings {
     EngineSettings {
         batch_max: 40,
+        vault_items_max: 8,
         poll_interval_ms: 500,
         in_flight_max: 8,
         rebroadcast_after_ms: 4_000,
@@ -76,6 +77,7 @@ impl Machine {
         let parts = RoleParts {
             store: store.clone(),
             pools: vec![pool],
+            vaults: BTreeMap::new(),
             settings: settings(),
             around,
             doorbells: Doorbells::local(),
@@ -200,6 +202,7 @@ async fn open_signer(world: &World, clock: Arc<dyn Clock>) -> Result<Arc<Signer>
         max_fee_per_gas_wei: 5_000_000_000_000,
         transaction_fee_wei_max: u128::MAX,
         gas_limit_max: 1_000_000,
+        vault: None,
         amount_max: tokens,
     };
     let sealing = world.sealing.as_ref().clone();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
 use portcullis_core::amount::Amount;
-use portcullis_core::slot::SlotStage;
+use portcullis_core::slot::{Purpose, Rail, SlotStage};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, JoinType,
@@ -25,8 +25,8 @@ pub struct SenderLoad {
     pub nonce_next: u64,
     /// Slots that no block has consumed yet.
     pub in_flight: u64,
-    /// What these slots will pay, by token (`None` is the native coin). Mined payments that the
-    /// monitor has not seen yet count still: too careful, never too bold.
+    /// What these slots will pay from the account itself, by token (`None` is the native coin). Mined payments
+    /// that the monitor has not seen yet count still: too careful, never too bold.
     pub promised: BTreeMap<Option<Address>, Amount>,
     /// Gas money that these slots may cost at most, in wei.
     pub gas_promised: Amount,
@@ -97,6 +97,40 @@ impl Store {
     }
 }
 
+impl Store {
+    /// What the slots of the vault rail that no block has consumed yet will pay, by token.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn vault_promised(
+        &self,
+        chain_id: u64,
+    ) -> Result<BTreeMap<Option<Address>, Amount>, StoreError> {
+        let during = "vault_promised";
+        let payments: Vec<(Vec<u8>, String)> = slot::Entity::find()
+            .select_only()
+            .column(withdrawal::Column::Token)
+            .column(withdrawal::Column::Amount)
+            .join(JoinType::InnerJoin, slot_to_binding())
+            .join(JoinType::InnerJoin, binding_to_withdrawal())
+            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+            .filter(slot::Column::Stage.is_in(UNMINED))
+            .filter(slot::Column::Rail.eq(Rail::Vault.as_str()))
+            .filter(slot::Column::Purpose.eq(Purpose::Pay.as_str()))
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
+        let mut promised: BTreeMap<Option<Address>, Amount> = BTreeMap::new();
+        for (token, amount) in payments {
+            let place = Place { table: "withdrawals", row: &token };
+            let sum = promised.entry(place.token("token", &token)?).or_default();
+            *sum = place.known("amount", sum.checked_add(place.amount("amount", &amount)?))?;
+        }
+        Ok(promised)
+    }
+}
+
 async fn senders_of<C: ConnectionTrait>(
     connection: &C,
     during: &'static str,
@@ -151,6 +185,7 @@ async fn sum_promised(
         .join(JoinType::InnerJoin, binding_to_withdrawal())
         .filter(slot::Column::ChainId.eq(bigint(chain_id)))
         .filter(slot::Column::Stage.is_in(UNMINED))
+        .filter(slot::Column::Rail.eq(Rail::Direct.as_str()))
         .into_tuple()
         .all(picture)
         .await
@@ -207,7 +242,7 @@ async fn sum_gas(
     Ok(())
 }
 
-fn slot_to_binding() -> sea_orm::RelationDef {
+pub(crate) fn slot_to_binding() -> sea_orm::RelationDef {
     slot::Entity::belongs_to(binding::Entity)
         .from(slot::Column::Id)
         .to(binding::Column::SlotId)

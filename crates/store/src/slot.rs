@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256};
 use portcullis_core::fee::Fees;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::intent::SignedAttempt;
-use portcullis_core::slot::{AttemptKind, Purpose, Slot, SlotStage};
+use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, Slot, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, State};
 use sea_orm::sea_query::Expr;
@@ -24,7 +24,9 @@ use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::sender::take_nonces;
 use crate::transition::{Stage, apply};
-use crate::withdrawal::{WithdrawalRecord, read_fees, read_slot_facts, withdrawals_by_id};
+use crate::withdrawal::{
+    WithdrawalRecord, bindings_of, read_fees, read_slot_facts, withdrawals_by_id,
+};
 
 /// A slot to be opened with its fixed set of payments; none for a slot of the system.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct NewSlot {
     pub slot: Slot,
     /// What for.
     pub purpose: Purpose,
+    /// How its payments travel.
+    pub rail: Rail,
     /// The digest of what it will do.
     pub payload_digest: B256,
     /// The payments that it carries, in order.
@@ -76,6 +80,8 @@ pub struct OpenSlot {
     pub slot: Slot,
     /// What for.
     pub purpose: Purpose,
+    /// How its payments travel.
+    pub rail: Rail,
     /// The digest of its payload.
     pub payload_digest: B256,
     /// How far it has come.
@@ -88,6 +94,11 @@ pub struct OpenSlot {
     pub attempts: Vec<OpenAttempt>,
     /// The payments bound to it, in order.
     pub payments: Vec<WithdrawalRecord>,
+    /// The payments that left it, in order: on the vault rail they may ride another slot while this one can
+    /// still be undone by a reorg, and then pay them after all.
+    pub left: Vec<WithdrawalRecord>,
+    /// What became of each payment, once a block has consumed the slot successfully.
+    pub items: BTreeMap<WithdrawalId, ItemOutcome>,
 }
 
 impl Store {
@@ -188,14 +199,29 @@ async fn bind_payments(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreE
         .collect();
     // Fewer when one is named twice.
     tx.expect_rows(slot_of.len() as u64, ids.len())?;
-    expect_at_signer(tx, &ids).await?;
+    let (voided, paid): (Vec<&NewSlot>, Vec<&NewSlot>) =
+        slots.iter().partition(|new| new.purpose == Purpose::Void);
+    let ids_of = |slots: &[&NewSlot]| -> Vec<WithdrawalId> {
+        slots.iter().flat_map(|new| new.payments.clone()).collect()
+    };
+    expect_at_signer(tx, &ids_of(&paid)).await?;
+    expect_finally_unpaid(tx, &ids_of(&voided)).await?;
     let records = withdrawals_by_id(&tx.inner, tx.name, &ids).await?;
     let fitting = records.iter().filter(|record| {
         slot_of.get(&record.id).is_some_and(|new| new.slot.chain_id == record.chain_id)
     });
     tx.expect_rows(fitting.count() as u64, ids.len())?;
-    let moves: Vec<_> =
-        records.iter().map(|record| (record, Event::Bound(slot_of[&record.id].id), None)).collect();
+    let moves: Vec<_> = records
+        .iter()
+        .map(|record| {
+            let new = slot_of[&record.id];
+            let event = match new.purpose {
+                Purpose::Void => Event::BoundToVoid(new.id),
+                Purpose::Pay | Purpose::Fill => Event::Bound(new.id),
+            };
+            (record, event, None)
+        })
+        .collect();
     apply(tx, &moves).await
 }
 
@@ -214,6 +240,24 @@ async fn expect_at_signer(tx: &Transaction, ids: &[WithdrawalId]) -> Result<(), 
     Ok(())
 }
 
+/// Every slot that carried what is to be voided must be over for good (invariant 14).
+async fn expect_finally_unpaid(tx: &Transaction, ids: &[WithdrawalId]) -> Result<(), StoreError> {
+    let rides = bindings_of(&tx.inner, tx.name, ids).await?;
+    let slots: Vec<Vec<u8>> = rides.into_iter().map(|row| row.slot_id).collect();
+    for slots in slots.chunks(ROWS_PER_STATEMENT) {
+        let open = slot::Entity::find()
+            .filter(slot::Column::Id.is_in(slots.iter().cloned()))
+            .filter(slot::Column::Stage.ne(SlotStage::Final.as_str()))
+            .count(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        if open > 0 {
+            tx.expect_rows(open, 0)?;
+        }
+    }
+    Ok(())
+}
+
 async fn insert_slots(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreError> {
     let failed = |error| tx.failed(&error);
     for slots in slots.chunks(ROWS_PER_STATEMENT) {
@@ -223,6 +267,7 @@ async fn insert_slots(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreEr
             sender: ActiveValue::Set(new.slot.sender.to_vec()),
             nonce: ActiveValue::Set(bigint(new.slot.nonce)),
             purpose: ActiveValue::Set(new.purpose.as_str().to_owned()),
+            rail: ActiveValue::Set(new.rail.as_str().to_owned()),
             payload_digest: ActiveValue::Set(new.payload_digest.to_vec()),
             stage: ActiveValue::Set(SlotStage::Bound.as_str().to_owned()),
             outcome: ActiveValue::Set(None),
@@ -248,6 +293,7 @@ async fn insert_slots(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreEr
                 position: ActiveValue::Set(position),
                 withdrawal_id: ActiveValue::Set(payment.to_bytes().to_vec()),
                 released_at: ActiveValue::Set(0),
+                item: ActiveValue::Set(None),
             });
         }
     }
@@ -413,7 +459,7 @@ pub(crate) async fn read_open_slots<C: ConnectionTrait>(
 ) -> Result<Vec<OpenSlot>, StoreError> {
     let failed = |error| StoreError::of_statement(during, &error);
     let mut attempts: BTreeMap<Vec<u8>, Vec<OpenAttempt>> = BTreeMap::new();
-    let mut payments: BTreeMap<Vec<u8>, Vec<WithdrawalId>> = BTreeMap::new();
+    let mut bindings: BTreeMap<Vec<u8>, Vec<binding::Model>> = BTreeMap::new();
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
         let ids = || rows.iter().map(|row| row.id.clone());
         let found = attempt::Entity::find()
@@ -428,26 +474,34 @@ pub(crate) async fn read_open_slots<C: ConnectionTrait>(
         }
         let found = binding::Entity::find()
             .filter(binding::Column::SlotId.is_in(ids()))
-            .filter(binding::Column::ReleasedAt.eq(0))
             .order_by_asc(binding::Column::Position)
             .all(connection)
             .await
             .map_err(failed)?;
         for row in found {
-            let place = Place { table: "bindings", row: &row.slot_id };
-            let payment = WithdrawalId::from_bytes(place.id("withdrawal_id", &row.withdrawal_id)?);
-            payments.entry(row.slot_id).or_default().push(payment);
+            bindings.entry(row.slot_id.clone()).or_default().push(row);
         }
     }
-    let ids: Vec<WithdrawalId> = payments.values().flatten().copied().collect();
+    let mut ids = bindings.values().flatten().map(carried).collect::<Result<Vec<_>, _>>()?;
+    ids.sort_unstable();
+    ids.dedup();
     let records = withdrawals_by_id(connection, during, &ids).await?;
-    let mut records: BTreeMap<WithdrawalId, WithdrawalRecord> =
+    let records: BTreeMap<WithdrawalId, WithdrawalRecord> =
         records.into_iter().map(|record| (record.id, record)).collect();
     let mut open = Vec::with_capacity(rows.len());
     for row in rows {
         let place = Place { table: "slots", row: &row.id };
         let facts = read_slot_facts(&row)?;
-        let ids = payments.remove(&row.id).unwrap_or_default();
+        let (mut payments, mut left, mut items) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for binding in bindings.remove(&row.id).unwrap_or_default() {
+            let place = Place { table: "bindings", row: &row.id };
+            let id = carried(&binding)?;
+            let record = place.known("withdrawal_id", records.get(&id))?.clone();
+            if let Some(text) = &binding.item {
+                items.insert(id, place.known("item", ItemOutcome::parse(text))?);
+            }
+            if binding.released_at == 0 { payments.push(record) } else { left.push(record) }
+        }
         open.push(OpenSlot {
             id: facts.id,
             slot: facts.slot,
@@ -457,10 +511,18 @@ pub(crate) async fn read_open_slots<C: ConnectionTrait>(
             cancel_requested: row.cancel_requested == 1,
             opened_at: Timestamp::from_millis(row.opened_at),
             attempts: attempts.remove(&row.id).unwrap_or_default(),
-            payments: ids.iter().filter_map(|id| records.remove(id)).collect(),
+            rail: place.known("rail", Rail::parse(&row.rail))?,
+            payments,
+            left,
+            items,
         });
     }
     Ok(open)
+}
+
+fn carried(row: &binding::Model) -> Result<WithdrawalId, StoreError> {
+    let place = Place { table: "bindings", row: &row.slot_id };
+    Ok(WithdrawalId::from_bytes(place.id("withdrawal_id", &row.withdrawal_id)?))
 }
 
 fn read_open_attempt(row: &attempt::Model) -> Result<OpenAttempt, StoreError> {

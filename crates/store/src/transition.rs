@@ -93,10 +93,11 @@ const fn kind_of(event: Event) -> &'static str {
         Event::ApprovalRefused => "approval_refused",
         Event::CancelRequested => "canceled",
         Event::Bound(_) => "bound",
+        Event::BoundToVoid(_) => "voiding",
         Event::AttemptCommitted => "signed",
         Event::SendStarted => "broadcasting",
         Event::SendAccepted => "broadcasted",
-        Event::Included(_) => "included",
+        Event::Included(_) | Event::IncludedBy(..) => "included",
         Event::Confirmed => "confirmed",
         Event::Finalized => "finalized",
         Event::Reorged => "reorged",
@@ -194,6 +195,8 @@ async fn write_move(
     write_stage(tx, group.stage, &ids).await
 }
 
+/// The moment of the end tells a payment's old bindings apart: two of them in one millisecond are refused, and the
+/// later one is ended at the next step.
 async fn unbind(tx: &Transaction, ids: &[Vec<u8>]) -> Result<(), StoreError> {
     let released = binding::Entity::update_many()
         .col_expr(binding::Column::ReleasedAt, Expr::value(std::cmp::max(tx.now.as_millis(), 1)))

@@ -15,6 +15,19 @@ pub enum ReleaseCause {
     },
     /// Its transaction is final and reverted: on the `direct` rail it has failed.
     Reverted,
+    /// On the vault rail: the receipt shows that its item failed, or that the whole call reverted. Its number is
+    /// free and guards the next ride.
+    Unpaid {
+        /// Whether it had all the rides that it gets: then somebody has to decide.
+        is_last_ride: bool,
+    },
+    /// Its number is voided for good, after every slot that carried it was finally consumed without paying.
+    Voided {
+        /// Whether the client wanted it back; else it has failed.
+        requested: bool,
+    },
+    /// The slot that was to void its number was consumed without doing so.
+    NotVoided,
     /// The slot was bound, and no byte was ever signed for it: neither the store nor the journal has any.
     NeverSigned,
 }
@@ -38,6 +51,8 @@ pub enum Event {
     CancelRequested,
     /// The signer bound it.
     Bound(SlotId),
+    /// The signer bound it to a slot that voids its number.
+    BoundToVoid(SlotId),
     /// Its signed bytes are committed.
     AttemptCommitted,
     /// Its bytes are about to be sent.
@@ -46,6 +61,8 @@ pub enum Event {
     SendAccepted,
     /// A block holds the payment.
     Included(BlockRef),
+    /// A block holds the payment, in a slot that it left on the vault rail before a reorg.
+    IncludedBy(SlotId, BlockRef),
     /// The chain's confirmations are there.
     Confirmed,
     /// The conservative depth is there.
@@ -104,10 +121,12 @@ pub fn decide(state: State, event: Event) -> Result<(State, Vec<Effect>), Refuse
         Event::ApprovalRequired => (state.await_approval()?, vec![]),
         Event::CancelRequested => (state.cancel()?, vec![Effect::Release, Effect::Finish]),
         Event::Bound(slot) => (state.bind(slot)?, vec![]),
+        Event::BoundToVoid(slot) => bind_to_void(state, slot)?,
         Event::AttemptCommitted => (state.sign()?, vec![]),
         Event::SendStarted => (state.begin_broadcast()?, vec![]),
         Event::SendAccepted => (state.finish_broadcast()?, vec![]),
         Event::Included(block) => include(state, block)?,
+        Event::IncludedBy(slot, block) => include_by(state, slot, block)?,
         Event::Confirmed => (state.confirm()?, vec![Effect::Settle]),
         Event::Finalized => (state.finalize()?, vec![Effect::Finish]),
         Event::Reorged => reorg(state)?,
@@ -143,6 +162,21 @@ fn include(state: State, block: BlockRef) -> Result<Moved, Refused> {
     }
 }
 
+/// The slot that carries it now goes on without it: the vault skips its number there.
+fn include_by(state: State, slot: SlotId, block: BlockRef) -> Result<Moved, Refused> {
+    let effects = if state.slot().is_some() { vec![Effect::Unbind] } else { vec![] };
+    Ok((state.include_by(slot, block)?, effects))
+}
+
+fn bind_to_void(state: State, slot: SlotId) -> Result<Moved, Refused> {
+    match state {
+        State::Held { reason: HoldReason::Voiding, slot: None } => {
+            Ok((State::Held { reason: HoldReason::Voiding, slot: Some(slot) }, vec![]))
+        }
+        other => Err(other.cannot_become(StateCode::Held).into()),
+    }
+}
+
 fn reorg(state: State) -> Result<Moved, Refused> {
     let effects = match state {
         State::Confirmed { .. } => vec![Effect::Unsettle],
@@ -164,20 +198,35 @@ fn release(state: State, cause: ReleaseCause) -> Result<Moved, Refused> {
             | State::Held { slot: Some(_), .. }
     );
     let never_signed = matches!(state, State::Signing { .. });
+    let voiding = matches!(state, State::Held { reason: HoldReason::Voiding, .. });
+    let of_void = matches!(cause, ReleaseCause::Voided { .. } | ReleaseCause::NotVoided);
     match cause {
-        _ if !bound => Err(state.cannot_become(StateCode::Queued).into()),
+        _ if !bound || voiding != of_void => Err(state.cannot_become(StateCode::Queued).into()),
         ReleaseCause::NeverSigned if !never_signed => {
             Err(state.cannot_become(StateCode::Queued).into())
         }
         ReleaseCause::Canceled { requested: true } => {
             Ok((State::Canceled, vec![Effect::Unbind, Effect::Release, Effect::Finish]))
         }
-        ReleaseCause::Canceled { requested: false } | ReleaseCause::NeverSigned => {
+        ReleaseCause::Canceled { requested: false }
+        | ReleaseCause::NeverSigned
+        | ReleaseCause::Unpaid { is_last_ride: false } => {
             Ok((State::Queued, vec![Effect::Unbind, Effect::Revalidate]))
         }
         ReleaseCause::Reverted => {
             let failed = State::Failed { reason: FailureReason::Reverted };
             Ok((failed, vec![Effect::Unbind, Effect::Release, Effect::Finish]))
+        }
+        ReleaseCause::Unpaid { is_last_ride: true } => {
+            Ok((State::Held { reason: HoldReason::Failing, slot: None }, vec![Effect::Unbind]))
+        }
+        ReleaseCause::NotVoided => {
+            Ok((State::Held { reason: HoldReason::Voiding, slot: None }, vec![Effect::Unbind]))
+        }
+        ReleaseCause::Voided { requested } => {
+            let failed = State::Failed { reason: FailureReason::Voided };
+            let ended = if requested { State::Canceled } else { failed };
+            Ok((ended, vec![Effect::Unbind, Effect::Release, Effect::Finish]))
         }
     }
 }

@@ -33,6 +33,8 @@ pub enum HoldReason {
     Funds,
     /// It failed on every ride that it was given.
     Failing,
+    /// It rode the vault and is not to be paid any more: its number is voided on chain before the money goes back.
+    Voiding,
 }
 
 /// Why a withdrawal failed. Each is final evidence that nothing was paid.
@@ -43,6 +45,8 @@ pub enum FailureReason {
     Reverted,
     /// The node refuses to execute it, and no byte was ever signed.
     Preflight,
+    /// The vault did not pay it on any ride, and its number is voided for good.
+    Voided,
 }
 
 macro_rules! text_form {
@@ -139,10 +143,15 @@ text_form!(
         Tamper = "tamper",
         Funds = "funds",
         Failing = "failing",
+        Voiding = "voiding",
     ]
 );
 
-text_form!(FailureReason, "reason of a failure", [Reverted = "reverted", Preflight = "preflight",]);
+text_form!(
+    FailureReason,
+    "reason of a failure",
+    [Reverted = "reverted", Preflight = "preflight", Voided = "voided",]
+);
 
 /// Where a withdrawal stands, with the data that this state needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +162,8 @@ pub enum State {
     Validating,
     /// Policy wants somebody's consent. Next: `Queued`, `Rejected`, `Canceled`.
     AwaitingApproval,
-    /// Free to be bound to a slot. Next: `Signing`, `Held`, `Canceled`, `Failed` (pre-flight).
+    /// Free to be bound to a slot. Next: `Signing`, `Held`, `Canceled`, `Failed` (pre-flight), `Confirming` when a
+    /// slot that it left on the vault rail pays it after a reorg.
     Queued,
     /// Bound to a slot, no signed bytes committed yet. Next: `Signed`; back: `Queued`.
     Signing {
@@ -303,6 +313,9 @@ impl State {
     /// Unless it is being validated, awaits approval, or is held without a slot.
     pub fn queue(self) -> Result<Self, InvalidTransition> {
         match self {
+            Self::Held { reason: HoldReason::Voiding, .. } => {
+                Err(self.cannot_become(StateCode::Queued))
+            }
             Self::Validating | Self::AwaitingApproval | Self::Held { slot: None, .. } => {
                 Ok(Self::Queued)
             }
@@ -327,6 +340,9 @@ impl State {
     /// Once it is bound to a slot, and in a terminal state.
     pub fn cancel(self) -> Result<Self, InvalidTransition> {
         match self {
+            Self::Held { reason: HoldReason::Voiding, .. } => {
+                Err(self.cannot_become(StateCode::Canceled))
+            }
             Self::Pending
             | Self::Validating
             | Self::AwaitingApproval
@@ -394,6 +410,24 @@ impl State {
         }
     }
 
+    /// A block holds the payment, in a slot that it left on the vault rail: a reorg let that slot pay after all.
+    ///
+    /// # Errors
+    /// When it is paid already, or ended: the vault rail refunds nothing before its number is voided.
+    pub fn include_by(self, slot: SlotId, block: BlockRef) -> Result<Self, InvalidTransition> {
+        match self {
+            Self::Validating
+            | Self::AwaitingApproval
+            | Self::Queued
+            | Self::Signing { .. }
+            | Self::Signed { .. }
+            | Self::Broadcasting { .. }
+            | Self::Broadcasted { .. }
+            | Self::Held { .. } => Ok(Self::Confirming { slot, block }),
+            other => Err(other.cannot_become(StateCode::Confirming)),
+        }
+    }
+
     /// The chain's confirmations are there.
     ///
     /// # Errors
@@ -433,15 +467,19 @@ impl State {
         }
     }
 
-    /// Somebody has to decide.
+    /// Somebody has to decide. What is being voided stays so; only what no slot carries can come to be voided.
     ///
     /// # Errors
     /// In a terminal state, and once it is paid.
     pub fn hold(self, reason: HoldReason) -> Result<Self, InvalidTransition> {
+        let voids_what_is_bound = reason == HoldReason::Voiding && self.slot().is_some();
         match self {
-            Self::Confirmed { .. } | Self::Rejected | Self::Canceled | Self::Failed { .. } => {
-                Err(self.cannot_become(StateCode::Held))
-            }
+            _ if voids_what_is_bound => Err(self.cannot_become(StateCode::Held)),
+            Self::Held { reason: HoldReason::Voiding, .. }
+            | Self::Confirmed { .. }
+            | Self::Rejected
+            | Self::Canceled
+            | Self::Failed { .. } => Err(self.cannot_become(StateCode::Held)),
             other => Ok(Self::Held { reason, slot: other.slot() }),
         }
     }

@@ -11,10 +11,11 @@ use crate::id::SlotId;
 use crate::ledger::{Bucket, PostingKind};
 
 const SLOT: SlotId = SlotId::from_bytes([7; 16]);
+const OTHER_SLOT: SlotId = SlotId::from_bytes([8; 16]);
 const BLOCK: BlockRef = BlockRef { number: 10, hash: B256::ZERO };
 const OTHER_BLOCK: BlockRef = BlockRef { number: 11, hash: B256::ZERO };
 
-const STATES: [State; 17] = [
+const STATES: [State; 20] = [
     State::Pending,
     State::Validating,
     State::AwaitingApproval,
@@ -32,9 +33,12 @@ const STATES: [State; 17] = [
     State::Canceled,
     State::Failed { reason: FailureReason::Reverted },
     State::Failed { reason: FailureReason::Preflight },
+    State::Failed { reason: FailureReason::Voided },
+    State::Held { reason: HoldReason::Voiding, slot: None },
+    State::Held { reason: HoldReason::Voiding, slot: Some(SLOT) },
 ];
 
-const EVENTS: [Event; 23] = [
+const EVENTS: [Event; 31] = [
     Event::ValidationStarted,
     Event::PolicyPassed,
     Event::PolicyRefused,
@@ -58,6 +62,14 @@ const EVENTS: [Event; 23] = [
     Event::PreflightReverted,
     Event::Held(HoldReason::Underpaid),
     Event::Resumed,
+    Event::BoundToVoid(SLOT),
+    Event::IncludedBy(OTHER_SLOT, BLOCK),
+    Event::Released(ReleaseCause::Unpaid { is_last_ride: false }),
+    Event::Released(ReleaseCause::Unpaid { is_last_ride: true }),
+    Event::Released(ReleaseCause::Voided { requested: true }),
+    Event::Released(ReleaseCause::Voided { requested: false }),
+    Event::Released(ReleaseCause::NotVoided),
+    Event::Held(HoldReason::Voiding),
 ];
 
 /// Where each event may be accepted, and where it leads. What is not here is refused.
@@ -85,16 +97,21 @@ fn expected(event: Event) -> (&'static [Code], Code) {
         Event::Confirmed => (&[Confirming], Confirmed),
         Event::Finalized => (&[Confirmed], Confirmed),
         Event::Reorged => (&[Confirming, Confirmed], Broadcasted),
-        Event::Released(ReleaseCause::Canceled { requested: true }) => {
-            (&[Signing, Signed, Broadcasting, Broadcasted, Confirming, Held], Canceled)
-        }
-        Event::Released(ReleaseCause::Canceled { requested: false }) => {
-            (&[Signing, Signed, Broadcasting, Broadcasted, Confirming, Held], Queued)
-        }
-        Event::Released(ReleaseCause::Reverted) => {
-            (&[Signing, Signed, Broadcasting, Broadcasted, Confirming, Held], Failed)
-        }
-        Event::Released(ReleaseCause::NeverSigned) => (&[Signing], Queued),
+        Event::Released(cause) => released(cause),
+        Event::BoundToVoid(_) => (&[Held], Held),
+        Event::IncludedBy(..) => (
+            &[
+                Validating,
+                AwaitingApproval,
+                Queued,
+                Signing,
+                Signed,
+                Broadcasting,
+                Broadcasted,
+                Held,
+            ],
+            Confirming,
+        ),
         Event::PreflightReverted => (&[Queued], Failed),
         Event::Held(_) => (
             &[
@@ -115,9 +132,36 @@ fn expected(event: Event) -> (&'static [Code], Code) {
     }
 }
 
+/// Where each release may be accepted, and where it leads.
+fn released(cause: ReleaseCause) -> (&'static [Code], Code) {
+    use Code::{
+        Broadcasted, Broadcasting, Canceled, Confirming, Failed, Held, Queued, Signed, Signing,
+    };
+    let bound = &[Signing, Signed, Broadcasting, Broadcasted, Confirming, Held];
+    match cause {
+        ReleaseCause::Canceled { requested: true } => (bound, Canceled),
+        ReleaseCause::Reverted => (bound, Failed),
+        ReleaseCause::NeverSigned => (&[Signing], Queued),
+        ReleaseCause::Canceled { requested: false }
+        | ReleaseCause::Unpaid { is_last_ride: false } => (bound, Queued),
+        ReleaseCause::Unpaid { is_last_ride: true } => (bound, Held),
+        ReleaseCause::Voided { requested: true } => (&[Held], Canceled),
+        ReleaseCause::Voided { requested: false } => (&[Held], Failed),
+        ReleaseCause::NotVoided => (&[Held], Held),
+    }
+}
+
 /// States of an accepted code that refuse all the same, because of the data that they carry.
 fn refused_for_its_data(state: State, event: Event) -> bool {
+    let voids =
+        matches!(event, Event::Released(ReleaseCause::Voided { .. } | ReleaseCause::NotVoided));
     match (state, event) {
+        (State::Held { reason: HoldReason::Voiding, slot: Some(_) }, Event::Released(_)) => !voids,
+        (State::Held { reason: HoldReason::Voiding, slot: None }, Event::BoundToVoid(_))
+        | (State::Held { reason: HoldReason::Voiding, .. }, Event::IncludedBy(..)) => false,
+        (State::Held { reason: HoldReason::Voiding, .. }, _) | (_, Event::BoundToVoid(_)) => true,
+        (_, Event::Released(_)) if voids => true,
+        (state, Event::Held(HoldReason::Voiding)) => state.slot().is_some(),
         (State::Held { slot: Some(_), .. }, Event::CancelRequested | Event::Resumed)
         | (State::Held { slot: None, .. }, Event::Released(_))
         | (State::Confirmed { is_final: true, .. }, Event::Finalized) => true,
@@ -150,11 +194,14 @@ fn the_slot_stays_until_it_is_released() {
         for event in EVENTS {
             let Ok((next, effects)) = decide(state, event) else { continue };
             let released = effects.contains(&Effect::Unbind);
+            let binds =
+                matches!(event, Event::Bound(_) | Event::BoundToVoid(_) | Event::IncludedBy(..));
             if state.slot().is_some() {
-                assert_eq!(next.slot().is_none(), released, "{state:?} by {event:?}");
+                assert_eq!(next.slot() != state.slot(), released, "{state:?} by {event:?}");
+                assert_eq!(next.slot().is_some(), binds || !released, "{state:?} by {event:?}");
             } else {
                 assert!(!released);
-                assert_eq!(next.slot().is_some(), matches!(event, Event::Bound(_)));
+                assert_eq!(next.slot().is_some(), binds);
             }
         }
     }

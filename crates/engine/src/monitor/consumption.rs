@@ -2,7 +2,7 @@
 //! fewer than the quorum of independent providers show.
 
 use alloy_primitives::{Address, B256};
-use portcullis_core::slot::{AttemptKind, Consumption, Payload, explain_consumption};
+use portcullis_core::slot::{AttemptKind, Consumption, ItemOutcome, Payload, explain_consumption};
 use portcullis_evm::{
     AgreedCount, ConsumedNonce, Decision, Evidence, ProviderPool, QuorumReceipt, Receipt,
 };
@@ -10,9 +10,9 @@ use portcullis_store::chain::{Adoption, Inclusion};
 use portcullis_store::lease::Lease;
 use portcullis_store::slot::OpenSlot;
 
-use super::evidence::judge;
 use super::{Monitor, SLOTS_MAX, View};
 use crate::error::EngineError;
+use crate::evidence::judge;
 
 /// Slots without a receipt that one step looks for in the blocks themselves: each costs several reads.
 const SEARCHES_MAX: usize = 8;
@@ -51,12 +51,13 @@ impl Monitor {
         let slots = self.store.consumed_slots(chain_id, &counts, SLOTS_MAX).await?;
         let mut included =
             Included { slots: 0, is_full: slots.len() as u64 == SLOTS_MAX, is_open: false };
+        let vault = self.vaults.get(&chain_id).copied();
         let receipts = receipts_of(pool, &slots).await?;
         let mut inclusions = Vec::with_capacity(slots.len());
         let mut unexplained = Vec::new();
         for (open, shown) in slots.iter().zip(&receipts) {
             let consumed = match shown {
-                Shown::Agreed(kind, receipt) => inclusion(view, open, *kind, receipt),
+                Shown::Agreed(kind, receipt) => inclusion(view, open, *kind, receipt, vault),
                 Shown::NotYet => None,
                 Shown::Nothing => {
                     unexplained.push(open);
@@ -202,15 +203,29 @@ fn inclusion(
     open: &OpenSlot,
     kind: AttemptKind,
     receipt: &Receipt,
+    vault: Option<Address>,
 ) -> Option<Inclusion> {
     let header = view.canonical(receipt.block)?;
-    let verdict = judge(open, kind, receipt);
-    if verdict.is_short {
-        tracing::error!(
-            hash = %receipt.hash, sender = %open.slot.sender, nonce = open.slot.nonce,
-            "less arrived than was promised: held for an operator"
-        );
-        metrics::counter!("portcullis_underpaid_total").increment(1);
+    let verdict = judge(open, kind, receipt, vault);
+    for (withdrawal, item) in &verdict.items {
+        match item {
+            ItemOutcome::Paid | ItemOutcome::Voided => {}
+            ItemOutcome::Short => {
+                tracing::error!(
+                    %withdrawal, hash = %receipt.hash, sender = %open.slot.sender, nonce = open.slot.nonce,
+                    "something else arrived than was promised: held for an operator"
+                );
+                metrics::counter!("portcullis_underpaid_total").increment(1);
+            }
+            ItemOutcome::Failed | ItemOutcome::Skipped => {
+                tracing::warn!(
+                    %withdrawal, hash = %receipt.hash, outcome = item.as_str(),
+                    "the vault did not pay it in this transaction"
+                );
+                metrics::counter!("portcullis_vault_unpaid_total", "outcome" => item.as_str())
+                    .increment(1);
+            }
+        }
     }
     Some(Inclusion {
         slot_id: open.id,
@@ -218,7 +233,7 @@ fn inclusion(
         block: receipt.block,
         block_at: header.at,
         outcome: verdict.outcome,
-        is_short: verdict.is_short,
+        items: verdict.items,
         gas_used: receipt.gas_used,
         effective_gas_price_wei: receipt.effective_gas_price_wei,
     })

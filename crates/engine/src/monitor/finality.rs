@@ -2,10 +2,11 @@
 //! the evidence is read once more, from as many independent providers as the chain asks for.
 
 use alloy_primitives::B256;
-use portcullis_core::slot::SlotOutcome;
+use portcullis_core::slot::{ItemOutcome, Purpose, Rail, SlotOutcome};
 use portcullis_evm::{Decision, ProviderPool};
 use portcullis_store::chain::ConsumedSlot;
 use portcullis_store::lease::Lease;
+use portcullis_store::slot::OpenSlot;
 
 use super::{Monitor, SLOTS_MAX, View};
 use crate::error::EngineError;
@@ -27,8 +28,9 @@ impl Monitor {
         let deep = self.store.deep_slots(chain.chain_id, block, before, SLOTS_MAX).await?;
         let looked_at = deep.len() as u64;
         let (releasing, mut ends): (Vec<ConsumedSlot>, Vec<ConsumedSlot>) =
-            deep.into_iter().partition(|slot| {
-                matches!(slot.outcome, SlotOutcome::Reverted | SlotOutcome::Canceled)
+            deep.into_iter().filter(|slot| !carries_unpaid(&slot.open)).partition(|slot| {
+                let is_void = slot.open.purpose == Purpose::Void;
+                is_void || matches!(slot.outcome, SlotOutcome::Reverted | SlotOutcome::Canceled)
             });
         ends.extend(agreed_releases(pool, releasing).await);
         self.store.finalize(lease, &ends).await?;
@@ -36,9 +38,22 @@ impl Monitor {
     }
 }
 
+/// Whether a slot of the vault rail still has payments that it did not make: they leave it first, or, where the vault
+/// skipped their numbers, an operator has to find out why.
+fn carries_unpaid(open: &OpenSlot) -> bool {
+    open.rail == Rail::Vault
+        && open.purpose == Purpose::Pay
+        && open.payments.iter().any(|record| {
+            !matches!(open.items.get(&record.id), Some(ItemOutcome::Paid | ItemOutcome::Short))
+        })
+}
+
 /// Those of which enough independent providers show the same receipt in the same block, and nobody another one
 /// (invariant 4). The others wait: nothing is released by what is missing.
-async fn agreed_releases(pool: &ProviderPool, slots: Vec<ConsumedSlot>) -> Vec<ConsumedSlot> {
+pub(super) async fn agreed_releases(
+    pool: &ProviderPool,
+    slots: Vec<ConsumedSlot>,
+) -> Vec<ConsumedSlot> {
     if slots.is_empty() {
         return slots;
     }

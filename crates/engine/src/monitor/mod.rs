@@ -2,13 +2,13 @@
 //! confirmations, notices reorgs by block hash, and ends slots when they are final.
 
 mod consumption;
-mod evidence;
 mod finality;
+mod unpaid;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::BlockRef;
 use portcullis_evm::{ChainLink, FollowError, Follower, HeadBlock, ProviderPool};
@@ -33,6 +33,7 @@ const SLOTS_MAX: u64 = 500;
 pub struct Monitor {
     store: Store,
     pools: Vec<Arc<ProviderPool>>,
+    vaults: BTreeMap<u64, Address>,
     leases: LeaseHolder,
     doorbells: Doorbells,
     /// By chain: the block at which everything was looked at. Only a shortcut; a restart looks again.
@@ -65,9 +66,9 @@ impl Monitor {
     /// A monitor.
     #[must_use]
     pub fn new(parts: RoleParts) -> Self {
-        let RoleParts { store, pools, settings, around, doorbells } = parts;
+        let RoleParts { store, pools, vaults, settings, around, doorbells } = parts;
         let leases = LeaseHolder::new(store.clone(), around, settings.lease_ms);
-        Self { store, pools, leases, doorbells, looked_at: Mutex::default() }
+        Self { store, pools, vaults, leases, doorbells, looked_at: Mutex::default() }
     }
 
     /// One look at each chain. A node that does not answer stops its own chain only.
@@ -124,9 +125,12 @@ impl Monitor {
             None => 0,
             Some(block) => self.store.confirm(lease, chain.chain_id, block, SLOTS_MAX).await?,
         };
+        let released = self.release_unpaid(pool, lease).await?;
+        self.notice_skips(chain.chain_id).await?;
         let ended = self.end_deep_slots(pool, lease, &view).await?;
-        let more = included.is_full || confirmed as u64 == SLOTS_MAX || ended == SLOTS_MAX;
-        if included.slots > 0 || ended > 0 {
+        let full = [confirmed as u64, released, ended].contains(&SLOTS_MAX);
+        let more = included.is_full || full;
+        if included.slots > 0 || released > 0 || ended > 0 {
             self.doorbells.ring(Bell::Sign);
         }
         let caught_up = tip.number >= view.head.number;

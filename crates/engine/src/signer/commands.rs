@@ -2,7 +2,7 @@
 
 use portcullis_core::fee::{Fees, replacement_fees};
 use portcullis_core::intent::SigningIntent;
-use portcullis_core::slot::{AttemptKind, Payload, Purpose, SlotStage};
+use portcullis_core::slot::{AttemptKind, Payload, Purpose, Rail, SlotStage};
 use portcullis_store::command::{Command, CommandKind};
 use portcullis_store::lease::Lease;
 use portcullis_store::slot::{NewSlot, OpenSlot};
@@ -66,12 +66,17 @@ impl SignerRole {
             self.store.defer_command(command.id, until).await?;
             return Ok(Progress::Idle);
         };
-        let cancels = kind == CommandKind::Cancel || newest.kind == AttemptKind::Cancel;
+        // A payment that left the slot may ride another one: this slot must not be signed to pay it once more, and what
+        // is signed of it already goes on.
+        let has_left = !open.left.is_empty();
+        let cancels = kind == CommandKind::Cancel || newest.kind == AttemptKind::Cancel || has_left;
         let intent = if cancels {
             cancel_intent(open, fees)
         } else {
             SigningIntent {
                 slot: open.slot,
+                purpose: open.purpose,
+                rail: open.rail,
                 kind: AttemptKind::Payload,
                 payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
                 fees,
@@ -91,6 +96,7 @@ impl SignerRole {
             id: self.around.slot_id(),
             slot: command.slot,
             purpose: Purpose::Fill,
+            rail: Rail::Direct,
             payload_digest: payload.digest(command.slot),
             payments: Vec::new(),
         };

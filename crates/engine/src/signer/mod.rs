@@ -4,12 +4,15 @@
 //! send them. A signer that ends anywhere in between leaves a bound slot, and the next one signs it
 //! for the same payments.
 
+mod batch;
 mod commands;
+mod direct;
 mod pay;
 mod plan;
 mod prepare;
 mod release;
 mod resume;
+mod void;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +21,7 @@ use alloy_primitives::Address;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::fee::{AboveFeeCap, FeeMarket, Fees, first_fees};
 use portcullis_core::intent::SigningIntent;
+use portcullis_core::slot::Rail;
 use portcullis_evm::{GasOracle, ProviderPool};
 use portcullis_keys::{Signer, SigningRefusal};
 use portcullis_store::Store;
@@ -46,6 +50,8 @@ pub struct SignerRole {
 struct SignerChain {
     pool: Arc<ProviderPool>,
     oracle: GasOracle,
+    /// The vault that its payments go through; `None` where they are plain transfers.
+    vault: Option<Address>,
     /// Senders that passed the checks of the start. Empty until then.
     ready: Mutex<BTreeSet<Address>>,
 }
@@ -53,6 +59,10 @@ struct SignerChain {
 impl SignerChain {
     fn spec(&self) -> &'static ChainSpec {
         self.pool.chain()
+    }
+
+    const fn rail(&self) -> Rail {
+        if self.vault.is_some() { Rail::Vault } else { Rail::Direct }
     }
 
     fn ready(&self) -> BTreeSet<Address> {
@@ -64,11 +74,12 @@ impl SignerRole {
     /// A signer's role around `signer`.
     #[must_use]
     pub fn new(parts: RoleParts, signer: Arc<Signer>) -> Self {
-        let RoleParts { store, pools, settings, around, doorbells } = parts;
+        let RoleParts { store, pools, vaults, settings, around, doorbells } = parts;
         let chains = pools
             .into_iter()
             .map(|pool| SignerChain {
                 oracle: GasOracle::new(pool.as_ref().clone(), Arc::clone(&around.clock)),
+                vault: vaults.get(&pool.chain().chain_id).copied(),
                 ready: Mutex::default(),
                 pool,
             })
@@ -137,7 +148,8 @@ impl SignerRole {
         let resumed = self.resume(chain, &held).await?;
         let commanded = self.obey(chain, &held).await?;
         let paid = self.pay(chain, &held).await?;
-        let progress = resumed.or(commanded).or(paid);
+        let voided = self.void(chain, &held).await?;
+        let progress = resumed.or(commanded).or(paid).or(voided);
         if progress == Progress::Worked {
             self.doorbells.ring(Bell::Broadcast);
         }

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::{Address, U256};
-use portcullis_core::amount::Amount;
-use portcullis_core::calldata::direct_payment;
+use alloy_primitives::Address;
 use portcullis_core::fee::Fees;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::intent::SigningIntent;
-use portcullis_core::slot::{AttemptKind, Payload, Purpose, Slot};
+use portcullis_core::slot::{AttemptKind, Payload, Purpose, Rail, Slot};
 use portcullis_core::withdrawal::HoldReason;
-use portcullis_evm::{BlockTag, CallRequest, EstimateError};
 use portcullis_keys::SigningRefusal;
 use portcullis_store::lease::Lease;
 use portcullis_store::sender::SenderLoad;
@@ -18,26 +15,21 @@ use portcullis_store::slot::NewSlot;
 use portcullis_store::transition::Stage;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
-use super::plan::{Room, share};
 use super::{Held, SignerChain, SignerRole};
 use crate::Progress;
 use crate::error::EngineError;
 
-/// Gas that a transfer is thought to need before the node has said so; only for choosing a sender.
-const GAS_GUESS: u64 = 150_000;
-
-/// 20,000 for a fresh storage slot, 2,100 for a cold one, and room for chains that ask more (PIP-88).
-const FIRST_TOKEN_GAS: u64 = 30_000;
-
 /// How long a payment waits that cannot be made now.
-const DEFER_MS: i64 = 2_000;
+pub(super) const DEFER_MS: i64 = 2_000;
 
-/// A payment with its sender and what the node says that it needs.
-struct Ride {
-    record: WithdrawalRecord,
-    sender: Address,
-    payload: Payload,
-    gas_limit: u64,
+/// What one slot is going to carry, with its sender and what the node says that it needs.
+pub(super) struct Ride {
+    pub(super) sender: Address,
+    pub(super) purpose: Purpose,
+    pub(super) rail: Rail,
+    pub(super) records: Vec<WithdrawalRecord>,
+    pub(super) payload: Payload,
+    pub(super) gas_limit: u64,
 }
 
 impl SignerRole {
@@ -56,7 +48,12 @@ impl SignerRole {
         if free == 0 {
             return Ok(Progress::Idle);
         }
-        let queued = self.store.queued(chain_id, free.min(self.settings.batch_max)).await?;
+        let rail = chain.rail();
+        let room = match rail {
+            Rail::Direct => free,
+            Rail::Vault => free.saturating_mul(self.settings.vault_items_max as u64),
+        };
+        let queued = self.store.queued(chain_id, room.min(self.settings.batch_max)).await?;
         if queued.is_empty() {
             return Ok(Progress::Idle);
         }
@@ -67,8 +64,10 @@ impl SignerRole {
             return Ok(Progress::Idle);
         };
         let (records, refused) = self.screened(chain, queued, fees).await?;
-        let mut rooms = self.rooms(chain, &loads, most, &records).await?;
-        let rides = self.rides(chain, &mut rooms, records, fees).await?;
+        let rides = match chain.vault {
+            None => self.direct_rides(chain, &loads, most, records, fees).await?,
+            Some(vault) => self.vault_rides(chain, vault, (&loads, most), records, fees).await?,
+        };
         if rides.is_empty() {
             return Ok(Progress::of(refused));
         }
@@ -76,7 +75,11 @@ impl SignerRole {
         Ok(Progress::Worked)
     }
 
-    async fn loads(&self, chain_id: u64, held: &[Held]) -> Result<Vec<SenderLoad>, EngineError> {
+    pub(super) async fn loads(
+        &self,
+        chain_id: u64,
+        held: &[Held],
+    ) -> Result<Vec<SenderLoad>, EngineError> {
         let mut loads = self.store.sender_loads(chain_id).await?;
         loads.retain(|load| held.iter().any(|held| held.address == load.address));
         Ok(loads)
@@ -100,6 +103,8 @@ impl SignerRole {
         for record in queued {
             let intent = SigningIntent {
                 slot,
+                purpose: Purpose::Pay,
+                rail: chain.rail(),
                 kind: AttemptKind::Payload,
                 payments: vec![record.intent()],
                 fees,
@@ -140,7 +145,7 @@ impl SignerRole {
         let detail = refusal.to_string();
         if refusal.is_tamper() {
             self.store.hold(&ids, HoldReason::Tamper, &detail).await?;
-        } else if matches!(refusal, SigningRefusal::NumberReused { .. }) {
+        } else if has_another_number(record, refusal) {
             self.store.hold(&ids, HoldReason::Restore, &detail).await?;
         } else {
             let until = self.around.clock.now().plus_millis(DEFER_MS.saturating_mul(15));
@@ -149,108 +154,7 @@ impl SignerRole {
         Ok(())
     }
 
-    /// What each sender can take on, by its balances on chain less all that it has promised.
-    async fn rooms(
-        &self,
-        chain: &SignerChain,
-        loads: &[SenderLoad],
-        in_flight_max: u64,
-        records: &[WithdrawalRecord],
-    ) -> Result<Vec<Room>, EngineError> {
-        let mut tokens: Vec<Address> = records.iter().filter_map(|record| record.token).collect();
-        tokens.sort_unstable();
-        tokens.dedup();
-        let senders: Vec<Address> = loads.iter().map(|load| load.address).collect();
-        let natives = chain.pool.native_balances(&senders, BlockTag::Latest).await?;
-        let pairs: Vec<(Address, Address)> = senders
-            .iter()
-            .flat_map(|sender| tokens.iter().map(|token| (*token, *sender)))
-            .collect();
-        let balances = chain.pool.token_balances(&pairs, BlockTag::Latest).await?;
-        let by_pair: BTreeMap<(Address, Address), Amount> =
-            pairs.into_iter().zip(balances).collect();
-        let rooms = loads.iter().zip(natives).map(|(load, native)| {
-            let promised = |token| load.promised.get(&token).copied().unwrap_or_default();
-            let left =
-                |balance: Amount, promised| balance.checked_sub(promised).unwrap_or_default();
-            let native = left(left(native, promised(None)), load.gas_promised);
-            let mut funds = BTreeMap::from([(None, native)]);
-            for token in &tokens {
-                let balance = by_pair.get(&(*token, load.address)).copied().unwrap_or_default();
-                funds.insert(Some(*token), left(balance, promised(Some(*token))));
-            }
-            Room {
-                address: load.address,
-                slots: in_flight_max.saturating_sub(load.in_flight),
-                funds,
-            }
-        });
-        Ok(rooms.collect())
-    }
-
-    /// Chooses senders and asks the node what each payment needs. What nobody can afford, or nobody
-    /// knows about, is put off; what the node refuses to execute fails: it was never bound.
-    async fn rides(
-        &self,
-        chain: &SignerChain,
-        rooms: &mut [Room],
-        records: Vec<WithdrawalRecord>,
-        fees: Fees,
-    ) -> Result<Vec<Ride>, EngineError> {
-        let price = Amount::from_atomic(U256::from(fees.max_fee_per_gas_wei));
-        let gas_cost = price.checked_mul(GAS_GUESS).unwrap_or(Amount::ZERO);
-        let wanted: Vec<(Option<Address>, Amount)> =
-            records.iter().map(|record| (record.token, record.amount)).collect();
-        let senders = share(rooms, &wanted, gas_cost);
-        let mut chosen = Vec::with_capacity(records.len());
-        let mut waiting = Vec::new();
-        for (record, sender) in records.into_iter().zip(senders) {
-            match sender {
-                None => waiting.push(record.id),
-                Some(sender) => {
-                    let payload = direct_payment(record.token, record.to, record.amount);
-                    chosen.push((record, sender, payload));
-                }
-            }
-        }
-        if !waiting.is_empty() && rooms.iter().any(|room| room.slots > 0) {
-            let network = chain.spec().network;
-            tracing::warn!(
-                network,
-                payments = waiting.len(),
-                "no sender has the funds; waiting for a top-up"
-            );
-            metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
-            self.defer(&waiting, DEFER_MS, "waiting: no hot wallet has the funds").await?;
-        }
-        let calls: Vec<CallRequest> = chosen
-            .iter()
-            .map(|(_, sender, payload)| CallRequest::of_payload(*sender, payload))
-            .collect();
-        let estimates = chain.pool.estimate_gas(&calls).await;
-        let mut rides = Vec::with_capacity(chosen.len());
-        let mut unknown = Vec::new();
-        for ((record, sender, payload), estimate) in chosen.into_iter().zip(estimates) {
-            match estimate {
-                Ok(gas) => {
-                    let gas_limit = with_headroom(gas);
-                    rides.push(Ride { record, sender, payload, gas_limit });
-                }
-                Err(EstimateError::Reverted { reason }) => {
-                    let detail = reason.unwrap_or_else(|| "without a reason".into());
-                    self.store.fail_preflight(&[record.id], &format!("reverts: {detail}")).await?;
-                }
-                Err(error) => {
-                    tracing::warn!(withdrawal = %record.id, %error, "no gas estimate; put off");
-                    unknown.push(record.id);
-                }
-            }
-        }
-        self.defer(&unknown, DEFER_MS, "waiting: no node gives a gas estimate").await?;
-        Ok(rides)
-    }
-
-    async fn defer(
+    pub(super) async fn defer(
         &self,
         ids: &[WithdrawalId],
         pause_ms: i64,
@@ -260,7 +164,7 @@ impl SignerRole {
         Ok(self.store.defer(ids, until, why).await?)
     }
 
-    async fn bind_and_sign(
+    pub(super) async fn bind_and_sign(
         &self,
         chain_id: u64,
         held: &[Held],
@@ -271,6 +175,7 @@ impl SignerRole {
         let mut nonces: BTreeMap<Address, u64> =
             loads.iter().map(|load| (load.address, load.nonce_next)).collect();
         let mut slots = Vec::with_capacity(rides.len());
+        let mut payments = 0;
         let mut asked: Vec<(SlotId, SigningIntent)> = Vec::with_capacity(rides.len());
         for ride in rides {
             let Some(next) = nonces.get_mut(&ride.sender) else { continue };
@@ -280,14 +185,18 @@ impl SignerRole {
             slots.push(NewSlot {
                 id,
                 slot,
-                purpose: Purpose::Pay,
+                purpose: ride.purpose,
+                rail: ride.rail,
                 payload_digest: ride.payload.digest(slot),
-                payments: vec![ride.record.id],
+                payments: ride.records.iter().map(|record| record.id).collect(),
             });
+            payments += ride.records.len() as u64;
             let intent = SigningIntent {
                 slot,
+                purpose: ride.purpose,
+                rail: ride.rail,
                 kind: AttemptKind::Payload,
-                payments: vec![ride.record.intent()],
+                payments: ride.records.iter().map(WithdrawalRecord::intent).collect(),
                 fees,
                 gas_limit: ride.gas_limit,
             };
@@ -301,14 +210,19 @@ impl SignerRole {
         self.store.bind(&leases, &slots).await?;
         // What is refused now stays a bound slot; the next step resumes it.
         self.sign_and_commit(&leases, asked, &[]).await?;
-        metrics::counter!("portcullis_payments_signed_total").increment(slots.len() as u64);
+        metrics::counter!("portcullis_payments_signed_total").increment(payments);
         Ok(())
     }
 }
 
-/// A quarter more than the node estimates, and what a recipient's first token costs more than the
-/// next one (a storage slot that becomes non-zero, EIP-2200 and EIP-2929): between estimate and
-/// inclusion another payment to the same recipient can come or, by a reorg, go. Unused gas is free.
-pub(super) const fn with_headroom(gas: u64) -> u64 {
-    gas.saturating_add(gas / 4).saturating_add(FIRST_TOKEN_GAS)
+/// Whether the journal knows the request under another number, or the number for another request: only an operator can
+/// tell which of them is right.
+fn has_another_number(record: &WithdrawalRecord, refusal: &SigningRefusal) -> bool {
+    match refusal {
+        SigningRefusal::NumberReused { .. } => true,
+        SigningRefusal::RodeVault { number, .. } | SigningRefusal::PaymentVoided { number, .. } => {
+            *number != record.number
+        }
+        _ => false,
+    }
 }

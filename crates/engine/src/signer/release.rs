@@ -2,19 +2,23 @@
 
 use alloy_primitives::B256;
 use portcullis_core::chain::ChainSpec;
-use portcullis_core::slot::{AttemptKind, Slot, SlotStage};
-use portcullis_evm::{AgreedHead, Decision, QuorumError, QuorumReceipt};
+use portcullis_core::id::WithdrawalId;
+use portcullis_core::slot::{AttemptKind, ItemOutcome, Rail, Slot, SlotOutcome, SlotStage};
+use portcullis_evm::{AgreedHead, Decision, QuorumError, QuorumReceipt, Receipt};
 use portcullis_keys::journal::{EvidenceCause, ReleaseEvidence};
 use portcullis_keys::signer::Release;
+use portcullis_store::slot::OpenSlot;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
 use super::{SignerChain, SignerRole};
 use crate::error::EngineError;
+use crate::evidence::judge;
 
 impl SignerRole {
-    /// Journals that `record` left `slot`, if the chain proves it: the slot is final in the database,
-    /// and a receipt at the conservative depth, on which the chain's release quorum agrees, shows our
-    /// cancel, or a revert. Without that proof
+    /// Journals that `record` left `slot`, if the chain proves it: a receipt on which the chain's release quorum agrees
+    /// shows our cancel, a revert, or that the vault did not pay this item. On the direct rail the slot is final in the
+    /// database and the receipt at the conservative depth; on the vault rail the chain's confirmations will do,
+    /// because the payment's number guards it (invariant 14). Without that proof
     /// nothing is written, and the signer goes on refusing the payment. Says whether the database
     /// knows the slot as one that the payment left: then only the proof is still missing.
     pub(super) async fn journal_release(
@@ -26,8 +30,17 @@ impl SignerRole {
         let Some(open) = self.store.slot(slot).await? else { return Ok(false) };
         let rides = self.store.rides(&[record.id]).await?;
         let has_left = rides.iter().any(|ride| ride.slot_id == open.id && !ride.live);
-        if open.stage != SlotStage::Final || !has_left {
+        let needed = match open.rail {
+            Rail::Direct if open.stage != SlotStage::Final => return Ok(false),
+            Rail::Direct => chain.spec().conservative.blocks,
+            Rail::Vault => chain.spec().confirmations,
+        };
+        if !has_left {
             return Ok(false);
+        }
+        if open.stage < SlotStage::Confirmed {
+            // A reorg put the slot back: it may pay after all.
+            return Ok(true);
         }
         let hashes: Vec<_> = open.attempts.iter().map(|attempt| attempt.hash).collect();
         let (agreed, receipts) = match self.read_release(chain, &hashes).await {
@@ -43,13 +56,10 @@ impl SignerRole {
             let depth = ChainSpec::depth(receipt.block.number, agreed.head.number);
             let canonical = chain.pool.agreed_header(&agreed, receipt.block.number).await?;
             let is_canonical = canonical.is_some_and(|header| header.hash == receipt.block.hash);
-            let deep = depth >= chain.spec().conservative.blocks;
-            let cause = match (attempt.kind, receipt.succeeded) {
-                (AttemptKind::Cancel, _) => EvidenceCause::Canceled,
-                (AttemptKind::Payload, false) => EvidenceCause::Reverted,
-                (AttemptKind::Payload, true) => return Ok(false),
+            let Some(cause) = cause_of(chain, &open, attempt.kind, receipt, record.id) else {
+                return Ok(open.rail == Rail::Vault);
             };
-            if is_canonical && deep {
+            if is_canonical && depth >= needed {
                 let evidence = ReleaseEvidence {
                     block_number: receipt.block.number,
                     block_hash: receipt.block.hash,
@@ -71,5 +81,24 @@ impl SignerRole {
     ) -> Result<(AgreedHead, Vec<QuorumReceipt>), QuorumError> {
         let receipts = chain.pool.quorum_receipts(hashes, Decision::Release).await?;
         Ok((chain.pool.agreed_head(&[]).await?, receipts))
+    }
+}
+
+/// How the receipt shows that the slot did not pay this withdrawal; `None` when it does not show that.
+fn cause_of(
+    chain: &SignerChain,
+    open: &OpenSlot,
+    kind: AttemptKind,
+    receipt: &Receipt,
+    withdrawal: WithdrawalId,
+) -> Option<EvidenceCause> {
+    let verdict = judge(open, kind, receipt, chain.vault);
+    match verdict.outcome {
+        SlotOutcome::Canceled | SlotOutcome::Filled => Some(EvidenceCause::Canceled),
+        SlotOutcome::Reverted => Some(EvidenceCause::Reverted),
+        SlotOutcome::Paid | SlotOutcome::Voided => verdict
+            .items
+            .contains(&(withdrawal, ItemOutcome::Failed))
+            .then_some(EvidenceCause::ItemFailed),
     }
 }

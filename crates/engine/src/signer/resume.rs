@@ -1,6 +1,5 @@
 //! Slots that were bound and never signed: a signer ended between two commits, or was refused.
 
-use portcullis_core::calldata::direct_payment;
 use portcullis_core::fee::Fees;
 use portcullis_core::id::SlotId;
 use portcullis_core::intent::SigningIntent;
@@ -11,7 +10,7 @@ use portcullis_store::lease::Lease;
 use portcullis_store::slot::OpenSlot;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
-use super::pay::with_headroom;
+use super::direct::with_headroom;
 use super::{Held, SignerChain, SignerRole};
 use crate::Progress;
 use crate::error::EngineError;
@@ -20,7 +19,7 @@ use crate::error::EngineError;
 /// count L1 data as gas.
 const SELF_TRANSFER_GAS: u64 = 21_000;
 
-/// Gas for a bound payment that the node will not estimate: it is bound, so it must be signed or
+/// Gas for each bound payment that the node will not estimate: it is bound, so it must be signed or
 /// canceled, and a revert costs gas, not the payment.
 const GAS_UNESTIMATED: u64 = 200_000;
 
@@ -64,26 +63,28 @@ impl SignerRole {
         open: &OpenSlot,
         fees: Fees,
     ) -> Result<SigningIntent, EngineError> {
-        let [record] = open.payments.as_slice() else {
-            return Ok(cancel_intent(open, fees));
-        };
-        if open.purpose == Purpose::Fill || open.cancel_requested {
+        let is_filler = open.purpose == Purpose::Fill || open.payments.is_empty();
+        if is_filler || open.cancel_requested {
             return Ok(cancel_intent(open, fees));
         }
-        let payload = direct_payment(record.token, record.to, record.amount);
-        let call = CallRequest::of_payload(open.slot.sender, &payload);
-        let gas_limit = match chain.pool.estimate_gas(&[call]).await.pop() {
-            Some(Ok(gas)) => with_headroom(gas),
-            Some(Err(EstimateError::Read(error))) => return Err(error.into()),
-            Some(Err(_)) | None => GAS_UNESTIMATED,
-        };
-        Ok(SigningIntent {
+        let mut intent = SigningIntent {
             slot: open.slot,
+            purpose: open.purpose,
+            rail: open.rail,
             kind: AttemptKind::Payload,
-            payments: vec![record.intent()],
+            payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
             fees,
-            gas_limit,
-        })
+            gas_limit: GAS_UNESTIMATED.saturating_mul(open.payments.len() as u64),
+        };
+        // What cannot be built cannot be signed either: the signer says why.
+        let Ok(payload) = self.signer.payload(&intent) else { return Ok(intent) };
+        let call = CallRequest::of_payload(open.slot.sender, &payload);
+        match chain.pool.estimate_gas(&[call]).await.pop() {
+            Some(Ok(gas)) => intent.gas_limit = with_headroom(gas),
+            Some(Err(EstimateError::Read(error))) => return Err(error.into()),
+            Some(Err(_)) | None => {}
+        }
+        Ok(intent)
     }
 }
 
@@ -91,6 +92,8 @@ impl SignerRole {
 pub(super) fn cancel_intent(open: &OpenSlot, fees: Fees) -> SigningIntent {
     SigningIntent {
         slot: open.slot,
+        purpose: open.purpose,
+        rail: open.rail,
         kind: AttemptKind::Cancel,
         payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
         fees,

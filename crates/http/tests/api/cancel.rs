@@ -6,7 +6,7 @@ use portcullis_core::fee::Fees;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::intent::SignedAttempt;
 use portcullis_core::policy::{Rule, Verdict};
-use portcullis_core::slot::{AttemptKind, Purpose, Slot};
+use portcullis_core::slot::{AttemptKind, Purpose, Rail, Slot};
 use portcullis_store::slot::{NewAttempt, NewSlot};
 use serde_json::{Value, json};
 
@@ -67,8 +67,14 @@ async fn a_bound_withdrawal_is_not_cancelable_and_shows_its_attempts() {
     let leases = leases.expect("leases");
     let slot = Slot { chain_id: 80_002, sender: house.sender, nonce: 41 };
     let (slot_id, payload_digest) = (SlotId::from_bytes([5; 16]), B256::repeat_byte(3));
-    let new =
-        NewSlot { id: slot_id, slot, purpose: Purpose::Pay, payload_digest, payments: vec![id] };
+    let new = NewSlot {
+        id: slot_id,
+        slot,
+        purpose: Purpose::Pay,
+        rail: Rail::Direct,
+        payload_digest,
+        payments: vec![id],
+    };
     house.store.bind(&leases, &[new]).await.expect("binds");
     let answer = house.post(&format!("/v1/withdrawals/{id}/cancel"), &json!({})).await;
     assert_eq!((answer.status.as_u16(), answer.code()), (409, "NOT_CANCELABLE"));

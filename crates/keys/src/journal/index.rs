@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use alloy_primitives::{Address, B256};
 use portcullis_core::id::WithdrawalId;
 use portcullis_core::number::{PaymentRef, PayoutNumber};
-use portcullis_core::slot::{AttemptKind, Slot};
+use portcullis_core::slot::{AttemptKind, Purpose, Rail, Slot};
 use portcullis_core::time::Timestamp;
 
 use super::record::{AttemptRecord, AuditHead, JournalRecord, ReleaseRecord};
@@ -55,8 +55,10 @@ pub struct PaymentEntry {
     pub withdrawal: WithdrawalId,
     /// Its ref.
     pub reference: PaymentRef,
-    /// Every slot that ever carried it, oldest first.
+    /// Every slot that ever was to pay it, oldest first.
     pub rides: Vec<Ride>,
+    /// Whether a call that voids its number was ever signed: then it is never paid again.
+    pub voided: bool,
 }
 
 /// One slot that carried a payment.
@@ -64,7 +66,10 @@ pub struct PaymentEntry {
 pub struct Ride {
     /// The slot.
     pub slot: Slot,
-    /// Whether it is proved that the slot did not pay it.
+    /// How it travelled.
+    pub rail: Rail,
+    /// Whether it is proved that the slot did not pay it: for good on the direct rail, at the chain's
+    /// confirmations on the vault's.
     pub released: bool,
 }
 
@@ -106,9 +111,12 @@ impl Index {
                 withdrawal: payment.withdrawal,
                 reference: payment.reference,
                 rides: Vec::new(),
+                voided: false,
             });
-            if !known.rides.iter().any(|ride| ride.slot == record.slot) {
-                known.rides.push(Ride { slot: record.slot, released: false });
+            if record.purpose == Purpose::Void {
+                known.voided = true;
+            } else if !known.rides.iter().any(|ride| ride.slot == record.slot) {
+                known.rides.push(Ride { slot: record.slot, rail: record.rail, released: false });
             }
             let numbers = self.numbers_of.entry(payment.reference).or_default();
             if !numbers.contains(&payment.number) {

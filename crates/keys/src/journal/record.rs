@@ -3,7 +3,7 @@
 use alloy_primitives::B256;
 use portcullis_core::id::{ExternalId, TenantId, WithdrawalId};
 use portcullis_core::number::{PaymentRef, PayoutNumber};
-use portcullis_core::slot::{AttemptKind, Slot};
+use portcullis_core::slot::{AttemptKind, Purpose, Rail, Slot};
 use portcullis_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -45,13 +45,17 @@ pub struct AttemptRecord {
     /// Where.
     #[serde(with = "SlotForm")]
     pub slot: Slot,
-    /// Whether it pays or cancels.
+    /// What the slot was opened for.
+    pub purpose: Purpose,
+    /// How its payload travels.
+    pub rail: Rail,
+    /// Whether it does what the slot was opened for, or cancels.
     pub kind: AttemptKind,
     /// What it does.
     pub payload_digest: B256,
     /// The transaction's hash.
     pub hash: B256,
-    /// What it pays; nothing when it cancels or fills a gap.
+    /// What it pays, or voids, in order; nothing when it cancels or fills a gap.
     pub payments: Vec<JournaledPayment>,
     /// When.
     pub at: Timestamp,
@@ -113,6 +117,9 @@ pub enum EvidenceCause {
     Canceled,
     /// By the payload, which reverted.
     Reverted,
+    /// By a call of the vault that paid others and not this one: its number is free. Read at the chain's
+    /// confirmations; the number guards what is below the conservative depth.
+    ItemFailed,
 }
 
 /// The head of the audit log.

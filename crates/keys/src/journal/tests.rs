@@ -2,7 +2,7 @@ use std::fs;
 use std::io::Write;
 
 use alloy_primitives::U256;
-use portcullis_core::slot::AttemptKind;
+use portcullis_core::slot::{AttemptKind, Purpose, Rail};
 
 use super::record::{read_line, write_line};
 use super::*;
@@ -13,6 +13,8 @@ fn attempt(bench: &Bench, nonce: u64, sequence: u64) -> AttemptRecord {
     let payment = payment(sequence);
     AttemptRecord {
         slot: bench.slot(nonce),
+        purpose: Purpose::Pay,
+        rail: Rail::Direct,
         kind: AttemptKind::Payload,
         payload_digest: B256::with_last_byte(1),
         hash: B256::from(U256::from(nonce)),
@@ -77,7 +79,7 @@ fn what_was_appended_is_there_after_a_restart() {
     assert_eq!(nonces, [7, 9]);
     assert_eq!(reader.attempt_hashes(bench.slot(7)), [B256::with_last_byte(7)]);
     assert!(reader.attempt_hashes(bench.slot(8)).is_empty());
-    let ride = |nonce, released| Ride { slot: bench.slot(nonce), released };
+    let ride = |nonce, released| Ride { slot: bench.slot(nonce), rail: Rail::Direct, released };
     let rides = |sequence| reader.payment(payment(sequence).number).map(|known| known.rides);
     assert_eq!(rides(1), Some(vec![ride(7, true)]));
     assert_eq!(rides(2), Some(vec![ride(9, false)]));

@@ -19,6 +19,9 @@ pub struct ChainCaps {
     pub transaction_fee_wei_max: u128,
     /// The highest gas limit.
     pub gas_limit_max: u64,
+    /// The vault of this chain; `None` where payments are plain transfers. The signer takes it from its own
+    /// configuration, never from the database.
+    pub vault: Option<Address>,
     /// The largest payment of each token, `None` being the native coin. A token that is not listed is refused.
     pub amount_max: BTreeMap<Option<Address>, Amount>,
 }

@@ -26,7 +26,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 pub use self::caps::ChainCaps;
 pub use self::refusal::SigningRefusal;
 
-use self::rules::{Rulebook, Taken, check_journal, payload_of};
+use self::rules::{Rulebook, Taken, check_journal};
 use crate::journal::{
     AttemptRecord, AuditHead, EvidenceCause, Index, Journal, JournalError, JournalReader,
     JournalRecord, JournaledPayment, ReleaseEvidence, ReleaseRecord,
@@ -113,7 +113,8 @@ impl Signer {
             }
         }
         let keys = keystore.unlocked();
-        let own = keys.keys().map(|(_, address)| *address).collect();
+        let vaults = caps_by_chain.values().filter_map(|caps| caps.vault);
+        let own = keys.keys().map(|(_, address)| *address).chain(vaults).collect();
         let rulebook = Rulebook { sealing, deployment, caps: caps_by_chain, own };
         Ok(Self {
             keys,
@@ -145,12 +146,12 @@ impl Signer {
         &self.reader
     }
 
-    /// The digest of what an intent's transaction does: what binding and journal remember of it.
+    /// What an intent's transaction does. Its digest is what binding and journal remember.
     ///
     /// # Errors
-    /// [`SigningRefusal::PaymentCount`].
-    pub fn payload_digest(intent: &SigningIntent) -> Result<B256, SigningRefusal> {
-        payload_of(intent).map(|payload| payload.digest(intent.slot))
+    /// [`SigningRefusal::PaymentCount`], [`SigningRefusal::NoVault`].
+    pub fn payload(&self, intent: &SigningIntent) -> Result<Payload, SigningRefusal> {
+        self.rulebook.payload(intent)
     }
 
     /// What [`Signer::sign`] would refuse of one intent now. Asked before a slot is bound to it; a slot
@@ -341,6 +342,8 @@ fn record_of(intent: &SigningIntent, signed: &SignedAttempt, at: Timestamp) -> A
     };
     AttemptRecord {
         slot: intent.slot,
+        purpose: intent.purpose,
+        rail: intent.rail,
         kind: intent.kind,
         payload_digest: signed.payload_digest,
         hash: signed.hash,
@@ -363,7 +366,7 @@ fn is_news(
     };
     let opposite = match evidence.cause {
         EvidenceCause::Canceled => AttemptKind::Payload,
-        EvidenceCause::Reverted => AttemptKind::Cancel,
+        EvidenceCause::Reverted | EvidenceCause::ItemFailed => AttemptKind::Cancel,
     };
     if entry.has_attempt(opposite, evidence.transaction_hash) {
         return Err(JournalError::EvidenceContradicts { number, slot });

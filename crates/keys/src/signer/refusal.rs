@@ -28,15 +28,23 @@ pub enum SigningRefusal {
         /// The chain.
         chain_id: u64,
     },
-    /// The `direct` rail pays exactly one payment a transaction.
+    /// The `direct` rail pays exactly one payment a transaction, and a vault's call at most 200.
     #[error(
-        "{slot:?} is to carry {given} payments, and a direct transfer carries one: bind it anew"
+        "{slot:?} is to carry {given} payments: a direct transfer carries one, a call of the vault 1 to 200; bind it anew"
     )]
     PaymentCount {
         /// The slot.
         slot: Slot,
         /// How many there are.
         given: usize,
+    },
+    /// The payments are to go through a vault, and none is configured.
+    #[error(
+        "chain {chain_id} has no vault in the signer's configuration: set `vault`, or drain the vault's slots before taking it out"
+    )]
+    NoVault {
+        /// The chain.
+        chain_id: u64,
     },
     /// The payment is not what intake accepted.
     #[error("{withdrawal} {reason}: hold it and find out who changed it")]
@@ -181,6 +189,26 @@ pub enum SigningRefusal {
         number: PayoutNumber,
         /// The slot that carries it.
         elsewhere: Slot,
+    },
+    /// It rode the vault, where only its number keeps it from being paid twice.
+    #[error(
+        "{withdrawal} (payment {number}) rode the vault in {elsewhere:?}: it can be paid by the vault under that number only; configure the vault again, or reconcile"
+    )]
+    RodeVault {
+        /// The withdrawal.
+        withdrawal: WithdrawalId,
+        /// The number under which it rode.
+        number: PayoutNumber,
+        /// The slot that carried it.
+        elsewhere: Slot,
+    },
+    /// Its number was given to the vault to be voided.
+    #[error("{withdrawal} (payment {number}) is voided: it is never paid; refund it")]
+    PaymentVoided {
+        /// The withdrawal.
+        withdrawal: WithdrawalId,
+        /// The number.
+        number: PayoutNumber,
     },
     /// The slot was given up by this payment.
     #[error("payment {number} was released from {slot:?}: bind another slot")]

@@ -9,11 +9,15 @@ use portcullis_core::id::DeploymentId;
 use portcullis_core::intent::{PaymentIntent, SigningIntent};
 use portcullis_core::number::{PaymentRef, PayoutNumber};
 use portcullis_core::seal::SealingKeys;
-use portcullis_core::slot::{AttemptKind, Payload, Slot};
+use portcullis_core::slot::{AttemptKind, Payload, Purpose, Rail, Slot};
+use portcullis_core::vault::{VaultItem, vault_payment, vault_void};
 
 use super::caps::ChainCaps;
 use super::refusal::SigningRefusal;
 use crate::journal::Index;
+
+/// The most payments that one transaction carries, whatever is asked for.
+const PAYMENTS_MAX: usize = 200;
 
 /// The rules that need no memory.
 #[derive(Debug)]
@@ -21,7 +25,7 @@ pub(super) struct Rulebook {
     pub(super) sealing: SealingKeys,
     pub(super) deployment: DeploymentId,
     pub(super) caps: BTreeMap<u64, ChainCaps>,
-    /// Every address of the keystore: none is paid by a withdrawal.
+    /// Every address of the keystore, and every vault: none is paid by a withdrawal.
     pub(super) own: Vec<Address>,
 }
 
@@ -30,7 +34,7 @@ impl Rulebook {
     /// tampered with, nothing else is worth saying.
     pub(super) fn check(&self, intent: &SigningIntent) -> Result<Payload, SigningRefusal> {
         let chain_id = intent.slot.chain_id;
-        let payload = payload_of(intent)?;
+        let payload = self.payload(intent)?;
         let caps = self.caps.get(&chain_id).ok_or(SigningRefusal::NoCaps { chain_id })?;
         // A cancel pays nobody: its slot's payments are neither read nor journaled again, so that a
         // payment that was tampered with can still be canceled.
@@ -38,10 +42,40 @@ impl Rulebook {
             for payment in &intent.payments {
                 self.check_payment(payment, chain_id)?;
             }
-            caps.check_amounts(intent)?;
+            if intent.purpose == Purpose::Pay {
+                caps.check_amounts(intent)?;
+            }
         }
         caps.check_fees(intent)?;
         Ok(payload)
+    }
+
+    /// What an intent's transaction does. The vault is the one of the signer's own configuration.
+    pub(super) fn payload(&self, intent: &SigningIntent) -> Result<Payload, SigningRefusal> {
+        let chain_id = intent.slot.chain_id;
+        let payments = intent.payments.as_slice();
+        if intent.kind == AttemptKind::Cancel {
+            return Ok(Payload::self_transfer(intent.slot.sender));
+        }
+        let vault = || {
+            let caps = self.caps.get(&chain_id).ok_or(SigningRefusal::NoCaps { chain_id })?;
+            caps.vault.ok_or(SigningRefusal::NoVault { chain_id })
+        };
+        match (intent.rail, intent.purpose, payments) {
+            (Rail::Direct, Purpose::Pay, [payment]) => {
+                Ok(direct_payment(payment.token, payment.to, payment.amount))
+            }
+            (Rail::Vault, Purpose::Pay, [_, ..]) if payments.len() <= PAYMENTS_MAX => {
+                let items: Vec<VaultItem> = payments.iter().map(item_of).collect();
+                Ok(vault_payment(vault()?, &items))
+            }
+            (Rail::Vault, Purpose::Void, [_, ..]) if payments.len() <= PAYMENTS_MAX => {
+                let numbers: Vec<PayoutNumber> =
+                    payments.iter().map(|payment| payment.number).collect();
+                Ok(vault_void(vault()?, &numbers))
+            }
+            _ => Err(SigningRefusal::PaymentCount { slot: intent.slot, given: payments.len() }),
+        }
     }
 
     fn check_payment(&self, payment: &PaymentIntent, chain_id: u64) -> Result<(), SigningRefusal> {
@@ -65,16 +99,13 @@ impl Rulebook {
     }
 }
 
-/// What an intent's transaction does.
-pub(super) fn payload_of(intent: &SigningIntent) -> Result<Payload, SigningRefusal> {
-    match (intent.kind, intent.payments.as_slice()) {
-        (AttemptKind::Cancel, _) => Ok(Payload::self_transfer(intent.slot.sender)),
-        (AttemptKind::Payload, [payment]) => {
-            Ok(direct_payment(payment.token, payment.to, payment.amount))
-        }
-        (AttemptKind::Payload, payments) => {
-            Err(SigningRefusal::PaymentCount { slot: intent.slot, given: payments.len() })
-        }
+const fn item_of(payment: &PaymentIntent) -> VaultItem {
+    VaultItem {
+        number: payment.number,
+        reference: payment.reference,
+        token: payment.token,
+        to: payment.to,
+        amount: payment.amount,
     }
 }
 
@@ -97,17 +128,20 @@ pub(super) fn check_journal(
             return Err(SigningRefusal::SlotUsed { slot, journaled, asked: digest });
         }
         // Equal amounts to one destination have one digest: the payments themselves must be the same too.
-        let same = entry.payments.len() == intent.payments.len()
-            && intent.payments.iter().all(|payment| entry.payments.contains(&payment.number));
+        let same = entry.payments.iter().eq(intent.payments.iter().map(|payment| &payment.number));
         if !same {
             return Err(SigningRefusal::SlotOfOthers { slot, journaled: entry.payments.clone() });
         }
     }
-    intent.payments.iter().try_for_each(|payment| check_payment(index, slot, payment))
+    intent.payments.iter().try_for_each(|payment| check_payment(index, intent, payment))
 }
 
-fn check_payment(index: &Index, slot: Slot, payment: &PaymentIntent) -> Result<(), SigningRefusal> {
-    let withdrawal = payment.withdrawal;
+fn check_payment(
+    index: &Index,
+    intent: &SigningIntent,
+    payment: &PaymentIntent,
+) -> Result<(), SigningRefusal> {
+    let (slot, withdrawal) = (intent.slot, payment.withdrawal);
     if let Some(known) = index.payment(payment.number)
         && known.reference != payment.reference
     {
@@ -115,14 +149,24 @@ fn check_payment(index: &Index, slot: Slot, payment: &PaymentIntent) -> Result<(
     }
     // By ref as well as by number: after a restore the same request may come back under a new number.
     for (number, known) in index.payments_of(payment.reference) {
+        if known.voided && intent.purpose == Purpose::Pay {
+            return Err(SigningRefusal::PaymentVoided { withdrawal, number });
+        }
         for ride in &known.rides {
             if ride.slot == slot && ride.released {
                 return Err(SigningRefusal::PaymentReleased { number, slot });
             }
-            let here = ride.slot == slot && number == payment.number;
-            if !here && !ride.released {
-                let elsewhere = ride.slot;
+            let (same_number, elsewhere) = (number == payment.number, ride.slot);
+            if ride.slot == slot && same_number {
+                continue;
+            }
+            if !ride.released {
                 return Err(SigningRefusal::PaymentElsewhere { withdrawal, number, elsewhere });
+            }
+            // Such a ride is released before it is final: until then only its number guards it (invariant 14).
+            let guarded = intent.rail == Rail::Vault && same_number;
+            if ride.rail == Rail::Vault && !guarded {
+                return Err(SigningRefusal::RodeVault { withdrawal, number, elsewhere });
             }
         }
     }

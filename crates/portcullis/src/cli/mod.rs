@@ -159,6 +159,9 @@ pub(crate) struct InitArgs {
     /// Where the API is to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     pub(crate) listen: SocketAddr,
+    /// The network's PayoutVault, if one is deployed: payments go through it (docs/guide/vault.md)
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) vault: Option<String>,
     /// A cap of the signer, in atomic units of the token: 0x…=5000000000 or native=1000; repeatable
     #[arg(long, value_name = "TOKEN=AMOUNT")]
     pub(crate) cap: Vec<String>,

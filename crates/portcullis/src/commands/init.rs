@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use portcullis_core::address::parse_address;
 use portcullis_core::chain::ChainSpec;
 use serde_json::json;
 
@@ -23,6 +24,12 @@ pub(crate) fn init(arguments: &InitArgs, output: Output) -> Result<(), Failure> 
     if !is_url {
         return Err(Failure::Usage("--rpc-url must begin with http:// or https://".to_owned()));
     }
+    let vault = match &arguments.vault {
+        None => None,
+        Some(text) => Some(parse_address(text).map_err(|error| {
+            Failure::Usage(format!("--vault {text} is not allowed: the address {error}"))
+        })?),
+    };
     for cap in &arguments.cap {
         parse_cap(cap)
             .map_err(|allowed| Failure::Usage(format!("--cap {cap} is not allowed: {allowed}")))?;
@@ -49,6 +56,7 @@ pub(crate) fn init(arguments: &InitArgs, output: Output) -> Result<(), Failure> 
         rpc_url: &arguments.rpc_url,
         listen: arguments.listen,
         with_passphrase_file: arguments.passphrase,
+        vault,
         caps: &arguments.cap,
     };
     write_private(&config, render(&template).as_bytes())

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use alloy_primitives::Address;
 use portcullis_core::chain::ChainSpec;
 
 use crate::config::parse_cap;
@@ -12,6 +13,8 @@ pub(super) struct Template<'a> {
     pub(super) rpc_url: &'a str,
     pub(super) listen: SocketAddr,
     pub(super) with_passphrase_file: bool,
+    /// The network's vault.
+    pub(super) vault: Option<Address>,
     /// `TOKEN=AMOUNT`, checked before.
     pub(super) caps: &'a [String],
 }
@@ -27,11 +30,16 @@ pub(super) fn render(template: &Template<'_>) -> String {
         .replace("{listen}", &quoted(&template.listen.to_string()))
         .replace("{passphrase}", passphrase);
     let spec = template.spec;
+    let vault = match template.vault {
+        Some(vault) => format!("vault = \"{vault}\""),
+        None => "# vault = \"0x…\"".to_owned(),
+    };
     let chain = CHAIN
         .replace("{network}", &quoted(spec.network))
         .replace("{name}", spec.name)
         .replace("{cap_gwei}", &gwei(spec).to_string())
         .replace("{gas_max}", &spec.transaction_gas_max.to_string())
+        .replace("{vault}", &vault)
         .replace("{rpc_url}", &quoted(template.rpc_url));
     format!("{head}{chain}{}", caps(template))
 }
@@ -112,9 +120,12 @@ const CHAIN: &str = r#"
 network = {network}
 # The hard cap of maxFeePerGas: nothing is ever signed above it.
 # max_fee_per_gas_gwei = {cap_gwei}
-# The most that one transaction's fee may cost, in wei; default: 300,000 gas at the cap above.
+# The most that one transaction's fee may cost, in wei; default: 300,000 gas at the cap above, 4,000,000 with a vault.
 # transaction_fee_wei_max = "1500000000000000000"
 # gas_limit_max = {gas_max}
+# The PayoutVault that pays here, many payments a transaction and none twice (docs/guide/vault.md). Without it
+# every payment is a plain transfer from a hot wallet.
+{vault}
 # How many independent operators have to agree that something was paid, or was not. Two where two are
 # configured; one alone is believed about payments, and never about a release (docs/guide/providers.md).
 # quorum = 2
@@ -148,6 +159,7 @@ mod tests {
                 rpc_url: "http://127.0.0.1:8545/\"quoted\\",
                 listen: ([127, 0, 0, 1], 3000).into(),
                 with_passphrase_file: true,
+                vault: (!asked.is_empty()).then(|| Address::repeat_byte(0xab)),
                 caps: asked,
             });
             let dir = tempfile::tempdir().expect("a temporary directory");

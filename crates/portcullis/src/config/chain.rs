@@ -51,6 +51,8 @@ pub(crate) struct ChainConfig {
     pub(crate) transaction_fee_wei_max: u128,
     /// The highest gas limit of one transaction.
     pub(crate) gas_limit_max: u64,
+    /// The vault that its payments go through; `None` where they are plain transfers.
+    pub(crate) vault: Option<Address>,
     /// How many independent operators have to agree on what decides about money.
     pub(crate) quorum: usize,
     /// Where the chain is read and written.
@@ -64,6 +66,9 @@ const GWEI: u128 = 1_000_000_000;
 /// Gas of an ordinary payment with room: the fee cap times this is the default of `transaction_fee_wei_max`.
 const ORDINARY_GAS: u128 = 300_000;
 
+/// Gas of 50 payments to new holders through the vault, with room, the same way.
+const VAULT_GAS: u128 = 4_000_000;
+
 /// The quorum where nothing else is configured and two operators are.
 const QUORUM: usize = 2;
 
@@ -71,6 +76,8 @@ const QUORUM: usize = 2;
 const BATCH_MAX: usize = 100;
 
 const WEI: &str = "wei as text, digits only, such as \"1500000000000000000\"";
+
+const VAULT: &str = "the address of the network's PayoutVault with its EIP-55 checksum";
 
 const ATOMIC: &str = "atomic units as text, digits only, such as \"5000000000\"";
 
@@ -94,6 +101,7 @@ impl ChainConfig {
             text.parse::<u128>().ok().filter(|wei| *wei > 0)
         });
         let gas_limit = section.number("gas_limit_max", 21_000..=1 << 32);
+        let vault = section.parsed("vault", VAULT, |text| parse_address(text).ok());
         let quorum = section.number("quorum", 1..=16).and_then(|it| usize::try_from(it).ok());
         let providers: Vec<ProviderConfig> =
             section.sections("provider", read_provider).into_iter().flatten().collect();
@@ -109,8 +117,9 @@ impl ChainConfig {
             let allowed = format!("at least {least}, the least tip that {} takes", spec.name);
             section.refuse("max_fee_per_gas_gwei", max_fee_per_gas_wei / GWEI, allowed);
         }
+        let usual_gas = if vault.is_some() { VAULT_GAS } else { ORDINARY_GAS };
         let transaction_fee_wei_max =
-            fee_max.unwrap_or_else(|| max_fee_per_gas_wei.saturating_mul(ORDINARY_GAS));
+            fee_max.unwrap_or_else(|| max_fee_per_gas_wei.saturating_mul(usual_gas));
         let gas_limit_max = gas_limit.unwrap_or(spec.transaction_gas_max);
         if gas_limit_max > spec.transaction_gas_max {
             let allowed = format!("at most {}, the chain's own limit", spec.transaction_gas_max);
@@ -121,6 +130,7 @@ impl ChainConfig {
             max_fee_per_gas_wei,
             transaction_fee_wei_max,
             gas_limit_max,
+            vault,
             quorum,
             providers,
             caps,
@@ -143,6 +153,9 @@ impl ChainConfig {
         let fee_max = self.transaction_fee_wei_max.to_string();
         table.insert("transaction_fee_wei_max".into(), fee_max.into());
         table.insert("gas_limit_max".into(), integer(self.gas_limit_max));
+        if let Some(vault) = self.vault {
+            table.insert("vault".into(), vault.to_string().into());
+        }
         table.insert("quorum".into(), integer(self.quorum as u64));
         let providers: Vec<toml::Value> = self.providers.iter().map(print_provider).collect();
         table.insert("provider".into(), providers.into());

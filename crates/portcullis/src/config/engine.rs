@@ -20,6 +20,10 @@ impl EngineConfig {
         };
         let settings = EngineSettings {
             batch_max: section.number("batch_max", 1..=500).unwrap_or(own.batch_max),
+            vault_items_max: section
+                .number("vault_items_max", 1..=200)
+                .and_then(|most| usize::try_from(most).ok())
+                .unwrap_or(own.vault_items_max),
             poll_interval_ms: section
                 .number("poll_interval_ms", 10..=60_000)
                 .unwrap_or(own.poll_interval_ms),
@@ -41,6 +45,7 @@ impl EngineConfig {
     pub(super) fn print(&self) -> toml::Table {
         let EngineSettings {
             batch_max,
+            vault_items_max,
             poll_interval_ms,
             in_flight_max,
             rebroadcast_after_ms,
@@ -49,6 +54,7 @@ impl EngineConfig {
         } = self.settings;
         toml::Table::from_iter([
             ("batch_max".to_owned(), integer(batch_max)),
+            ("vault_items_max".to_owned(), integer(vault_items_max as u64)),
             ("poll_interval_ms".to_owned(), integer(poll_interval_ms)),
             ("in_flight_max".to_owned(), integer(in_flight_max)),
             ("rebroadcast_after_ms".to_owned(), rebroadcast_after_ms.into()),

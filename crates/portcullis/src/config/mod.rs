@@ -17,8 +17,10 @@ mod signer;
 mod tests;
 mod tree;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+use alloy_primitives::Address;
 
 pub(crate) use chain::{ChainConfig, parse_cap, parse_token};
 pub(crate) use database::{DataConfig, DatabaseConfig};
@@ -175,6 +177,12 @@ impl Config {
                       withdrawal can be accepted"
                 .to_owned(),
         }
+    }
+
+    /// The vault of each chain that has one, by chain id.
+    pub(crate) fn vaults(&self) -> BTreeMap<u64, Address> {
+        let vaults = self.chains.iter().map(|chain| (chain.spec.chain_id, chain.vault));
+        vaults.filter_map(|(chain_id, vault)| Some((chain_id, vault?))).collect()
     }
 
     /// The effective configuration, without its secrets.

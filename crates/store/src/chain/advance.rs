@@ -10,7 +10,7 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 use super::{ChainAdvance, StoredHeader};
 use crate::convert::{Place, bigint};
 use crate::db::Transaction;
-use crate::entity::{header, slot};
+use crate::entity::{binding, header, slot};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
@@ -108,6 +108,12 @@ async fn undo_above(tx: &Transaction, chain_id: u64, ancestor: u64) -> Result<()
             .await
             .map_err(|error| tx.failed(&error))?;
         tx.expect_rows(undone.rows_affected, ids.len())?;
+        binding::Entity::update_many()
+            .col_expr(binding::Column::Item, Expr::value(Option::<String>::None))
+            .filter(binding::Column::SlotId.is_in(slot_keys(ids)))
+            .exec(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
     }
     header::Entity::delete_many()
         .filter(header::Column::ChainId.eq(bigint(chain_id)))

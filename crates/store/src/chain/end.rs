@@ -2,7 +2,7 @@
 
 use alloy_primitives::B256;
 use portcullis_core::id::SlotId;
-use portcullis_core::slot::{SlotOutcome, SlotStage};
+use portcullis_core::slot::{ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{BlockRef, Effect, Event, ReleaseCause, State};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
@@ -102,15 +102,7 @@ pub(super) async fn finalize_in(
     for slot in slots {
         let Some(open) = current.iter().find(|open| open.id == slot.open.id) else { continue };
         for record in &open.payments {
-            let event = match (slot.outcome, &record.state) {
-                (SlotOutcome::Paid, State::Confirmed { .. }) => Event::Finalized,
-                // Held for an operator: paid short, for instance.
-                (SlotOutcome::Paid, _) => continue,
-                (SlotOutcome::Reverted, _) => Event::Released(ReleaseCause::Reverted),
-                (SlotOutcome::Canceled | SlotOutcome::Filled, _) => {
-                    Event::Released(ReleaseCause::Canceled { requested: false })
-                }
-            };
+            let Some(event) = end_of(tx, slot.outcome, open, record)? else { continue };
             let detail = format!("{} by {}", slot.outcome.as_str(), slot.hash);
             moves.push((record, event, Some(detail)));
         }
@@ -119,9 +111,45 @@ pub(super) async fn finalize_in(
     move_slots(tx, &ids, SlotStage::Confirmed, SlotStage::Final).await
 }
 
+/// What the end of its slot means for a payment that the slot still carries; `None` when it stays as it is. On the vault
+/// rail what was not paid has left before this ([`Store::release_unpaid`](crate::Store::release_unpaid)).
+fn end_of(
+    tx: &Transaction,
+    outcome: SlotOutcome,
+    open: &OpenSlot,
+    record: &WithdrawalRecord,
+) -> Result<Option<Event>, StoreError> {
+    let requested = record.cancel_requested;
+    let item = open.items.get(&record.id);
+    Ok(match (open.purpose, open.rail, outcome) {
+        (Purpose::Void, _, SlotOutcome::Voided) if item == Some(&ItemOutcome::Voided) => {
+            Some(Event::Released(ReleaseCause::Voided { requested }))
+        }
+        // Its number was used before: somebody has to find out by what.
+        (Purpose::Void, _, SlotOutcome::Voided) => None,
+        (Purpose::Void, ..) => Some(Event::Released(ReleaseCause::NotVoided)),
+        (_, _, SlotOutcome::Paid | SlotOutcome::Voided) => {
+            let unpaid = matches!(item, Some(ItemOutcome::Failed | ItemOutcome::Skipped));
+            tx.expect_rows(u64::from(unpaid), 0)?;
+            // What is held was paid short, for instance: an operator decides.
+            matches!(record.state, State::Confirmed { .. }).then_some(Event::Finalized)
+        }
+        (_, Rail::Vault, _) => {
+            return Err(StoreError::Conflict { during: tx.name, expected: 0, found: 1 });
+        }
+        (_, Rail::Direct, SlotOutcome::Reverted) => Some(Event::Released(ReleaseCause::Reverted)),
+        (_, Rail::Direct, SlotOutcome::Canceled | SlotOutcome::Filled) => {
+            Some(Event::Released(ReleaseCause::Canceled { requested: false }))
+        }
+    })
+}
+
 /// The evidence was read outside this transaction: a reorg since then makes it worthless, even where
 /// the slot is confirmed again.
-async fn expect_consumed_so(tx: &Transaction, slots: &[ConsumedSlot]) -> Result<(), StoreError> {
+pub(super) async fn expect_consumed_so(
+    tx: &Transaction,
+    slots: &[ConsumedSlot],
+) -> Result<(), StoreError> {
     for slots in slots.chunks(ROWS_PER_STATEMENT) {
         let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
         let rows = slot::Entity::find()

@@ -1,20 +1,24 @@
 //! Slots that a block consumed, and transactions that were found there.
 
-use portcullis_core::id::SlotId;
-use portcullis_core::slot::{SlotOutcome, SlotStage};
-use portcullis_core::withdrawal::{BlockRef, Event, HoldReason, State};
+use std::collections::BTreeMap;
+
+use portcullis_core::id::{SlotId, WithdrawalId};
+use portcullis_core::slot::{ItemOutcome, Rail, SlotOutcome, SlotStage};
+use portcullis_core::withdrawal::{BlockRef, Event, HoldReason, State, decide};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
 use super::{Adoption, Inclusion};
 use crate::convert::{bigint, wei_bigint};
 use crate::db::Transaction;
-use crate::entity::{attempt, header, slot};
+use crate::entity::{attempt, binding, header, slot};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
+use crate::ledger::ROWS_PER_STATEMENT;
 use crate::sender::UNMINED;
 use crate::slot::{OpenSlot, open_slots_by_id, sign_slots};
 use crate::transition::apply;
+use crate::withdrawal::WithdrawalRecord;
 
 pub(super) async fn include_in(
     tx: &Transaction,
@@ -24,8 +28,8 @@ pub(super) async fn include_in(
     check_leases(tx, std::slice::from_ref(lease)).await?;
     let ids: Vec<SlotId> = inclusions.iter().map(|inclusion| inclusion.slot_id).collect();
     let slots = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
-    let mut paid = Vec::new();
-    let mut short = Vec::new();
+    let mut moves = Vec::new();
+    let mut returned = Vec::new();
     for inclusion in inclusions {
         let slot = slots.iter().find(|open| open.id == inclusion.slot_id);
         let Some(slot) = slot else {
@@ -33,28 +37,114 @@ pub(super) async fn include_in(
         };
         check_canonical(tx, slot.slot.chain_id, inclusion.block).await?;
         write_inclusion(tx, inclusion).await?;
-        for record in &slot.payments {
-            let bound = matches!(
-                record.state,
-                State::Signed { .. } | State::Broadcasting { .. } | State::Broadcasted { .. }
-            );
-            match inclusion.outcome {
-                _ if !bound => {}
-                SlotOutcome::Paid if inclusion.is_short => short.push((
-                    record,
-                    Event::Held(HoldReason::Underpaid),
-                    Some(format!("transaction {}", inclusion.hash)),
-                )),
-                SlotOutcome::Paid => {
-                    let detail = format!("block {}", inclusion.block.number);
-                    paid.push((record, Event::Included(inclusion.block), Some(detail)));
+        if slot.rail == Rail::Vault {
+            write_items(tx, inclusion).await?;
+        }
+        let succeeded = matches!(inclusion.outcome, SlotOutcome::Paid | SlotOutcome::Voided);
+        for (id, item) in inclusion.items.iter().filter(|_| succeeded) {
+            if let Some(record) = slot.payments.iter().find(|record| record.id == *id) {
+                moves.extend(paid_here(record, *item, inclusion));
+            }
+            if let Some(record) = slot.left.iter().find(|record| record.id == *id)
+                && let Some(paid) = paid_after_all(record, *item, slot.id, inclusion)
+            {
+                moves.push(paid);
+                if *item == ItemOutcome::Paid {
+                    returned.push((slot.id, record.id));
                 }
-                SlotOutcome::Reverted | SlotOutcome::Canceled | SlotOutcome::Filled => {}
             }
         }
     }
-    apply(tx, &paid).await?;
-    apply(tx, &short).await
+    apply(tx, &moves).await?;
+    bind_back(tx, &returned).await
+}
+
+type Move<'a> = (&'a WithdrawalRecord, Event, Option<String>);
+
+/// What the item means for a payment that the slot carries.
+fn paid_here<'a>(
+    record: &'a WithdrawalRecord,
+    item: ItemOutcome,
+    inclusion: &Inclusion,
+) -> Option<Move<'a>> {
+    let bound = matches!(
+        record.state,
+        State::Signed { .. } | State::Broadcasting { .. } | State::Broadcasted { .. }
+    );
+    match item {
+        _ if !bound => None,
+        ItemOutcome::Short => {
+            let detail = format!("transaction {}", inclusion.hash);
+            Some((record, Event::Held(HoldReason::Underpaid), Some(detail)))
+        }
+        ItemOutcome::Paid => {
+            let detail = format!("block {}", inclusion.block.number);
+            Some((record, Event::Included(inclusion.block), Some(detail)))
+        }
+        // Not paid here: it stays bound until the evidence is deep enough to let it go.
+        ItemOutcome::Failed | ItemOutcome::Skipped | ItemOutcome::Voided => None,
+    }
+}
+
+/// What the item means for a payment that left the slot on the vault rail, when a reorg made the slot pay it after
+/// all. Whatever carries it now will find its number used.
+fn paid_after_all<'a>(
+    record: &'a WithdrawalRecord,
+    item: ItemOutcome,
+    slot: SlotId,
+    inclusion: &Inclusion,
+) -> Option<Move<'a>> {
+    let event = match item {
+        ItemOutcome::Paid => Event::IncludedBy(slot, inclusion.block),
+        ItemOutcome::Short => Event::Held(HoldReason::Underpaid),
+        ItemOutcome::Failed | ItemOutcome::Skipped | ItemOutcome::Voided => return None,
+    };
+    // One that is paid by what carries it now, or held for this already, stays as it is.
+    decide(record.state, event).ok()?;
+    let detail = format!("block {}, in a slot that it had left", inclusion.block.number);
+    Some((record, event, Some(detail)))
+}
+
+async fn write_items(tx: &Transaction, inclusion: &Inclusion) -> Result<(), StoreError> {
+    let mut by_item: BTreeMap<ItemOutcome, Vec<WithdrawalId>> = BTreeMap::new();
+    for (id, item) in &inclusion.items {
+        by_item.entry(*item).or_default().push(*id);
+    }
+    for (item, ids) in by_item {
+        for ids in ids.chunks(ROWS_PER_STATEMENT) {
+            let written = binding::Entity::update_many()
+                .col_expr(binding::Column::Item, Expr::value(item.as_str()))
+                .filter(binding::Column::SlotId.eq(inclusion.slot_id.to_bytes().to_vec()))
+                .filter(
+                    binding::Column::WithdrawalId
+                        .is_in(ids.iter().map(|id| id.to_bytes().to_vec())),
+                )
+                .exec(&tx.inner)
+                .await
+                .map_err(|error| tx.failed(&error))?;
+            tx.expect_rows(written.rows_affected, ids.len())?;
+        }
+    }
+    Ok(())
+}
+
+/// The binding of the slot that paid is the live one again; that of the slot which carries it in vain has just ended.
+async fn bind_back(
+    tx: &Transaction,
+    returned: &[(SlotId, WithdrawalId)],
+) -> Result<(), StoreError> {
+    for (slot, withdrawal) in returned {
+        let bound = binding::Entity::update_many()
+            .col_expr(binding::Column::ReleasedAt, Expr::value(0))
+            .filter(binding::Column::SlotId.eq(slot.to_bytes().to_vec()))
+            .filter(binding::Column::WithdrawalId.eq(withdrawal.to_bytes().to_vec()))
+            .filter(binding::Column::ReleasedAt.ne(0))
+            .exec(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        tx.expect_rows(bound.rows_affected, 1)?;
+    }
+    Ok(())
 }
 
 /// The block must be the one that the follower stored at its height.

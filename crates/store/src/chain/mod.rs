@@ -3,10 +3,11 @@
 mod advance;
 mod end;
 mod inclusion;
+mod unpaid;
 
 use alloy_primitives::{Address, B256};
-use portcullis_core::id::SlotId;
-use portcullis_core::slot::{AttemptKind, SlotOutcome, SlotStage};
+use portcullis_core::id::{SlotId, WithdrawalId};
+use portcullis_core::slot::{AttemptKind, ItemOutcome, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::BlockRef;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
@@ -58,8 +59,8 @@ pub struct Inclusion {
     pub block_at: Timestamp,
     /// What it came to.
     pub outcome: SlotOutcome,
-    /// Whether it succeeded and yet did not pay what was promised.
-    pub is_short: bool,
+    /// What became of each payment that it ever carried, where it succeeded.
+    pub items: Vec<(WithdrawalId, ItemOutcome)>,
     /// Gas that it used.
     pub gas_used: u64,
     /// What it paid for a unit of gas.

@@ -14,6 +14,7 @@ pub(crate) struct Model {
     pub(crate) position: i32,
     pub(crate) withdrawal_id: Vec<u8>,
     pub(crate) released_at: i64,
+    pub(crate) item: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -14,6 +14,7 @@ pub(crate) struct Model {
     pub(crate) sender: Vec<u8>,
     pub(crate) nonce: i64,
     pub(crate) purpose: String,
+    pub(crate) rail: String,
     pub(crate) payload_digest: Vec<u8>,
     pub(crate) stage: String,
     pub(crate) outcome: Option<String>,

@@ -32,6 +32,7 @@ pub(crate) struct Model {
     pub(crate) timeline: String,
     pub(crate) created_at: i64,
     pub(crate) updated_at: i64,
+    pub(crate) cancel_requested: i32,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

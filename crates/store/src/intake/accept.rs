@@ -282,6 +282,7 @@ fn record_of(
         reference,
         seal,
         state: State::Pending,
+        cancel_requested: false,
         reason: None,
         event_sequence: 1,
         timeline: vec![TimelineEvent {
@@ -320,6 +321,7 @@ fn withdrawal_row(record: &WithdrawalRecord) -> withdrawal::ActiveModel {
         timeline: ActiveValue::Set(timeline::line(record.created_at, "accepted", None)),
         created_at: ActiveValue::Set(record.created_at.as_millis()),
         updated_at: ActiveValue::Set(record.updated_at.as_millis()),
+        cancel_requested: ActiveValue::Set(0),
     }
 }
 

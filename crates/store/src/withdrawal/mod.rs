@@ -11,7 +11,7 @@ use portcullis_core::id::{AccountId, AssetId, ExternalId, SlotId, TenantId, With
 use portcullis_core::intent::PaymentIntent;
 use portcullis_core::number::{PaymentRef, PayoutNumber};
 use portcullis_core::seal::{Seal, payer_of};
-use portcullis_core::slot::{AttemptKind, Slot, SlotStage};
+use portcullis_core::slot::{AttemptKind, Rail, Slot, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{BlockRef, Priority, State, StateCode};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
@@ -23,8 +23,10 @@ use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::timeline::TimelineEvent;
 
-use read::{bindings_of, read_attempt, slots_of};
-pub(crate) use read::{read_fees, read_slot_facts, read_withdrawals, withdrawals_by_id};
+pub(crate) use read::{
+    bindings_of, read_fees, read_slot_facts, read_withdrawals, withdrawals_by_id,
+};
+use read::{read_attempt, slots_of};
 
 /// A withdrawal: what was promised, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub struct WithdrawalRecord {
     pub seal: Seal,
     /// Where it stands.
     pub state: State,
+    /// Whether its client wants it back, and what carries it has to end first.
+    pub cancel_requested: bool,
     /// Why it is held, rejected or failed.
     pub reason: Option<String>,
     /// Events so far.
@@ -151,6 +155,8 @@ pub struct Ride {
     pub slot_id: SlotId,
     /// The slot.
     pub slot: Slot,
+    /// How its payments travel.
+    pub rail: Rail,
     /// How far it has come.
     pub stage: SlotStage,
     /// The block that consumed it.
@@ -272,6 +278,7 @@ impl Store {
                 ),
                 slot_id: slot.id,
                 slot: slot.slot,
+                rail: slot.rail,
                 stage: slot.stage,
                 block: slot.block,
                 live: row.released_at == 0,

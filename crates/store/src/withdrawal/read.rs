@@ -6,7 +6,7 @@ use portcullis_core::fee::Fees;
 use portcullis_core::id::{AssetId, SlotId, TenantId, WithdrawalId};
 use portcullis_core::number::{PaymentRef, PayoutNumber};
 use portcullis_core::seal::{Seal, SealKeyId};
-use portcullis_core::slot::{AttemptKind, Slot, SlotStage};
+use portcullis_core::slot::{AttemptKind, Rail, Slot, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{
     BlockRef, FailureReason, HoldReason, Priority, State, StateCode,
@@ -24,6 +24,7 @@ use crate::timeline;
 pub(crate) struct SlotFacts {
     pub(crate) id: SlotId,
     pub(crate) slot: Slot,
+    pub(crate) rail: Rail,
     pub(crate) stage: SlotStage,
     pub(crate) block: Option<BlockRef>,
 }
@@ -77,7 +78,7 @@ pub(crate) async fn read_withdrawals<C: ConnectionTrait>(
     rows.into_iter().map(|row| read_withdrawal(&row, live.get(&row.id))).collect()
 }
 
-pub(super) async fn bindings_of<C: ConnectionTrait>(
+pub(crate) async fn bindings_of<C: ConnectionTrait>(
     connection: &C,
     during: &'static str,
     ids: &[WithdrawalId],
@@ -132,6 +133,7 @@ pub(crate) fn read_slot_facts(row: &slot::Model) -> Result<SlotFacts, StoreError
             sender: place.address("sender", &row.sender)?,
             nonce: place.unsigned("nonce", row.nonce)?,
         },
+        rail: place.known("rail", Rail::parse(&row.rail))?,
         stage: place.known("stage", SlotStage::parse(&row.stage))?,
         block,
     })
@@ -165,6 +167,7 @@ fn read_withdrawal(
             mac: place.hash("mac", &row.mac)?.0,
         },
         state: read_state(place, row, live)?,
+        cancel_requested: row.cancel_requested == 1,
         reason: row.reason.clone(),
         event_sequence: place.unsigned("event_sequence", row.event_sequence)?,
         timeline: timeline::parse(place, &row.timeline)?,

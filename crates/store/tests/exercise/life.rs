@@ -1,7 +1,7 @@
 //! One payment on the direct rail, from its acceptance to its end, and everything seen on the way.
 
 use portcullis_core::intent::SignedAttempt;
-use portcullis_core::slot::{AttemptKind, SlotOutcome, SlotStage};
+use portcullis_core::slot::{AttemptKind, ItemOutcome, Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{State, StateCode};
 use portcullis_store::chain::Inclusion;
 use portcullis_store::slot::NewSlot;
@@ -9,7 +9,7 @@ use portcullis_store::withdrawal::{AttemptRecord, Ride};
 
 use crate::fixture::{CHAIN, Fixture, kinds, units};
 use crate::rail::{
-    GAS_LIMIT, NONCE_FIRST, block, block_at, blocks, inclusion, reorg, signed, slot_at,
+    GAS_LIMIT, NONCE_FIRST, block, block_at, blocks, inclusion, items_of, reorg, signed, slot_at,
 };
 
 const HELD: [u64; 3] = [0, 100, 0];
@@ -96,6 +96,7 @@ async fn expect_shown(fixture: &Fixture, new: &NewSlot, attempt: &SignedAttempt)
         withdrawal: ended.id,
         slot_id: new.id,
         slot: slot_at(0, NONCE_FIRST),
+        rail: Rail::Direct,
         stage: SlotStage::Final,
         block: Some(block(101, 0)),
         live: true,
@@ -172,7 +173,8 @@ async fn a_reorg_below_the_payment_leaves_it_alone() {
 async fn a_payment_that_arrived_short_is_held() {
     let fixture = Fixture::open().await;
     let (record, new, attempt) = fixture.sent("w").await;
-    let short = Inclusion { is_short: true, ..inclusion(&new, &attempt, block(101, 0)) };
+    let items = items_of(&new, ItemOutcome::Short);
+    let short = Inclusion { items, ..inclusion(&new, &attempt, block(101, 0)) };
     fixture.include(short).await.expect("includes");
     let reason = portcullis_core::withdrawal::HoldReason::Underpaid;
     let held = State::Held { reason, slot: Some(new.id) };

@@ -33,4 +33,5 @@ mod send;
 mod size;
 mod slots;
 mod validate;
+mod vault;
 mod walk;

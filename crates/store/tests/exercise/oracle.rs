@@ -6,7 +6,7 @@ use portcullis_core::amount::Amount;
 use portcullis_core::withdrawal::{State, StateCode};
 use portcullis_store::withdrawal::WithdrawalRecord;
 
-use crate::fixture::Fixture;
+use crate::fixture::{CHAIN, Fixture};
 use crate::rail::NONCE_FIRST;
 
 impl Fixture {
@@ -26,7 +26,7 @@ impl Fixture {
 
     /// Waits for what a dropped future has left at the writer: these checks are several reads.
     async fn quiesce(&self) {
-        self.store.found_deployment(self.deployment).await.expect("takes its turn at the writer");
+        self.store.register_senders(CHAIN, &[]).await.expect("takes its turn at the writer");
     }
 
     async fn check_numbers(&self, records: &[WithdrawalRecord]) {

@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256, Bytes, keccak256};
 use portcullis_core::fee::Fees;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::intent::SignedAttempt;
-use portcullis_core::slot::{AttemptKind, Purpose, Slot, SlotOutcome};
+use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, Slot, SlotOutcome};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::BlockRef;
 use portcullis_store::StoreError;
@@ -102,10 +102,18 @@ pub(crate) fn inclusion(new: &NewSlot, attempt: &SignedAttempt, block: BlockRef)
             AttemptKind::Payload => SlotOutcome::Paid,
             AttemptKind::Cancel => SlotOutcome::Canceled,
         },
-        is_short: false,
+        items: match attempt.kind {
+            AttemptKind::Payload => items_of(new, ItemOutcome::Paid),
+            AttemptKind::Cancel => Vec::new(),
+        },
         gas_used: 51_234,
         effective_gas_price_wei: 30_000_000_000,
     }
+}
+
+/// The same outcome for every payment of a slot.
+pub(crate) fn items_of(new: &NewSlot, item: ItemOutcome) -> Vec<(WithdrawalId, ItemOutcome)> {
+    new.payments.iter().map(|payment| (*payment, item)).collect()
 }
 
 impl Fixture {
@@ -135,6 +143,7 @@ impl Fixture {
             id: SlotId::from_parts(self.now(), self.random()),
             slot,
             purpose: if payments.is_empty() { Purpose::Fill } else { Purpose::Pay },
+            rail: Rail::Direct,
             payload_digest: digest_of(slot),
             payments: payments.to_vec(),
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_core::ledger::PostingKind;
-use portcullis_core::slot::{AttemptKind, Purpose, SlotOutcome, SlotStage};
+use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::StateCode;
 use portcullis_store::command::CommandKind;
 use portcullis_store::transition::Stage;
@@ -42,7 +42,12 @@ async fn the_lists_of_the_schema_are_those_of_the_code() {
         (key("postings", "kind"), texts(&PostingKind::ALL.map(PostingKind::as_str))),
         (key("withdrawals", "state"), texts(&states)),
         (key("work", "stage"), texts(&Stage::ALL.map(Stage::as_str))),
-        (key("slots", "purpose"), texts(&[Purpose::Pay, Purpose::Fill].map(Purpose::as_str))),
+        (
+            key("slots", "purpose"),
+            texts(&[Purpose::Pay, Purpose::Fill, Purpose::Void].map(Purpose::as_str)),
+        ),
+        (key("slots", "rail"), texts(&[Rail::Direct, Rail::Vault].map(Rail::as_str))),
+        (key("bindings", "item"), texts(&ItemOutcome::ALL.map(ItemOutcome::as_str))),
         (key("slots", "stage"), texts(&SlotStage::ALL.map(SlotStage::as_str))),
         (key("slots", "outcome"), texts(&SlotOutcome::ALL.map(SlotOutcome::as_str))),
         (

@@ -1,7 +1,7 @@
 //! A random walk of the roles over one database: each step reads what there is, decides, and writes
 //! once. Steps may be cut off anywhere; the next one starts from what the database says.
 
-use portcullis_core::slot::{AttemptKind, Purpose, SlotOutcome, SlotStage};
+use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{State, StateCode};
 use portcullis_store::StoreError;
 use portcullis_store::chain::{ChainAdvance, Inclusion};
@@ -272,8 +272,9 @@ impl Walk {
             id: open.id,
             slot: open.slot,
             purpose: Purpose::Pay,
+            rail: Rail::Direct,
             payload_digest: open.payload_digest,
-            payments: Vec::new(),
+            payments: open.payments.iter().map(|record| record.id).collect(),
         };
         let bytes = signed(open.slot, attempt.kind, ordinal);
         let mut inclusion = inclusion(&new, &bytes, crate::rail::block(0, 0));
@@ -281,7 +282,11 @@ impl Walk {
         if inclusion.outcome == SlotOutcome::Paid && self.entropy.chance(1, 6) {
             inclusion.outcome = SlotOutcome::Reverted;
         }
-        inclusion.is_short = self.entropy.chance(1, 20);
+        if self.entropy.chance(1, 20) {
+            for (_, item) in &mut inclusion.items {
+                *item = ItemOutcome::Short;
+            }
+        }
         inclusion
     }
 

@@ -2,6 +2,7 @@
 
 mod append;
 mod slots;
+mod vault;
 
 use alloy_consensus::TxEnvelope;
 use alloy_eips::eip2718::Decodable2718;
@@ -11,6 +12,7 @@ use portcullis_core::amount::Amount;
 use portcullis_core::intent::PaymentIntent;
 use portcullis_core::number::PaymentRef;
 use portcullis_core::seal::{SealError, SealKeyId};
+use portcullis_core::slot::{Purpose, Rail};
 use portcullis_core::transaction::decode_transaction;
 
 use super::*;
@@ -42,10 +44,13 @@ async fn signed_bytes_are_the_senders_and_are_journaled() {
     assert_eq!(decoded.gas_limit, 60_000);
     assert_eq!(decoded.payload.to, token());
     assert_eq!(decoded.payload.digest(bench.slot(7)), attempt.payload_digest);
-    assert_eq!(Signer::payload_digest(&bench.pay(7, 1)), Ok(attempt.payload_digest));
+    let payload = signer.payload(&bench.pay(7, 1)).expect("one payment");
+    assert_eq!(payload.digest(bench.slot(7)), attempt.payload_digest);
     let (records, paid) = (signer.journal().records_since(1, 10).expect("readable"), payment(1));
     let expected = AttemptRecord {
         slot: bench.slot(7),
+        purpose: Purpose::Pay,
+        rail: Rail::Direct,
         kind: AttemptKind::Payload,
         payload_digest: attempt.payload_digest,
         hash: attempt.hash,

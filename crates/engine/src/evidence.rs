@@ -1,0 +1,162 @@
+//! What a receipt proves about the slot that it consumed. Pure.
+
+use alloy_primitives::Address;
+use portcullis_core::amount::Amount;
+use portcullis_core::calldata::{TokenTransfer, read_transfer};
+use portcullis_core::id::WithdrawalId;
+use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, SlotOutcome};
+use portcullis_core::vault::{VaultEvent, read_vault_event};
+use portcullis_evm::Receipt;
+use portcullis_store::slot::OpenSlot;
+use portcullis_store::withdrawal::WithdrawalRecord;
+
+/// A verdict on a consumed slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// What consumed it.
+    pub(crate) outcome: SlotOutcome,
+    /// What became of each payment that it ever carried, where its payload succeeded.
+    pub(crate) items: Vec<(WithdrawalId, ItemOutcome)>,
+}
+
+/// Judges a receipt of one of the slot's attempts. On the direct rail "paid" needs the token's own Transfer to the
+/// recipient, of the promised amount; a status alone proves nothing about a token. For the native coin
+/// the value travels with the call, so a success is the proof. On the vault rail it needs the vault's word as well
+/// (invariant 14).
+pub(crate) fn judge(
+    open: &OpenSlot,
+    kind: AttemptKind,
+    receipt: &Receipt,
+    vault: Option<Address>,
+) -> Verdict {
+    let outcome = match (kind, open.purpose, receipt.succeeded) {
+        (AttemptKind::Cancel, Purpose::Fill, _) => SlotOutcome::Filled,
+        (AttemptKind::Cancel, Purpose::Pay | Purpose::Void, _) => SlotOutcome::Canceled,
+        (AttemptKind::Payload, _, false) => SlotOutcome::Reverted,
+        (AttemptKind::Payload, Purpose::Void, true) => SlotOutcome::Voided,
+        (AttemptKind::Payload, _, true) => SlotOutcome::Paid,
+    };
+    let items = match (outcome, open.rail) {
+        (SlotOutcome::Paid, Rail::Direct) => direct_items(open, receipt),
+        (SlotOutcome::Paid, Rail::Vault) => vault_items(open, receipt, vault),
+        (SlotOutcome::Voided, _) => void_items(open, receipt, vault),
+        _ => Vec::new(),
+    };
+    Verdict { outcome, items }
+}
+
+fn direct_items(open: &OpenSlot, receipt: &Receipt) -> Vec<(WithdrawalId, ItemOutcome)> {
+    let judged = open.payments.iter().map(|record| {
+        let arrived = arrived(open, record, receipt);
+        (record.id, if arrived { ItemOutcome::Paid } else { ItemOutcome::Short })
+    });
+    judged.collect()
+}
+
+/// Whether exactly the promised amount reached the recipient. Other logs do not matter: Polygon adds
+/// its own to every receipt.
+fn arrived(open: &OpenSlot, record: &WithdrawalRecord, receipt: &Receipt) -> bool {
+    let Some(token) = record.token else { return true };
+    let sum = receipt
+        .logs
+        .iter()
+        .filter_map(read_transfer)
+        .filter(|transfer| {
+            transfer.token == token && transfer.from == open.slot.sender && transfer.to == record.to
+        })
+        .try_fold(Amount::ZERO, |sum, transfer| sum.checked_add(transfer.amount));
+    sum == Some(record.amount)
+}
+
+/// Each payment against the vault's event of its number and ref, and one Transfer of its own. A payment of which the
+/// vault says nothing, or whose Transfer is another than promised, is for somebody to look at; so is one that
+/// failed while money moved all the same (a token that answers a success with garbage).
+fn vault_items(
+    open: &OpenSlot,
+    receipt: &Receipt,
+    vault: Option<Address>,
+) -> Vec<(WithdrawalId, ItemOutcome)> {
+    let Some(vault) = vault else { return unexplained(open) };
+    let events: Vec<VaultEvent> =
+        receipt.logs.iter().filter_map(|log| read_vault_event(vault, log)).collect();
+    let mut transfers: Vec<TokenTransfer> = receipt
+        .logs
+        .iter()
+        .filter_map(read_transfer)
+        .filter(|transfer| transfer.from == vault)
+        .collect();
+    let mut items: Vec<(WithdrawalId, ItemOutcome)> = Vec::new();
+    // What is promised takes its Transfers first; what is left then contradicts a failure.
+    for record in carried(open) {
+        let item = match event_of(&events, record) {
+            Some(VaultEvent::Paid { token, to, amount, .. }) => {
+                let as_promised =
+                    (token, to, amount) == (&record.token, &record.to, &record.amount);
+                let arrived = record.token.is_none() || take(&mut transfers, record);
+                if as_promised && arrived { ItemOutcome::Paid } else { ItemOutcome::Short }
+            }
+            Some(VaultEvent::Failed { .. }) => ItemOutcome::Failed,
+            Some(VaultEvent::Skipped { .. }) => ItemOutcome::Skipped,
+            Some(VaultEvent::Voided { .. }) | None => ItemOutcome::Short,
+        };
+        items.push((record.id, item));
+    }
+    for (record, (_, item)) in carried(open).zip(&mut items) {
+        let moved = |transfer: &TokenTransfer| {
+            Some(transfer.token) == record.token && transfer.to == record.to
+        };
+        if *item == ItemOutcome::Failed && transfers.iter().any(moved) {
+            *item = ItemOutcome::Short;
+        }
+    }
+    items
+}
+
+fn void_items(
+    open: &OpenSlot,
+    receipt: &Receipt,
+    vault: Option<Address>,
+) -> Vec<(WithdrawalId, ItemOutcome)> {
+    let Some(vault) = vault else { return unexplained(open) };
+    let events: Vec<VaultEvent> =
+        receipt.logs.iter().filter_map(|log| read_vault_event(vault, log)).collect();
+    let judged = carried(open).map(|record| {
+        let number = record.number.to_u256();
+        let voided = events.contains(&VaultEvent::Voided { number });
+        (record.id, if voided { ItemOutcome::Voided } else { ItemOutcome::Skipped })
+    });
+    judged.collect()
+}
+
+/// Every payment that the slot ever carried: also those that left it, which a reorg can let it pay.
+fn carried(open: &OpenSlot) -> impl Iterator<Item = &WithdrawalRecord> {
+    open.payments.iter().chain(&open.left)
+}
+
+/// Without the vault's address nothing can be said of its payments.
+fn unexplained(open: &OpenSlot) -> Vec<(WithdrawalId, ItemOutcome)> {
+    carried(open).map(|record| (record.id, ItemOutcome::Short)).collect()
+}
+
+fn event_of<'a>(events: &'a [VaultEvent], record: &WithdrawalRecord) -> Option<&'a VaultEvent> {
+    let number = record.number.to_u256();
+    events.iter().find(|event| match event {
+        VaultEvent::Paid { reference, .. }
+        | VaultEvent::Failed { reference, .. }
+        | VaultEvent::Skipped { reference, .. } => {
+            event.number() == number && *reference == record.reference
+        }
+        VaultEvent::Voided { .. } => false,
+    })
+}
+
+/// Takes the one Transfer that is this payment's, so that no two payments share one.
+fn take(transfers: &mut Vec<TokenTransfer>, record: &WithdrawalRecord) -> bool {
+    let promised = |transfer: &TokenTransfer| {
+        Some(transfer.token) == record.token
+            && transfer.to == record.to
+            && transfer.amount == record.amount
+    };
+    let found = transfers.iter().position(promised);
+    found.map(|index| transfers.swap_remove(index)).is_some()
+}

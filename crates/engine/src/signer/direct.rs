@@ -1,0 +1,147 @@
+//! The direct rail: one payment a transaction, from the money of the account that sends it.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Address, U256};
+use portcullis_core::amount::Amount;
+use portcullis_core::calldata::direct_payment;
+use portcullis_core::fee::Fees;
+use portcullis_core::slot::{Purpose, Rail};
+use portcullis_evm::{BlockTag, CallRequest, EstimateError};
+use portcullis_store::sender::SenderLoad;
+use portcullis_store::withdrawal::WithdrawalRecord;
+
+use super::pay::{DEFER_MS, Ride};
+use super::plan::{Room, share};
+use super::{SignerChain, SignerRole};
+use crate::error::EngineError;
+
+/// Gas that a transfer is thought to need before the node has said so; only for choosing a sender.
+const GAS_GUESS: u64 = 150_000;
+
+/// 20,000 for a fresh storage slot, 2,100 for a cold one, and room for chains that ask more (PIP-88).
+const FIRST_TOKEN_GAS: u64 = 30_000;
+
+impl SignerRole {
+    /// Chooses senders and asks the node what each payment needs. What nobody can afford, or nobody
+    /// knows about, is put off; what the node refuses to execute fails: it was never bound.
+    pub(super) async fn direct_rides(
+        &self,
+        chain: &SignerChain,
+        loads: &[SenderLoad],
+        in_flight_max: u64,
+        records: Vec<WithdrawalRecord>,
+        fees: Fees,
+    ) -> Result<Vec<Ride>, EngineError> {
+        let mut rooms = self.rooms(chain, loads, in_flight_max, &records).await?;
+        self.rides(chain, &mut rooms, records, fees).await
+    }
+
+    /// What each sender can take on, by its balances on chain less all that it has promised.
+    async fn rooms(
+        &self,
+        chain: &SignerChain,
+        loads: &[SenderLoad],
+        in_flight_max: u64,
+        records: &[WithdrawalRecord],
+    ) -> Result<Vec<Room>, EngineError> {
+        let mut tokens: Vec<Address> = records.iter().filter_map(|record| record.token).collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        let senders: Vec<Address> = loads.iter().map(|load| load.address).collect();
+        let natives = chain.pool.native_balances(&senders, BlockTag::Latest).await?;
+        let pairs: Vec<(Address, Address)> = senders
+            .iter()
+            .flat_map(|sender| tokens.iter().map(|token| (*token, *sender)))
+            .collect();
+        let balances = chain.pool.token_balances(&pairs, BlockTag::Latest).await?;
+        let by_pair: BTreeMap<(Address, Address), Amount> =
+            pairs.into_iter().zip(balances).collect();
+        let rooms = loads.iter().zip(natives).map(|(load, native)| {
+            let promised = |token| load.promised.get(&token).copied().unwrap_or_default();
+            let left =
+                |balance: Amount, promised| balance.checked_sub(promised).unwrap_or_default();
+            let native = left(left(native, promised(None)), load.gas_promised);
+            let mut funds = BTreeMap::from([(None, native)]);
+            for token in &tokens {
+                let balance = by_pair.get(&(*token, load.address)).copied().unwrap_or_default();
+                funds.insert(Some(*token), left(balance, promised(Some(*token))));
+            }
+            Room {
+                address: load.address,
+                slots: in_flight_max.saturating_sub(load.in_flight),
+                funds,
+            }
+        });
+        Ok(rooms.collect())
+    }
+
+    async fn rides(
+        &self,
+        chain: &SignerChain,
+        rooms: &mut [Room],
+        records: Vec<WithdrawalRecord>,
+        fees: Fees,
+    ) -> Result<Vec<Ride>, EngineError> {
+        let price = Amount::from_atomic(U256::from(fees.max_fee_per_gas_wei));
+        let gas_cost = price.checked_mul(GAS_GUESS).unwrap_or(Amount::ZERO);
+        let wanted: Vec<(Option<Address>, Amount)> =
+            records.iter().map(|record| (record.token, record.amount)).collect();
+        let senders = share(rooms, &wanted, gas_cost);
+        let mut chosen = Vec::with_capacity(records.len());
+        let mut waiting = Vec::new();
+        for (record, sender) in records.into_iter().zip(senders) {
+            match sender {
+                None => waiting.push(record.id),
+                Some(sender) => {
+                    let payload = direct_payment(record.token, record.to, record.amount);
+                    chosen.push((record, sender, payload));
+                }
+            }
+        }
+        if !waiting.is_empty() && rooms.iter().any(|room| room.slots > 0) {
+            let network = chain.spec().network;
+            tracing::warn!(
+                network,
+                payments = waiting.len(),
+                "no sender has the funds; waiting for a top-up"
+            );
+            metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
+            self.defer(&waiting, DEFER_MS, "waiting: no hot wallet has the funds").await?;
+        }
+        let calls: Vec<CallRequest> = chosen
+            .iter()
+            .map(|(_, sender, payload)| CallRequest::of_payload(*sender, payload))
+            .collect();
+        let estimates = chain.pool.estimate_gas(&calls).await;
+        let mut rides = Vec::with_capacity(chosen.len());
+        let mut unknown = Vec::new();
+        for ((record, sender, payload), estimate) in chosen.into_iter().zip(estimates) {
+            match estimate {
+                Ok(gas) => {
+                    let gas_limit = with_headroom(gas);
+                    let (purpose, rail) = (Purpose::Pay, Rail::Direct);
+                    let records = vec![record];
+                    rides.push(Ride { sender, purpose, rail, records, payload, gas_limit });
+                }
+                Err(EstimateError::Reverted { reason }) => {
+                    let detail = reason.unwrap_or_else(|| "without a reason".into());
+                    self.store.fail_preflight(&[record.id], &format!("reverts: {detail}")).await?;
+                }
+                Err(error) => {
+                    tracing::warn!(withdrawal = %record.id, %error, "no gas estimate; put off");
+                    unknown.push(record.id);
+                }
+            }
+        }
+        self.defer(&unknown, DEFER_MS, "waiting: no node gives a gas estimate").await?;
+        Ok(rides)
+    }
+}
+
+/// A quarter more than the node estimates, and what a recipient's first token costs more than the
+/// next one (a storage slot that becomes non-zero, EIP-2200 and EIP-2929): between estimate and
+/// inclusion another payment to the same recipient can come or, by a reorg, go. Unused gas is free.
+pub(super) const fn with_headroom(gas: u64) -> u64 {
+    gas.saturating_add(gas / 4).saturating_add(FIRST_TOKEN_GAS)
+}
