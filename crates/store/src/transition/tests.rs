@@ -9,7 +9,7 @@ use portcullis_core::asset::Asset;
 use portcullis_core::id::{AssetId, DeploymentId, DepositId, SlotId, TenantId, WithdrawalId};
 use portcullis_core::policy::{Rule, Verdict};
 use portcullis_core::seal::{SealKeyId, SealingKeys};
-use portcullis_core::slot::{Purpose, Slot};
+use portcullis_core::slot::{Purpose, Rail, Slot};
 use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::withdrawal::Priority;
 use portcullis_testkit::TestClock;
@@ -107,6 +107,7 @@ async fn a_move_that_was_decided_on_an_old_picture_writes_nothing() {
         id: SlotId::from_bytes([7; 16]),
         slot: Slot { chain_id: CHAIN, sender, nonce: 0 },
         purpose: Purpose::Pay,
+        rail: Rail::Direct,
         payload_digest: B256::repeat_byte(8),
         payments: vec![old.id],
     };
