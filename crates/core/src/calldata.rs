@@ -54,6 +54,25 @@ pub fn read_transfer(log: &alloy_primitives::Log) -> Option<TokenTransfer> {
     })
 }
 
+/// What a payload of the `direct` rail pays: token, recipient and amount. `None` for everything else, a zero
+/// self-transfer among it.
+#[must_use]
+pub fn read_direct_payment(
+    sender: Address,
+    payload: &Payload,
+) -> Option<(Option<Address>, Address, Amount)> {
+    if payload.is_self_transfer(sender) {
+        return None;
+    }
+    if payload.input.is_empty() {
+        return Some((None, payload.to, Amount::from_atomic(payload.value)));
+    }
+    let call = Erc20::transferCall::abi_decode(&payload.input).ok()?;
+    let (to, amount) = (call.to, Amount::from_atomic(call.amount));
+    let again = direct_payment(Some(payload.to), to, amount);
+    (again == *payload).then_some((Some(payload.to), to, amount))
+}
+
 #[cfg(test)]
 mod tests {
     use alloy_primitives::{U256, hex};
@@ -107,5 +126,21 @@ mod tests {
         let mut other = log;
         other.data.topics_mut_unchecked()[0] = alloy_primitives::B256::ZERO;
         assert_eq!(read_transfer(&other), None);
+    }
+
+    #[test]
+    fn a_direct_payment_reads_back_and_nothing_else_does() {
+        let sender = Address::with_last_byte(7);
+        let amount = Amount::from_atomic(U256::from(5));
+        for token in [None, Some(Address::with_last_byte(1))] {
+            let to = Address::with_last_byte(2);
+            let payload = direct_payment(token, to, amount);
+            assert_eq!(read_direct_payment(sender, &payload), Some((token, to, amount)));
+        }
+        assert_eq!(read_direct_payment(sender, &Payload::self_transfer(sender)), None);
+        let token = Some(Address::with_last_byte(1));
+        let mut paying = direct_payment(token, Address::with_last_byte(2), amount);
+        paying.value = U256::from(1);
+        assert_eq!(read_direct_payment(sender, &paying), None, "value beside a transfer");
     }
 }

@@ -183,6 +183,23 @@ client_text!(
     "1 to 128 printable ASCII characters without spaces"
 );
 
+/// The account of payments whose payer nobody knows. No client's account has its name.
+const SUSPENSE: &str = "portcullis:suspense";
+
+impl AccountId {
+    /// Where `reconcile` books a payment that it imported from journal and chain, until a retry names who pays.
+    #[must_use]
+    pub fn suspense() -> Self {
+        Self(SUSPENSE.to_owned())
+    }
+
+    /// Whether it is that account: no client may withdraw from it.
+    #[must_use]
+    pub fn is_suspense(&self) -> bool {
+        self.0 == SUSPENSE
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,22 +38,34 @@ pub enum PostingKind {
     Unsettle,
     /// A withdrawal ended unpaid.
     Release,
+    /// `reconcile` found a payment whose payer nobody knows any more: what it moved came in on the suspense account.
+    Import,
+    /// The payer of an imported payment is known: the suspense account gives it back.
+    Claim,
 }
 
 impl PostingKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Deposit, Self::Reserve, Self::Settle, Self::Unsettle, Self::Release];
+    pub const ALL: [Self; 7] = [
+        Self::Deposit,
+        Self::Reserve,
+        Self::Settle,
+        Self::Unsettle,
+        Self::Release,
+        Self::Import,
+        Self::Claim,
+    ];
 
     /// From which bucket to which. A reorg posts paid → held, never → available (invariant 11).
     #[must_use]
     pub const fn buckets(self) -> (Bucket, Bucket) {
         match self {
-            Self::Deposit => (Bucket::Outside, Bucket::Available),
+            Self::Deposit | Self::Import => (Bucket::Outside, Bucket::Available),
             Self::Reserve => (Bucket::Available, Bucket::Held),
             Self::Settle => (Bucket::Held, Bucket::Paid),
             Self::Unsettle => (Bucket::Paid, Bucket::Held),
             Self::Release => (Bucket::Held, Bucket::Available),
+            Self::Claim => (Bucket::Available, Bucket::Outside),
         }
     }
 
@@ -77,6 +89,8 @@ impl PostingKind {
             Self::Settle => "settle",
             Self::Unsettle => "unsettle",
             Self::Release => "release",
+            Self::Import => "import",
+            Self::Claim => "claim",
         }
     }
 }

@@ -91,6 +91,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
                     AdminCommand::Asset(command) => commands::asset(command, &session).await,
                     AdminCommand::Halt(command) => commands::halt(command, &session).await,
                     AdminCommand::Slot(command) => commands::slot(command, &session).await,
+                    AdminCommand::DeadLetter(command) => {
+                        commands::dead_letter(command, &session).await
+                    }
                     AdminCommand::Withdrawal(command) => {
                         commands::withdrawal(command, &session).await
                     }

@@ -1,9 +1,12 @@
 //! The registered assets.
 
+use alloy_primitives::Address;
 use portcullis_core::asset::Asset;
 use portcullis_core::id::AssetId;
 use portcullis_core::seal::{Seal, SealKeyId, SealingKeys};
-use sea_orm::{ActiveValue, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ActiveValue, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint, token_bytes};
@@ -23,6 +26,23 @@ pub enum AssetOutcome {
 }
 
 impl Store {
+    /// The token contracts of a chain's assets, without a check of their seals: for comparing, never for paying.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn tokens(&self, chain_id: u64) -> Result<Vec<Address>, StoreError> {
+        let rows: Vec<Vec<u8>> = asset::Entity::find()
+            .select_only()
+            .column(asset::Column::Token)
+            .filter(asset::Column::ChainId.eq(bigint(chain_id)))
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("tokens", &error))?;
+        let read = |row: &Vec<u8>| Place { table: "assets", row }.token("token", row);
+        Ok(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     /// Registers an asset. Symbol and token are each unique per chain.
     ///
     /// # Errors

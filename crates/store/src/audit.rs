@@ -4,6 +4,7 @@ use portcullis_core::id::TenantId;
 use sea_orm::{ActiveValue, EntityTrait, QueryOrder, QuerySelect};
 use sha2::{Digest, Sha256};
 
+use crate::convert::{Place, bigint};
 use crate::db::{Store, Transaction};
 use crate::entity::audit;
 use crate::error::StoreError;
@@ -32,6 +33,32 @@ pub struct AuditHead {
 }
 
 impl Store {
+    /// The newest entry; `None` while there is none.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn audit_head(&self) -> Result<Option<AuditHead>, StoreError> {
+        let row = audit::Entity::find()
+            .order_by_desc(audit::Column::Sequence)
+            .limit(1)
+            .one(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("audit_head", &error))?;
+        row.map(|row| read_head(&row)).transpose()
+    }
+
+    /// The entry of a number, as a head; `None` where the log does not reach it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn audit_entry(&self, sequence: u64) -> Result<Option<AuditHead>, StoreError> {
+        let row = audit::Entity::find_by_id(bigint(sequence))
+            .one(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("audit_entry", &error))?;
+        row.map(|row| read_head(&row)).transpose()
+    }
+
     /// Recomputes the whole chain; returns its head, `None` while it is empty.
     ///
     /// # Errors
@@ -98,6 +125,15 @@ pub(crate) async fn append_audit(
         .await
         .map_err(|error| tx.failed(&error))?;
     Ok(())
+}
+
+fn read_head(row: &audit::Model) -> Result<AuditHead, StoreError> {
+    let key = row.sequence.to_be_bytes();
+    let place = Place { table: "audit", row: &key };
+    Ok(AuditHead {
+        sequence: place.unsigned("sequence", row.sequence)?,
+        hash: place.hash("hash", &row.hash)?.0,
+    })
 }
 
 fn verify_link(head: Option<AuditHead>, row: &audit::Model) -> Result<AuditHead, StoreError> {

@@ -84,7 +84,8 @@ impl BalanceRow {
         }
     }
 
-    /// Applies one posting. What comes from outside adds to `deposited`: the outside owes it.
+    /// Applies one posting. What comes from outside adds to `deposited`: the outside owes it. What goes back there
+    /// takes it away again.
     pub(crate) fn apply(&mut self, kind: PostingKind, amount: Amount) -> Option<()> {
         let (from, to) = kind.buckets();
         let giving = *self.bucket(from);
@@ -92,7 +93,11 @@ impl BalanceRow {
             Bucket::Outside => giving.checked_add(amount)?,
             _ => giving.checked_sub(amount)?,
         };
-        *self.bucket(to) = self.bucket(to).checked_add(amount)?;
+        let taking = *self.bucket(to);
+        *self.bucket(to) = match to {
+            Bucket::Outside => taking.checked_sub(amount)?,
+            _ => taking.checked_add(amount)?,
+        };
         Some(())
     }
 }

@@ -4,21 +4,29 @@
 //! counts. SeaORM builds the statements and never leaves this crate.
 
 pub mod access;
+pub mod alarm;
 pub mod asset;
 pub mod audit;
+pub mod cancel;
 pub mod chain;
 pub mod command;
+pub mod backup;
 mod convert;
+pub mod damage;
 mod db;
+pub mod dead_letter;
 pub mod deployment;
 pub mod deposit;
 mod entity;
 pub mod error;
+mod gap;
+mod gas;
 pub mod intake;
 pub mod lease;
 pub mod ledger;
 mod migrate;
 mod quarantine;
+pub mod reconcile;
 pub mod send;
 pub mod sender;
 pub mod slot;

@@ -2,7 +2,9 @@
 //! fewer than the quorum of independent providers show.
 
 use alloy_primitives::{Address, B256};
-use portcullis_core::slot::{AttemptKind, Consumption, ItemOutcome, Payload, explain_consumption};
+use portcullis_core::slot::{
+    AttemptKind, Consumption, ItemOutcome, Payload, Purpose, SlotOutcome, explain_consumption,
+};
 use portcullis_evm::{
     AgreedCount, ConsumedNonce, Decision, Evidence, ProviderPool, QuorumReceipt, Receipt,
 };
@@ -65,17 +67,40 @@ impl Monitor {
                 }
             };
             match consumed {
-                Some(inclusion) => inclusions.push(inclusion),
+                Some(inclusion) => {
+                    self.notice_orphan(open, &inclusion).await?;
+                    inclusions.push(inclusion);
+                }
                 None => included.is_open = true,
             }
         }
         if !inclusions.is_empty() {
             included.slots = inclusions.len();
-            self.store.include(lease, &inclusions).await?;
+            let failed = self.include_each(lease, &inclusions).await?;
+            included.is_open |= failed > 0;
             metrics::counter!("portcullis_slots_included_total").increment(inclusions.len() as u64);
         }
         self.explain(pool, lease, view, &unexplained).await?;
         Ok(included)
+    }
+
+    /// A payment that nobody is bound to: after a restore the journal alone knew of it, and now the chain says what
+    /// it pays.
+    async fn notice_orphan(
+        &self,
+        open: &OpenSlot,
+        inclusion: &Inclusion,
+    ) -> Result<(), EngineError> {
+        let pays = open.purpose == Purpose::Pay && inclusion.outcome == SlotOutcome::Paid;
+        if !pays || !open.payments.is_empty() {
+            return Ok(());
+        }
+        let detail = format!(
+            "{} paid in nonce {} of {}, and no withdrawal is bound to it: a payment of before a restore. Run \
+             `portcullis reconcile --repair`",
+            inclusion.hash, open.slot.nonce, open.slot.sender
+        );
+        Ok(self.store.raise_halt("restore", &detail).await?)
     }
 
     /// A count above all slots that we opened: somebody else has the key, or the database is old. One

@@ -8,7 +8,7 @@ use portcullis_store::lease::Lease;
 use portcullis_store::slot::{NewSlot, OpenSlot};
 use portcullis_store::withdrawal::WithdrawalRecord;
 
-use super::resume::cancel_intent;
+use super::resume::{GAS_UNESTIMATED, cancel_intent};
 use super::{Held, SignerChain, SignerRole, priced};
 use crate::Progress;
 use crate::error::EngineError;
@@ -34,7 +34,7 @@ impl SignerRole {
             let leases = [held.lease.clone()];
             let open = self.store.slot(command.slot).await?;
             progress = progress.or(match (command.kind, open) {
-                (CommandKind::Fill, None) => self.fill(&leases, &command).await?,
+                (CommandKind::Fill, None) => self.fill(&held.lease, &command).await?,
                 (_, None) => self.answer(&command, "there is no such slot").await?,
                 (CommandKind::Fill, Some(_)) => self.answer(&command, "the slot is no gap").await?,
                 (kind, Some(open)) => self.replace(chain, &leases, &command, kind, &open).await?,
@@ -66,10 +66,14 @@ impl SignerRole {
             self.store.defer_command(command.id, until).await?;
             return Ok(Progress::Idle);
         };
-        // A payment that left the slot may ride another one: this slot must not be signed to pay it once more, and what
-        // is signed of it already goes on.
-        let has_left = !open.left.is_empty();
-        let cancels = kind == CommandKind::Cancel || newest.kind == AttemptKind::Cancel || has_left;
+        // Once a cancel was asked for, or where nobody knows what the slot pays, only a cancel is dearer. A payment that
+        // left the slot may ride another one: this slot must not be signed to pay it once more, and what is signed of it
+        // already goes on.
+        let cancels = kind == CommandKind::Cancel
+            || newest.kind == AttemptKind::Cancel
+            || open.cancel_requested
+            || open.payments.is_empty()
+            || !open.left.is_empty();
         let intent = if cancels {
             cancel_intent(open, fees)
         } else {
@@ -80,7 +84,14 @@ impl SignerRole {
                 kind: AttemptKind::Payload,
                 payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
                 fees,
-                gas_limit: newest.gas_limit,
+                // Of an attempt that is known by its hash alone, the limit is not known either.
+                gas_limit: open
+                    .attempts
+                    .iter()
+                    .map(|attempt| attempt.gas_limit)
+                    .max()
+                    .filter(|gas| *gas > 0)
+                    .unwrap_or(GAS_UNESTIMATED),
             }
         };
         let done = [(command.id, format!("signed at {} wei per gas", fees.max_fee_per_gas_wei))];
@@ -89,18 +100,34 @@ impl SignerRole {
         Ok(Progress::of(refused.is_empty()))
     }
 
-    /// Opens a slot of the system; resuming signs it as a zero self-transfer.
-    async fn fill(&self, leases: &[Lease], command: &Command) -> Result<Progress, EngineError> {
-        let payload = Payload::self_transfer(command.slot.sender);
+    /// Opens a slot of the system; resuming signs it as a zero self-transfer. A nonce that the journal knows is no
+    /// gap: the database is older than what was signed.
+    async fn fill(&self, lease: &Lease, command: &Command) -> Result<Progress, EngineError> {
+        let slot = command.slot;
+        let (sender, nonce) = (slot.sender, slot.nonce);
+        if self.signer.journal().slot(slot).is_some() {
+            let detail = format!(
+                "nonce {nonce} of {sender} has no slot in the database, and the journal knows what was signed for it: \
+                 a restored or a second database. Run reconcile"
+            );
+            self.store.raise_halt("journal", &detail).await?;
+            return self.answer(command, "the journal knows this nonce: it is not filled").await;
+        }
+        let senders = self.store.senders(slot.chain_id).await?;
+        let next = senders.iter().find(|(known, _)| *known == sender).map(|(_, next)| *next);
+        if next.is_none_or(|next| nonce > next) {
+            return self.answer(command, "this nonce is not the next one, nor below it").await;
+        }
+        let payload = Payload::self_transfer(sender);
         let new = NewSlot {
             id: self.around.slot_id(),
-            slot: command.slot,
+            slot,
             purpose: Purpose::Fill,
             rail: Rail::Direct,
-            payload_digest: payload.digest(command.slot),
+            payload_digest: payload.digest(slot),
             payments: Vec::new(),
         };
-        self.store.bind(leases, &[new]).await?;
+        self.store.fill_gap(lease, &new).await?;
         self.answer(command, "the gap is a slot of the system now").await
     }
 

@@ -13,6 +13,7 @@ mod prepare;
 mod release;
 mod resume;
 mod void;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,16 +23,19 @@ use portcullis_core::chain::ChainSpec;
 use portcullis_core::fee::{AboveFeeCap, FeeMarket, Fees, first_fees};
 use portcullis_core::intent::SigningIntent;
 use portcullis_core::slot::Rail;
+use portcullis_core::time::Timestamp;
 use portcullis_evm::{GasOracle, ProviderPool};
 use portcullis_keys::{Signer, SigningRefusal};
 use portcullis_store::Store;
 use portcullis_store::lease::Lease;
 use portcullis_store::slot::NewAttempt;
+use portcullis_store::transition::Stage;
 
 use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::lease::LeaseHolder;
+use crate::poison::{Narrowing, RETRY_MS, fail_request, is_of_the_work, letter_error};
 use crate::settings::EngineSettings;
 use crate::{Progress, RoleParts, Surroundings};
 
@@ -40,10 +44,13 @@ pub struct SignerRole {
     store: Store,
     signer: Arc<Signer>,
     chains: Vec<SignerChain>,
+    /// When journal and database were compared last.
+    compared_at: Mutex<Option<Timestamp>>,
     leases: LeaseHolder,
     settings: EngineSettings,
     around: Surroundings,
     doorbells: Doorbells,
+    narrowing: Narrowing,
 }
 
 /// One chain of the signer.
@@ -85,7 +92,8 @@ impl SignerRole {
             })
             .collect();
         let leases = LeaseHolder::new(store.clone(), around.clone(), settings.lease_ms);
-        Self { store, signer, chains, leases, settings, around, doorbells }
+        let (compared_at, narrowing) = (Mutex::default(), Narrowing::default());
+        Self { store, signer, chains, compared_at, leases, settings, around, doorbells, narrowing }
     }
 
     /// One set of work for each chain. A halted engine signs nothing. A node that does not answer
@@ -99,6 +107,9 @@ impl SignerRole {
 
     async fn try_step(&self) -> Result<Progress, EngineError> {
         if !self.store.halts().await?.is_empty() {
+            return Ok(Progress::Idle);
+        }
+        if !self.still_agrees().await? {
             return Ok(Progress::Idle);
         }
         let mut progress = Progress::Idle;
@@ -147,13 +158,33 @@ impl SignerRole {
         }
         let resumed = self.resume(chain, &held).await?;
         let commanded = self.obey(chain, &held).await?;
-        let paid = self.pay(chain, &held).await?;
+        let paid = match self.pay(chain, &held).await {
+            Ok(paid) => paid,
+            Err(error) => return Err(self.blame(chain, error).await?),
+        };
+        self.narrowing.widen();
         let voided = self.void(chain, &held).await?;
         let progress = resumed.or(commanded).or(paid).or(voided);
         if progress == Progress::Worked {
             self.doorbells.ring(Bell::Broadcast);
         }
         Ok(progress)
+    }
+
+    /// A set that cannot be paid is halved; one that fails alone has failed a receive. Returns the error.
+    async fn blame(
+        &self,
+        chain: &SignerChain,
+        error: EngineError,
+    ) -> Result<EngineError, EngineError> {
+        let chain_id = Some(chain.spec().chain_id);
+        if is_of_the_work(&error)
+            && self.narrowing.narrow(self.settings.batch_max)
+            && let Some(id) = self.store.first_due(Stage::Sign, chain_id).await?
+        {
+            fail_request(&self.store, &self.around, id, letter_error(&error), RETRY_MS).await?;
+        }
+        Ok(error)
     }
 
     /// The first price of this chain now; `None` while it is above the cap.

@@ -10,6 +10,7 @@ use portcullis_evm::{AgreedCount, Decision};
 
 use super::{SignerChain, SignerRole};
 use crate::error::EngineError;
+use crate::reconcile::what_journal_knows_more;
 
 /// The newest slots of a sender that are compared one by one. Older ones are covered by the nonce.
 const SLOTS_COMPARED: u64 = 64;
@@ -29,6 +30,11 @@ impl SignerRole {
         let addresses = self.signer.addresses(chain_id);
         if addresses.is_empty() {
             return Ok(ready);
+        }
+        // Before a sender is registered with the chain's own count: a database that never knew it would agree then.
+        if let Some(detail) = what_journal_knows_more(&self.store, self.signer.journal()).await? {
+            self.store.raise_halt("restore", &detail).await?;
+            return Ok(BTreeSet::new());
         }
         let codes = chain.pool.codes(&addresses).await?;
         // At a block that the quorum has: "latest" is another block at each provider.
@@ -82,7 +88,7 @@ impl SignerRole {
                 self.store.raise_halt("foreign", &detail).await?;
                 return Ok(false);
             }
-            if let Some(detail) = self.journal_ahead(chain_id, *address, *nonce_next).await? {
+            if let Some(detail) = self.unjournaled(chain_id, *address, *nonce_next).await? {
                 self.store.raise_halt("restore", &detail).await?;
                 return Ok(false);
             }
@@ -90,21 +96,14 @@ impl SignerRole {
         Ok(true)
     }
 
-    /// What the journal knows of a sender and the database does not, or the other way round.
-    async fn journal_ahead(
+    /// An attempt of the newest slots of a sender that the database has and the journal does not.
+    async fn unjournaled(
         &self,
         chain_id: u64,
         sender: Address,
         nonce_next: u64,
     ) -> Result<Option<String>, EngineError> {
         let journal = self.signer.journal();
-        let highest = journal.highest_nonce(chain_id, sender);
-        if highest.is_some_and(|nonce| nonce >= nonce_next) {
-            return Ok(Some(format!(
-                "the journal knows nonce {highest:?} of {sender}, the database opened {nonce_next} slots: \
-                 a restored or a second database. Run reconcile"
-            )));
-        }
         for nonce in nonce_next.saturating_sub(SLOTS_COMPARED)..nonce_next {
             let slot = Slot { chain_id, sender, nonce };
             let Some(open) = self.store.slot(slot).await? else { continue };

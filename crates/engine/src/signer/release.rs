@@ -3,6 +3,7 @@
 use alloy_primitives::B256;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::id::WithdrawalId;
+use portcullis_core::number::PayoutNumber;
 use portcullis_core::slot::{AttemptKind, ItemOutcome, Rail, Slot, SlotOutcome, SlotStage};
 use portcullis_evm::{AgreedHead, Decision, QuorumError, QuorumReceipt, Receipt};
 use portcullis_keys::journal::{EvidenceCause, ReleaseEvidence};
@@ -15,7 +16,7 @@ use crate::error::EngineError;
 use crate::evidence::judge;
 
 impl SignerRole {
-    /// Journals that `record` left `slot`, if the chain proves it: a receipt on which the chain's release quorum agrees
+    /// Journals that `record` left `slot`, where it was signed under `number`, if the chain proves it: a receipt on which the chain's release quorum agrees
     /// shows our cancel, a revert, or that the vault did not pay this item. On the direct rail the slot is final in the
     /// database and the receipt at the conservative depth; on the vault rail the chain's confirmations will do,
     /// because the payment's number guards it (invariant 14). Without that proof
@@ -25,17 +26,17 @@ impl SignerRole {
         &self,
         chain: &SignerChain,
         record: &WithdrawalRecord,
+        number: PayoutNumber,
         slot: Slot,
     ) -> Result<bool, EngineError> {
         let Some(open) = self.store.slot(slot).await? else { return Ok(false) };
-        let rides = self.store.rides(&[record.id]).await?;
-        let has_left = rides.iter().any(|ride| ride.slot_id == open.id && !ride.live);
         let needed = match open.rail {
             Rail::Direct if open.stage != SlotStage::Final => return Ok(false),
             Rail::Direct => chain.spec().conservative.blocks,
             Rail::Vault => chain.spec().confirmations,
         };
-        if !has_left {
+        // Not by its rides alone: what reconcile imported as unpaid was never bound here.
+        if open.payments.iter().any(|payment| payment.reference == record.reference) {
             return Ok(false);
         }
         if open.stage < SlotStage::Confirmed {
@@ -66,7 +67,7 @@ impl SignerRole {
                     transaction_hash: receipt.hash,
                     cause,
                 };
-                let release = Release { number: record.number, slot, evidence };
+                let release = Release { number, slot, evidence };
                 self.signer.record_release(vec![release]).await?;
                 return Ok(true);
             }

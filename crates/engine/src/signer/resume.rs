@@ -21,7 +21,7 @@ const SELF_TRANSFER_GAS: u64 = 21_000;
 
 /// Gas for each bound payment that the node will not estimate: it is bound, so it must be signed or
 /// canceled, and a revert costs gas, not the payment.
-const GAS_UNESTIMATED: u64 = 200_000;
+pub(super) const GAS_UNESTIMATED: u64 = 200_000;
 
 impl SignerRole {
     pub(super) async fn resume(
@@ -102,7 +102,7 @@ pub(super) fn cancel_intent(open: &OpenSlot, fees: Fees) -> SigningIntent {
 }
 
 /// Whether the refusal may pass by itself: prices fall, a journal is repaired. A slot is not given up for it.
-const fn is_passing(refusal: &SigningRefusal) -> bool {
+pub(super) const fn is_passing(refusal: &SigningRefusal) -> bool {
     matches!(
         refusal,
         SigningRefusal::FeePerGasAboveCap { .. }

@@ -1,9 +1,10 @@
 //! What the journal knows, arranged for the questions that are asked of it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 use alloy_primitives::{Address, B256};
-use portcullis_core::id::WithdrawalId;
+use portcullis_core::id::{ExternalId, TenantId, WithdrawalId};
 use portcullis_core::number::{PaymentRef, PayoutNumber};
 use portcullis_core::slot::{AttemptKind, Purpose, Rail, Slot};
 use portcullis_core::time::Timestamp;
@@ -13,6 +14,10 @@ use super::record::{AttemptRecord, AuditHead, JournalRecord, ReleaseRecord};
 /// All that was ever signed for one slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotEntry {
+    /// Whether its payload voids numbers instead of paying.
+    pub voids: bool,
+    /// How its payload travels.
+    pub rail: Rail,
     /// The signatures, oldest first.
     pub attempts: Vec<JournaledAttempt>,
     /// The payments that it carries: its fixed set.
@@ -55,6 +60,10 @@ pub struct PaymentEntry {
     pub withdrawal: WithdrawalId,
     /// Its ref.
     pub reference: PaymentRef,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The tenant's own id of it.
+    pub external_id: ExternalId,
     /// Every slot that ever was to pay it, oldest first.
     pub rides: Vec<Ride>,
     /// Whether a call that voids its number was ever signed: then it is never paid again.
@@ -97,6 +106,8 @@ impl Index {
 
     fn apply_attempt(&mut self, record: &AttemptRecord) {
         let entry = self.slots.entry(record.slot).or_default();
+        entry.voids = record.purpose == Purpose::Void;
+        entry.rail = record.rail;
         entry.attempts.push(JournaledAttempt {
             kind: record.kind,
             payload_digest: record.payload_digest,
@@ -110,6 +121,8 @@ impl Index {
             let known = self.payments.entry(payment.number).or_insert_with(|| PaymentEntry {
                 withdrawal: payment.withdrawal,
                 reference: payment.reference,
+                tenant: payment.tenant,
+                external_id: payment.external_id.clone(),
                 rides: Vec::new(),
                 voided: false,
             });
@@ -160,6 +173,25 @@ impl Index {
     ) -> impl DoubleEndedIterator<Item = (Slot, &SlotEntry)> {
         let at = |nonce| Slot { chain_id, sender, nonce };
         self.slots.range(at(0)..=at(u64::MAX)).map(|(slot, entry)| (*slot, entry))
+    }
+
+    /// The highest slot of each sender on each chain, by the way from one to the next.
+    pub(super) fn highest_slots(&self) -> Vec<Slot> {
+        let mut highest = Vec::new();
+        let mut next = self.slots.keys().next().copied();
+        while let Some(first) = next {
+            let last = Slot { nonce: u64::MAX, ..first };
+            if let Some((slot, _)) = self.slots.range(first..=last).next_back() {
+                highest.push(*slot);
+            }
+            let after = (Bound::Excluded(last), Bound::Unbounded);
+            next = self.slots.range(after).next().map(|(slot, _)| *slot);
+        }
+        highest
+    }
+
+    pub(super) fn numbers(&self) -> impl Iterator<Item = PayoutNumber> {
+        self.payments.keys().copied()
     }
 
     pub(super) const fn audit_head(&self) -> Option<AuditHead> {

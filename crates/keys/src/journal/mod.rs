@@ -179,6 +179,35 @@ pub struct JournalReader {
 }
 
 impl JournalReader {
+    /// Reads a journal that another process may have open: a picture of this moment, without the lock. Checks every
+    /// line but a last one that is not finished. Blocks.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`], [`JournalError::Damaged`].
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let mut index = Index::default();
+        file::read_whole(path, |record| index.apply(record))?;
+        Ok(Self { path: path.to_owned(), index: Arc::new(RwLock::new(index)) })
+    }
+
+    /// The journal of a keystore that has not signed yet.
+    #[must_use]
+    pub fn empty(path: &Path) -> Self {
+        Self { path: path.to_owned(), index: Arc::default() }
+    }
+
+    /// The highest slot of each sender on each chain.
+    #[must_use]
+    pub fn highest_slots(&self) -> Vec<Slot> {
+        self.index().highest_slots()
+    }
+
+    /// The highest payout number that anything was signed for.
+    #[must_use]
+    pub fn highest_number(&self) -> Option<PayoutNumber> {
+        self.index().numbers().max()
+    }
+
     pub(crate) fn index(&self) -> RwLockReadGuard<'_, Index> {
         // The writer cannot leave the index half changed in a way that matters: records are only added.
         self.index.read().unwrap_or_else(PoisonError::into_inner)

@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::FlagValue;
 
-use self::operate::{AuditCommand, HaltCommand, SlotCommand, WithdrawalCommand};
+use self::operate::{
+    AuditCommand, DeadLetterCommand, HaltCommand, SlotCommand, WithdrawalCommand,
+};
 
 /// What `--help` says below the commands.
 const EXIT_CODES: &str = "\
@@ -234,6 +236,9 @@ pub(crate) enum AdminCommand {
     /// One nonce of one hot wallet: look, bump, cancel, fill
     #[command(subcommand)]
     Slot(SlotCommand),
+    /// Work that failed too often
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
     /// Withdrawals that wait for a decision
     #[command(subcommand)]
     Withdrawal(WithdrawalCommand),

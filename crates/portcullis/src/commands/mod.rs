@@ -2,6 +2,7 @@
 
 mod admin_access;
 mod admin_asset;
+mod dead_letter;
 mod init;
 mod init_template;
 mod keys;
@@ -12,6 +13,7 @@ mod show_config;
 
 pub(crate) use admin_access::{api_key, tenant};
 pub(crate) use admin_asset::asset;
+pub(crate) use dead_letter::dead_letter;
 pub(crate) use init::init;
 pub(crate) use keys::{keys, open_keystore};
 pub(crate) use migrate::migrate;

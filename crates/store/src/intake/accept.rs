@@ -21,6 +21,7 @@ use crate::error::StoreError;
 use crate::ledger::{
     BalanceRow, NewPosting, Purse, ROWS_PER_STATEMENT, known_accounts, load_balances, post,
 };
+use crate::reconcile::{claim_in, forgotten_requests, is_unclaimed, revive_in};
 use crate::timeline::{self, TimelineEvent};
 use crate::transition::Stage;
 use crate::withdrawal::{WithdrawalRecord, read_withdrawals};
@@ -40,7 +41,9 @@ pub(super) async fn accept_in(
     submissions: &[&Submission],
 ) -> Result<Vec<Submitted>, StoreError> {
     refuse_while_restored(tx).await?;
-    let known = known_requests(tx, submissions).await?;
+    revive_forgotten(tx, keys, deployment, submissions).await?;
+    let mut known = known_requests(tx, submissions).await?;
+    claim_imported(tx, keys, deployment, submissions, &mut known).await?;
     let mut balances = load_balances(tx, &purses(submissions)).await?;
     let accounts = existing_accounts(tx, submissions).await?;
     let mut decisions = Vec::with_capacity(submissions.len());
@@ -83,17 +86,87 @@ pub(super) async fn accept_in(
     results.collect()
 }
 
+/// Gives rows to what reconcile knows and this database had forgotten. They are found as known requests then.
+async fn revive_forgotten(
+    tx: &Transaction,
+    keys: &SealingKeys,
+    deployment: DeploymentId,
+    submissions: &[&Submission],
+) -> Result<(), StoreError> {
+    let requests: Vec<(&Submission, PaymentRef)> = submissions
+        .iter()
+        .map(|submission| (*submission, reference_of(deployment, submission)))
+        .collect();
+    let mut forgotten = forgotten_requests(tx, &requests).await?;
+    if forgotten.is_empty() {
+        return Ok(());
+    }
+    for (submission, reference) in requests {
+        let Some(index) = forgotten.iter().position(|it| it.reference == reference) else {
+            continue;
+        };
+        let found = forgotten.swap_remove(index);
+        let record = record_of(tx, keys, deployment, submission, found.number);
+        revive_in(tx, keys, deployment, &found, record).await?;
+    }
+    Ok(())
+}
+
+/// A retry of what reconcile imported names who pays it.
+async fn claim_imported<'a>(
+    tx: &Transaction,
+    keys: &SealingKeys,
+    deployment: DeploymentId,
+    submissions: &[&'a Submission],
+    known: &mut BTreeMap<(TenantId, &'a ExternalId), WithdrawalRecord>,
+) -> Result<(), StoreError> {
+    for submission in submissions.iter().copied() {
+        let Some(record) = known.get_mut(&(submission.tenant, &submission.external_id)) else {
+            continue;
+        };
+        let is_same = is_unclaimed(record)
+            && record.reference == reference_of(deployment, submission)
+            && record.chain_id == submission.chain_id
+            && !submission.account.is_suspense();
+        if is_same {
+            claim_in(tx, keys, deployment, record, submission).await?;
+        }
+    }
+    Ok(())
+}
+
+fn reference_of(deployment: DeploymentId, submission: &Submission) -> PaymentRef {
+    PaymentRef::derive(
+        deployment,
+        submission.tenant,
+        &submission.external_id,
+        submission.token,
+        submission.to,
+        submission.amount,
+    )
+}
+
 /// Unreachable by construction; an error all the same, since money code does not panic.
 fn lost_position(tx: &Transaction) -> StoreError {
     StoreError::Database { during: tx.name, cause: "a decision points at no record".into() }
 }
 
 fn repeated(submission: &Submission, record: &WithdrawalRecord) -> Submitted {
-    if record.request_hash == submission.request_hash {
+    // An imported payment that no account covers is what was asked for all the same.
+    if record.request_hash == submission.request_hash || is_same_unclaimed(record, submission) {
         Submitted::Existing(Box::new(record.clone()))
     } else {
         Submitted::Conflict { existing: record.id }
     }
+}
+
+/// Whether it is an imported payment that no account covers, and the retry asks for the same of it.
+fn is_same_unclaimed(record: &WithdrawalRecord, submission: &Submission) -> bool {
+    is_unclaimed(record)
+        && record.chain_id == submission.chain_id
+        && record.token == submission.token
+        && record.amount == submission.amount
+        && record.to == submission.to
 }
 
 fn purses(submissions: &[&Submission]) -> Vec<Purse> {
@@ -114,6 +187,9 @@ fn reserve(
     balances: &mut BTreeMap<Purse, BalanceRow>,
     accounts: &BTreeMap<TenantId, Vec<String>>,
 ) -> Option<Submitted> {
+    if submission.account.is_suspense() {
+        return Some(Submitted::UnknownAccount);
+    }
     let Some(row) = balances.get_mut(&purse_of(submission)) else {
         let known = accounts
             .get(&submission.tenant)
@@ -247,14 +323,7 @@ fn record_of(
     submission: &Submission,
     number: PayoutNumber,
 ) -> WithdrawalRecord {
-    let reference = PaymentRef::derive(
-        deployment,
-        submission.tenant,
-        &submission.external_id,
-        submission.token,
-        submission.to,
-        submission.amount,
-    );
+    let reference = reference_of(deployment, submission);
     let seal = keys.seal_payment(&SealedPayment {
         deployment,
         payer: payer_of(submission.tenant, &submission.account, submission.asset),
@@ -296,7 +365,7 @@ fn record_of(
     }
 }
 
-fn withdrawal_row(record: &WithdrawalRecord) -> withdrawal::ActiveModel {
+pub(crate) fn withdrawal_row(record: &WithdrawalRecord) -> withdrawal::ActiveModel {
     withdrawal::ActiveModel {
         id: ActiveValue::Set(record.id.to_bytes().to_vec()),
         tenant_id: ActiveValue::Set(record.tenant.to_bytes().to_vec()),

@@ -25,6 +25,7 @@ use crate::error::StoreError;
 use crate::withdrawal::WithdrawalRecord;
 
 use accept::accept_in;
+pub(crate) use accept::withdrawal_row;
 use progress::{Claims, Progress};
 
 /// Requests that one transaction takes.

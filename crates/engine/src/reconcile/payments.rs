@@ -1,0 +1,114 @@
+//! Which payments a slot carries, by the journal, and what they pay, by the transaction.
+
+use portcullis_core::calldata::read_direct_payment;
+use portcullis_core::number::PaymentRef;
+use portcullis_core::slot::{AttemptKind, SlotOutcome};
+use portcullis_keys::journal::PaymentEntry;
+use portcullis_store::reconcile::{ImportedPayment, ImportedPurpose, ImportedRequest};
+
+use super::evidence::{Shown, outcome_of};
+use super::slots::SlotView;
+use super::{Reconciler, Setting};
+use crate::error::EngineError;
+
+impl Reconciler {
+    /// The payments that the slot carries: those that were signed for it and not released; none where the chain has
+    /// shown for good that it did not pay, for nobody is bound to it again then. A slot of which only cancels were
+    /// signed keeps what is bound to it.
+    pub(super) fn carried(&self, view: &SlotView, shown: &Shown) -> Vec<ImportedPayment> {
+        let stored = view.stored.as_ref();
+        let unpaid = [SlotOutcome::Reverted, SlotOutcome::Canceled, SlotOutcome::Filled];
+        let ended = stored.filter(|_| view.is_final()).and_then(|stored| stored.end);
+        if ended.is_some_and(|end| unpaid.contains(&end.outcome)) {
+            return Vec::new();
+        }
+        let Some(entry) = view.journaled.as_ref().filter(|_| view.signed_digest().is_some()) else {
+            let bound = stored.into_iter().flat_map(|stored| &stored.open.payments);
+            return bound.map(imported_of_row).collect();
+        };
+        let was_paid = was_paid(view, shown);
+        let numbers = entry.payments.iter().copied();
+        numbers
+            .filter_map(|number| Some((number, self.journal.payment(number)?)))
+            .filter(|(_, known)| was_paid || !was_released(known, view))
+            .map(|(number, known)| ImportedPayment {
+                number,
+                reference: known.reference,
+                request: Some(ImportedRequest {
+                    withdrawal: known.withdrawal,
+                    tenant: known.tenant,
+                    external_id: known.external_id,
+                }),
+                purpose: None,
+            })
+            .collect()
+    }
+
+    /// Reads what the slot's payment pays from any of its transactions that a node shows. The digest in the journal
+    /// and the ref say that it is the one.
+    pub(super) async fn read_purposes(
+        &self,
+        setting: &Setting<'_>,
+        view: &SlotView,
+        payments: &mut [ImportedPayment],
+    ) -> Result<(), EngineError> {
+        let [payment] = payments else { return Ok(()) };
+        let hashes: Vec<_> = view
+            .hashes()
+            .into_iter()
+            .filter(|(_, kind)| *kind == AttemptKind::Payload)
+            .map(|(hash, _)| hash)
+            .collect();
+        if hashes.is_empty() {
+            return Ok(());
+        }
+        let known = setting.pool.transactions_by_hash(&hashes).await?;
+        let payload = known
+            .into_iter()
+            .flatten()
+            .filter_map(|known| known.transaction.payload())
+            .find(|payload| Some(payload.digest(view.slot)) == view.signed_digest());
+        let read = payload.and_then(|payload| read_direct_payment(view.slot.sender, &payload));
+        let Some((token, to, amount)) = read else { return Ok(()) };
+        let (Some(deployment), Some(request)) = (setting.deployment, &payment.request) else {
+            return Ok(());
+        };
+        let reference = PaymentRef::derive(
+            deployment,
+            request.tenant,
+            &request.external_id,
+            token,
+            to,
+            amount,
+        );
+        if reference == payment.reference {
+            payment.purpose = Some(ImportedPurpose { token, amount, to });
+        } else {
+            tracing::warn!(number = %payment.number, "a payment of another deployment, or without its ref");
+        }
+        Ok(())
+    }
+}
+
+/// Whether a block holds the slot's payload, successful.
+pub(super) fn was_paid(view: &SlotView, shown: &Shown) -> bool {
+    matches!(shown, Shown::Mined { kind, receipt, .. }
+        if outcome_of(view, *kind, receipt) == SlotOutcome::Paid)
+}
+
+fn was_released(known: &PaymentEntry, view: &SlotView) -> bool {
+    known.rides.iter().any(|ride| ride.slot == view.slot && ride.released)
+}
+
+fn imported_of_row(record: &portcullis_store::withdrawal::WithdrawalRecord) -> ImportedPayment {
+    ImportedPayment {
+        number: record.number,
+        reference: record.reference,
+        request: Some(ImportedRequest {
+            withdrawal: record.id,
+            tenant: record.tenant,
+            external_id: record.external_id.clone(),
+        }),
+        purpose: None,
+    }
+}

@@ -1,0 +1,4 @@
+//! Old copies of the database, put back under a chain and a journal that know more.
+
+mod copies;
+mod house;

@@ -1,0 +1,506 @@
+//! One slot and its payments, brought to what journal and chain prove.
+
+use portcullis_core::id::{AccountId, AssetId, SlotId, WithdrawalId};
+use portcullis_core::ledger::{Bucket, PostingKind};
+use portcullis_core::number::PayoutNumber;
+use portcullis_core::seal::{Seal, SealKeyId};
+use portcullis_core::slot::{SlotOutcome, SlotStage};
+use portcullis_core::withdrawal::{HoldReason, Priority, State};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
+
+use super::forgotten::{forget, remember};
+use super::place::{Truth, between, bind, place, unbind, write_work};
+use super::{ImportedEnd, ImportedPayment, ImportedPurpose, ImportedRequest, SlotImport};
+use crate::audit::{AuditEntry, append_audit};
+use crate::convert::{Place, bigint, token_bytes, wei_bigint};
+use crate::db::Transaction;
+use crate::deployment::take_numbers;
+use crate::entity::{asset, attempt, sender, slot, withdrawal};
+use crate::error::StoreError;
+use crate::intake::withdrawal_row;
+use crate::ledger::{NewPosting, open_purse, post};
+use crate::slot::open_slots_by_id;
+use crate::timeline::TimelineEvent;
+use crate::transition::{Stage, apply, purse_of};
+use crate::withdrawal::{WithdrawalRecord, read_withdrawals, withdrawals_by_id};
+
+pub(super) async fn import_in(tx: &Transaction, import: &SlotImport) -> Result<(), StoreError> {
+    let id = write_slot(tx, import).await?;
+    write_attempts(tx, id, import).await?;
+    release_others(tx, id, import).await?;
+    let detail = detail_of(import);
+    if let Some(end) = &import.end {
+        write_end(tx, id, end).await?;
+    }
+    for payment in &import.payments {
+        import_payment(tx, id, import, payment, &detail).await?;
+    }
+    if let Some(end) = &import.end {
+        release_unpaid(tx, id, end.outcome, &detail).await?;
+    }
+    raise_nonce(tx, import).await?;
+    let subject = format!("{}:{}:{}", import.slot.chain_id, import.slot.sender, import.slot.nonce);
+    let entry = AuditEntry {
+        tenant: None,
+        actor: "reconcile",
+        action: "reconcile.slot",
+        subject: &subject,
+        detail: &detail,
+    };
+    append_audit(tx, &entry).await
+}
+
+fn detail_of(import: &SlotImport) -> String {
+    match (&import.end, import.attempts.last()) {
+        (Some(end), _) => {
+            format!("{} by {} in block {}", end.outcome.as_str(), end.hash, end.block.number)
+        }
+        (None, Some(attempt)) => format!("signed as {}, not final yet", attempt.hash),
+        (None, None) => "a gap, to be filled".to_owned(),
+    }
+}
+
+async fn write_slot(tx: &Transaction, import: &SlotImport) -> Result<SlotId, StoreError> {
+    let key = import.slot;
+    let row = slot::Entity::find()
+        .filter(slot::Column::ChainId.eq(bigint(key.chain_id)))
+        .filter(slot::Column::Sender.eq(key.sender.to_vec()))
+        .filter(slot::Column::Nonce.eq(bigint(key.nonce)))
+        .one(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    let stored = match &row {
+        None => None,
+        Some(row) => {
+            let place = Place { table: "slots", row: &row.id };
+            Some(place.known("stage", SlotStage::parse(&row.stage))?)
+        }
+    };
+    tx.expect_rows(u64::from(stored == import.seen), 1)?;
+    let sent = if import.attempts.is_empty() { SlotStage::Bound } else { SlotStage::Sent };
+    let stage = stored.map_or(sent, |stored| stored.max(sent));
+    let Some(row) = row else {
+        insert_slot(tx, import, stage).await?;
+        return Ok(import.id);
+    };
+    let place = Place { table: "slots", row: &row.id };
+    let id = SlotId::from_bytes(place.id("id", &row.id)?);
+    let written = slot::Entity::update_many()
+        .col_expr(slot::Column::Purpose, Expr::value(import.purpose.as_str()))
+        .col_expr(slot::Column::Rail, Expr::value(import.rail.as_str()))
+        .col_expr(slot::Column::PayloadDigest, Expr::value(import.payload_digest.to_vec()))
+        .col_expr(slot::Column::Stage, Expr::value(stage.as_str()))
+        .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
+        .filter(slot::Column::Id.eq(row.id.clone()))
+        .filter(slot::Column::Stage.eq(row.stage.clone()))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(written.rows_affected, 1)?;
+    Ok(id)
+}
+
+async fn insert_slot(
+    tx: &Transaction,
+    import: &SlotImport,
+    stage: SlotStage,
+) -> Result<(), StoreError> {
+    let row = slot::ActiveModel {
+        id: ActiveValue::Set(import.id.to_bytes().to_vec()),
+        chain_id: ActiveValue::Set(bigint(import.slot.chain_id)),
+        sender: ActiveValue::Set(import.slot.sender.to_vec()),
+        nonce: ActiveValue::Set(bigint(import.slot.nonce)),
+        purpose: ActiveValue::Set(import.purpose.as_str().to_owned()),
+        rail: ActiveValue::Set(import.rail.as_str().to_owned()),
+        payload_digest: ActiveValue::Set(import.payload_digest.to_vec()),
+        stage: ActiveValue::Set(stage.as_str().to_owned()),
+        outcome: ActiveValue::Set(None),
+        transaction_hash: ActiveValue::Set(None),
+        block_number: ActiveValue::Set(None),
+        block_hash: ActiveValue::Set(None),
+        block_at: ActiveValue::Set(None),
+        cancel_requested: ActiveValue::Set(0),
+        due_at: ActiveValue::Set(tx.now.as_millis()),
+        receives: ActiveValue::Set(0),
+        claim: ActiveValue::Set(None),
+        claimed_until: ActiveValue::Set(0),
+        opened_at: ActiveValue::Set(tx.now.as_millis()),
+        updated_at: ActiveValue::Set(tx.now.as_millis()),
+    };
+    slot::Entity::insert(row)
+        .exec_without_returning(&tx.inner)
+        .await
+        .map(|_| ())
+        .map_err(|error| tx.failed(&error))
+}
+
+/// Adds the hashes that the row does not have. They have no bytes: nothing of them is sent, but they are known.
+async fn write_attempts(
+    tx: &Transaction,
+    id: SlotId,
+    import: &SlotImport,
+) -> Result<(), StoreError> {
+    let known = attempt::Entity::find()
+        .filter(attempt::Column::SlotId.eq(id.to_bytes().to_vec()))
+        .all(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    let highest = known.iter().map(|row| row.ordinal).max().unwrap_or(0);
+    let missing = import
+        .attempts
+        .iter()
+        .filter(|attempt| !known.iter().any(|row| row.hash == attempt.hash.as_slice()));
+    for (attempt, ordinal) in missing.zip(highest.saturating_add(1)..) {
+        let row = attempt::ActiveModel {
+            hash: ActiveValue::Set(attempt.hash.to_vec()),
+            slot_id: ActiveValue::Set(id.to_bytes().to_vec()),
+            ordinal: ActiveValue::Set(ordinal),
+            kind: ActiveValue::Set(attempt.kind.as_str().to_owned()),
+            raw: ActiveValue::Set(Vec::new()),
+            max_fee_per_gas_wei: ActiveValue::Set(0),
+            max_priority_fee_per_gas_wei: ActiveValue::Set(0),
+            gas_limit: ActiveValue::Set(0),
+            committed_at: ActiveValue::Set(attempt.at.as_millis()),
+            sent_at: ActiveValue::Set(Some(attempt.at.as_millis())),
+            sends: ActiveValue::Set(0),
+            last_outcome: ActiveValue::Set(Some("known from the journal".into())),
+            gas_used: ActiveValue::Set(None),
+            effective_gas_price_wei: ActiveValue::Set(None),
+        };
+        attempt::Entity::insert(row)
+            .exec_without_returning(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+    }
+    Ok(())
+}
+
+/// What is bound here and not carried: nothing was signed of it in this slot.
+async fn release_others(
+    tx: &Transaction,
+    id: SlotId,
+    import: &SlotImport,
+) -> Result<(), StoreError> {
+    for record in bound_to(tx, id).await? {
+        let carried = import.payments.iter().any(|payment| is_of(payment, &record));
+        if !carried && import.end.is_none_or(|end| end.outcome == SlotOutcome::Paid) {
+            unbind(tx, &record.id.to_bytes(), None).await?;
+            let detail = "its slot was signed for another payment, or for none";
+            place(tx, &record, id, Truth::Unbound, detail).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn bound_to(tx: &Transaction, id: SlotId) -> Result<Vec<WithdrawalRecord>, StoreError> {
+    let open = open_slots_by_id(&tx.inner, tx.name, &[id]).await?;
+    Ok(open.into_iter().flat_map(|open| open.payments).collect())
+}
+
+fn is_of(payment: &ImportedPayment, record: &WithdrawalRecord) -> bool {
+    payment.reference == record.reference
+}
+
+async fn import_payment(
+    tx: &Transaction,
+    slot: SlotId,
+    import: &SlotImport,
+    payment: &ImportedPayment,
+    detail: &str,
+) -> Result<(), StoreError> {
+    let outcome = import.end.map(|end| end.outcome);
+    let truth = match outcome {
+        None => Truth::Sent,
+        Some(SlotOutcome::Paid) => Truth::Paid,
+        Some(SlotOutcome::Reverted) => Truth::Reverted,
+        Some(SlotOutcome::Canceled | SlotOutcome::Filled | SlotOutcome::Voided) => Truth::Unbound,
+    };
+    let known = find(tx, payment).await?;
+    if let Some(record) = known.iter().find(|record| is_of(payment, record)) {
+        if matches!(truth, Truth::Sent | Truth::Paid) {
+            bind(tx, &record.id.to_bytes(), slot).await?;
+            place(tx, record, slot, truth, detail).await?;
+        }
+        return forget(tx, payment.reference).await;
+    }
+    for record in &known {
+        hold_contradicting(tx, record).await?;
+    }
+    match (&payment.request, payment.purpose) {
+        (Some(request), Some(purpose)) if truth != Truth::Unbound => {
+            let facts = Facts { import, payment, request, purpose, taken: !known.is_empty() };
+            insert_payment(tx, slot, &facts, truth, detail).await?;
+            forget(tx, payment.reference).await
+        }
+        _ if matches!(truth, Truth::Sent | Truth::Paid) => remember(tx, payment, slot).await,
+        _ => forget(tx, payment.reference).await,
+    }
+}
+
+/// The rows that may be this payment: of its id, or of its tenant and external id, or of its ref.
+async fn find(
+    tx: &Transaction,
+    payment: &ImportedPayment,
+) -> Result<Vec<WithdrawalRecord>, StoreError> {
+    let Some(request) = &payment.request else {
+        let rows = withdrawal::Entity::find()
+            .filter(withdrawal::Column::Epoch.eq(bigint(payment.number.epoch)))
+            .filter(withdrawal::Column::Sequence.eq(bigint(payment.number.sequence)))
+            .filter(withdrawal::Column::Reference.eq(payment.reference.0.to_vec()))
+            .all(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        return read_withdrawals(&tx.inner, tx.name, rows).await;
+    };
+    let mut records = withdrawals_by_id(&tx.inner, tx.name, &[request.withdrawal]).await?;
+    let rows = withdrawal::Entity::find()
+        .filter(withdrawal::Column::TenantId.eq(request.tenant.to_bytes().to_vec()))
+        .filter(withdrawal::Column::ExternalId.eq(request.external_id.as_str()))
+        .all(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    let by_name = read_withdrawals(&tx.inner, tx.name, rows).await?;
+    records.extend(by_name);
+    records.dedup_by_key(|record| record.id);
+    Ok(records)
+}
+
+/// The client's id belongs to another request here: that one waits for an operator.
+async fn hold_contradicting(tx: &Transaction, record: &WithdrawalRecord) -> Result<(), StoreError> {
+    let is_free = matches!(
+        record.state,
+        State::Pending | State::Validating | State::AwaitingApproval | State::Queued
+    );
+    if !is_free {
+        return Ok(());
+    }
+    let event = portcullis_core::withdrawal::Event::Held(HoldReason::Restore);
+    let detail = "the journal has a payment of the same external id with another body";
+    apply(tx, &[(record, event, Some(detail.to_owned()))]).await
+}
+
+/// What a new row is made of.
+struct Facts<'a> {
+    import: &'a SlotImport,
+    payment: &'a ImportedPayment,
+    request: &'a ImportedRequest,
+    purpose: ImportedPurpose,
+    /// Whether its external id is another request's here.
+    taken: bool,
+}
+
+/// A withdrawal that this database has forgotten. Who pays it is not known: it is booked on the tenant's suspense
+/// account, and it has no seal, so that nothing can be signed of it before a retry has named the payer.
+async fn insert_payment(
+    tx: &Transaction,
+    slot: SlotId,
+    facts: &Facts<'_>,
+    truth: Truth,
+    detail: &str,
+) -> Result<(), StoreError> {
+    let asset = asset_of(tx, facts).await?;
+    let record = new_record(tx, facts, asset, truth, slot, detail).await?;
+    let mut row = withdrawal_row(&record);
+    if truth == Truth::Reverted {
+        row.reason = ActiveValue::Set(Some("reverted".to_owned()));
+    }
+    row.timeline =
+        ActiveValue::Set(crate::timeline::line(record.created_at, "imported", Some(detail)));
+    withdrawal::Entity::insert(row)
+        .exec_without_returning(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    if truth == Truth::Reverted {
+        return Ok(());
+    }
+    bind(tx, &record.id.to_bytes(), slot).await?;
+    if truth == Truth::Sent {
+        write_work(tx, &record, Some(Stage::Monitor)).await?;
+    }
+    let purse = purse_of(&record);
+    open_purse(tx, &purse).await?;
+    let target = if truth == Truth::Paid { Bucket::Paid } else { Bucket::Held };
+    let kinds = [vec![PostingKind::Import], between(Bucket::Available, target)].concat();
+    for kind in kinds {
+        let posting = NewPosting {
+            purse: purse.clone(),
+            kind,
+            amount: record.amount,
+            subject: record.id.to_bytes(),
+        };
+        post(tx, vec![posting]).await?;
+    }
+    Ok(())
+}
+
+async fn asset_of(tx: &Transaction, facts: &Facts<'_>) -> Result<AssetId, StoreError> {
+    let (chain_id, token) = (facts.import.slot.chain_id, facts.purpose.token);
+    let row = asset::Entity::find()
+        .filter(asset::Column::ChainId.eq(bigint(chain_id)))
+        .filter(asset::Column::Token.eq(token_bytes(token)))
+        .one(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    let Some(row) = row else {
+        let token = token.map_or_else(|| "native".to_owned(), |token| token.to_string());
+        let problem = format!(
+            "no asset of chain {chain_id} has the token {token}: add it with `admin asset add`, then reconcile again"
+        );
+        return Err(StoreError::Ledger { during: tx.name, problem });
+    };
+    let place = Place { table: "assets", row: &row.id };
+    Ok(AssetId::from_bytes(place.id("id", &row.id)?))
+}
+
+async fn new_record(
+    tx: &Transaction,
+    facts: &Facts<'_>,
+    asset: AssetId,
+    truth: Truth,
+    slot: SlotId,
+    detail: &str,
+) -> Result<WithdrawalRecord, StoreError> {
+    let number = free_number(tx, facts.payment.number).await?;
+    let mut external_id = facts.request.external_id.clone();
+    let mut id = facts.request.withdrawal;
+    if facts.taken {
+        // Not the client's own id any more: that belongs to another request now.
+        let renamed = format!("{}~{}", facts.payment.number, external_id);
+        external_id = renamed.parse().unwrap_or(external_id);
+        id = WithdrawalId::from_parts(tx.now, u128::from_be_bytes(id.to_bytes()));
+    }
+    let state = match truth {
+        Truth::Paid => {
+            let block = facts.import.end.map(|end| end.block);
+            let place = Place { table: "slots", row: &[] };
+            State::Confirmed { slot, block: place.known("block_number", block)?, is_final: true }
+        }
+        Truth::Reverted => State::Failed {
+            reason: portcullis_core::withdrawal::FailureReason::Reverted,
+        },
+        Truth::Sent | Truth::Reopened | Truth::Unbound => State::Broadcasted { slot },
+    };
+    Ok(WithdrawalRecord {
+        id,
+        tenant: facts.request.tenant,
+        external_id,
+        request_hash: alloy_primitives::B256::ZERO,
+        account: AccountId::suspense(),
+        asset,
+        chain_id: facts.import.slot.chain_id,
+        token: facts.purpose.token,
+        amount: facts.purpose.amount,
+        to: facts.purpose.to,
+        priority: Priority::Standard,
+        metadata: None,
+        number,
+        reference: facts.payment.reference,
+        seal: Seal { key_id: SealKeyId(0), mac: [0; 32] },
+        state,
+        cancel_requested: false,
+        reason: None,
+        event_sequence: 1,
+        timeline: vec![TimelineEvent {
+            sequence: 1,
+            at: tx.now,
+            kind: "imported".into(),
+            detail: Some(detail.to_owned()),
+        }],
+        created_at: tx.now,
+        updated_at: tx.now,
+    })
+}
+
+/// The payment's own number; a fresh one where another withdrawal has it here, after a silent restore.
+async fn free_number(tx: &Transaction, number: PayoutNumber) -> Result<PayoutNumber, StoreError> {
+    let taken = withdrawal::Entity::find()
+        .filter(withdrawal::Column::Epoch.eq(bigint(number.epoch)))
+        .filter(withdrawal::Column::Sequence.eq(bigint(number.sequence)))
+        .one(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    if taken.is_none() {
+        return Ok(number);
+    }
+    let (epoch, sequence) = take_numbers(tx, 1).await?;
+    Ok(PayoutNumber { epoch, sequence })
+}
+
+/// The slot is over.
+async fn write_end(tx: &Transaction, id: SlotId, end: &ImportedEnd) -> Result<(), StoreError> {
+    let written = slot::Entity::update_many()
+        .col_expr(slot::Column::Stage, Expr::value(SlotStage::Final.as_str()))
+        .col_expr(slot::Column::Outcome, Expr::value(end.outcome.as_str()))
+        .col_expr(slot::Column::TransactionHash, Expr::value(end.hash.to_vec()))
+        .col_expr(slot::Column::BlockNumber, Expr::value(bigint(end.block.number)))
+        .col_expr(slot::Column::BlockHash, Expr::value(end.block.hash.to_vec()))
+        .col_expr(slot::Column::BlockAt, Expr::value(end.block_at.as_millis()))
+        .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
+        .filter(slot::Column::Id.eq(id.to_bytes().to_vec()))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(written.rows_affected, 1)?;
+    attempt::Entity::update_many()
+        .col_expr(attempt::Column::GasUsed, Expr::value(bigint(end.gas_used)))
+        .col_expr(
+            attempt::Column::EffectiveGasPriceWei,
+            Expr::value(wei_bigint(end.effective_gas_price_wei)),
+        )
+        .filter(attempt::Column::Hash.eq(end.hash.to_vec()))
+        .filter(attempt::Column::SlotId.eq(id.to_bytes().to_vec()))
+        .exec(&tx.inner)
+        .await
+        .map(|_| ())
+        .map_err(|error| tx.failed(&error))
+}
+
+/// What the slot carried to its end and did not pay.
+async fn release_unpaid(
+    tx: &Transaction,
+    id: SlotId,
+    outcome: SlotOutcome,
+    detail: &str,
+) -> Result<(), StoreError> {
+    let truth = match outcome {
+        SlotOutcome::Paid => return Ok(()),
+        SlotOutcome::Reverted => Truth::Reverted,
+        SlotOutcome::Canceled | SlotOutcome::Filled | SlotOutcome::Voided => Truth::Unbound,
+    };
+    for record in &bound_to(tx, id).await? {
+        unbind(tx, &record.id.to_bytes(), None).await?;
+        place(tx, record, id, truth, detail).await?;
+    }
+    Ok(())
+}
+
+/// The next nonce of the sender is above this one.
+async fn raise_nonce(tx: &Transaction, import: &SlotImport) -> Result<(), StoreError> {
+    let next = import.slot.nonce.saturating_add(1);
+    let key = (bigint(import.slot.chain_id), import.slot.sender.to_vec());
+    let known =
+        sender::Entity::find_by_id(key).one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+    if known.is_none() {
+        let row = sender::ActiveModel {
+            chain_id: ActiveValue::Set(bigint(import.slot.chain_id)),
+            address: ActiveValue::Set(import.slot.sender.to_vec()),
+            nonce_next: ActiveValue::Set(bigint(next)),
+            registered_at: ActiveValue::Set(tx.now.as_millis()),
+        };
+        return sender::Entity::insert(row)
+            .exec_without_returning(&tx.inner)
+            .await
+            .map(|_| ())
+            .map_err(|error| tx.failed(&error));
+    }
+    sender::Entity::update_many()
+        .col_expr(sender::Column::NonceNext, Expr::value(bigint(next)))
+        .filter(sender::Column::ChainId.eq(bigint(import.slot.chain_id)))
+        .filter(sender::Column::Address.eq(import.slot.sender.to_vec()))
+        .filter(sender::Column::NonceNext.lt(bigint(next)))
+        .exec(&tx.inner)
+        .await
+        .map(|_| ())
+        .map_err(|error| tx.failed(&error))
+}
