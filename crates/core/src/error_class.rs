@@ -132,7 +132,9 @@ impl ErrorAction {
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
-            Self::SendAgain => "The same bytes are sent again, to every healthy provider, with growing pauses.",
+            Self::SendAgain => {
+                "The same bytes are sent again, to every healthy provider, with growing pauses."
+            }
             Self::ReadReceipts => {
                 "The receipts of all attempts are read at the quorum. Nothing is signed for another nonce."
             }

@@ -109,7 +109,10 @@ pub(crate) async fn fail_slot(
 pub(crate) fn tell(queue: DeadLetterQueue, subject: &str, class: ErrorClass, message: &str) {
     let queue = queue.as_str();
     tracing::error!(
-        queue, subject, class = class.as_str(), message,
+        queue,
+        subject,
+        class = class.as_str(),
+        message,
         "a dead letter: `portcullis admin dead-letter list` shows it; nothing is lost"
     );
     metrics::counter!("portcullis_dead_letters_total", "queue" => queue, "class" => class.as_str())

@@ -9,9 +9,9 @@ use portcullis_core::asset::Asset;
 use portcullis_core::id::AssetId;
 use portcullis_core::policy::{Facts, Rule, Verdict, evaluate};
 use portcullis_core::seal::SealingKeys;
-use portcullis_store::{Store, StoreError};
 use portcullis_store::transition::Stage;
 use portcullis_store::withdrawal::WithdrawalRecord;
+use portcullis_store::{Store, StoreError};
 
 use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};

@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod connections;
 mod failure;
+mod guard;
 mod holder;
 mod logging;
 mod output;
@@ -31,6 +32,9 @@ use crate::failure::Failure;
 use crate::logging::Identity;
 use crate::output::Output;
 use crate::session::Session;
+
+/// Warnings, and how far the comparison has come.
+const RECONCILE_LOG: &str = "warn,portcullis_engine::reconcile=info";
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -81,6 +85,23 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let (config, _clock) = prepare(&global, flags)?;
             commands::show_config(command, &config, output)
         }
+        Command::Backup(arguments) => {
+            let (config, clock) = prepare(&global, flags)?;
+            runtime()?.block_on(async {
+                let session = Session::open(config, clock, output).await?;
+                let outcome = commands::backup(&arguments, &session).await;
+                session.store.close().await;
+                outcome
+            })
+        }
+        Command::Restore(arguments) => {
+            let (config, clock) = prepare(&global, flags)?;
+            runtime()?.block_on(commands::restore(&arguments, &config, &clock, output))
+        }
+        Command::Reconcile(arguments) => {
+            let (config, clock) = prepare_telling(&global, flags, RECONCILE_LOG)?;
+            runtime()?.block_on(commands::reconcile(&arguments, &config, &clock, output))
+        }
         Command::Admin(command) => {
             let (config, clock) = prepare(&global, flags)?;
             runtime()?.block_on(async {
@@ -123,12 +144,21 @@ fn prepare(
     global: &GlobalArgs,
     flags: Vec<FlagValue>,
 ) -> Result<(Config, Arc<dyn Clock>), Failure> {
+    prepare_telling(global, flags, "warn")
+}
+
+/// The same, with more than warnings of some of it: long work tells how far it has come.
+fn prepare_telling(
+    global: &GlobalArgs,
+    flags: Vec<FlagValue>,
+    unasked: &str,
+) -> Result<(Config, Arc<dyn Clock>), Failure> {
     let config = load(global, flags)?;
     let asked_level = global.log_level.is_some();
     let asked_format = global.log_format.is_some();
     let log = LogConfig {
         level: if asked_level { config.log.level } else { tracing::Level::WARN },
-        filter: config.log.filter.clone().filter(|_| asked_level),
+        filter: if asked_level { config.log.filter.clone() } else { Some(unasked.to_owned()) },
         format: if asked_format { config.log.format } else { LogFormat::Text },
     };
     let identity = Identity { service: "portcullis".to_owned(), instance: "cli".to_owned() };

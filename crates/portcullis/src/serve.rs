@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::time::Clock;
 use portcullis_engine::{Doorbells, Engine, EngineParts, RoleParts, Surroundings};
+use portcullis_keys::Signer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinError;
@@ -18,6 +19,7 @@ use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::connections::{ConnectionLimits, serve_http};
 use crate::failure::Failure;
+use crate::guard::{self, FileGuard};
 use crate::holder::Holder;
 use crate::logging::{self, Identity};
 use crate::roles::Roles;
@@ -79,9 +81,13 @@ impl Process {
         tokio::spawn(telemetry::keep_up(metrics.clone()));
         // Before anything is opened: a second process on the same port ends here.
         let listener = self.listen().await?;
+        guard::refuse_mixed_files(&self.config)?;
         let foundation = Foundation::lay(&self.config, Arc::clone(&self.clock)).await?;
         let doorbells = Doorbells::local();
         let engine = self.engine(&foundation, &doorbells).await?;
+        if let Some(files) = FileGuard::new(&self.config, Arc::clone(&self.clock))? {
+            tokio::spawn(files.keep());
+        }
         let router = wire::router(wire::RouterParts {
             foundation: &foundation,
             config: &self.config,
@@ -147,6 +153,7 @@ impl Process {
         doorbells: &Doorbells,
     ) -> Result<Option<Engine>, Failure> {
         if self.roles.workers().is_empty() {
+            guard::notice_old_copy(&foundation.store, None).await?;
             return Ok(None);
         }
         let signer = if self.roles.has_signer() {
@@ -160,6 +167,9 @@ impl Process {
         } else {
             None
         };
+        // Nothing is served yet: an old copy of the database takes no request in.
+        let journal = signer.as_deref().map(Signer::journal);
+        guard::notice_old_copy(&foundation.store, journal).await?;
         let roles = RoleParts {
             store: foundation.store.clone(),
             pools: foundation.chains.iter().map(|chain| Arc::clone(&chain.pool)).collect(),

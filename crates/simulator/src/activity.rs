@@ -1,5 +1,6 @@
 //! An activity: one step of a role, or one request of a client, as far as its next effect.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
 
@@ -7,26 +8,43 @@ use futures::future::BoxFuture;
 
 use crate::gate::ControlGate;
 
-/// Who acts.
+/// What an actor does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Actor {
+pub(crate) enum Part {
     Processor,
     Signer,
     Broadcaster,
     Monitor,
     Recovery,
+    /// A client of this engine's API.
     Client,
+    /// An operator at this engine's command line.
+    Operator,
 }
 
-impl Actor {
-    pub(crate) const ALL: [Self; 6] = [
+impl Part {
+    pub(crate) const ALL: [Self; 7] = [
         Self::Processor,
         Self::Signer,
         Self::Broadcaster,
         Self::Monitor,
         Self::Recovery,
         Self::Client,
+        Self::Operator,
     ];
+}
+
+/// Who acts: somebody's part at one of the engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Actor {
+    pub(crate) engine: usize,
+    pub(crate) part: Part,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?} of engine {}", self.part, self.engine)
+    }
 }
 
 /// What a finished activity came to.
@@ -36,6 +54,8 @@ pub(crate) enum Finished {
     Step(Result<bool, String>),
     /// A request's status and body; `None` when the client did not get the answer.
     Request { promises: Vec<usize>, answer: Option<(u16, Vec<u8>)> },
+    /// The status that a client got who took a withdrawal back.
+    Cancel { status: u16 },
 }
 
 /// A future that stops at gates.
@@ -46,6 +66,10 @@ pub(crate) struct Activity {
 }
 
 impl Activity {
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
     pub(crate) fn new(id: u64, gate: ControlGate, future: BoxFuture<'static, Finished>) -> Self {
         Self { id, gate, future }
     }

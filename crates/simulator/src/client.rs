@@ -32,7 +32,26 @@ pub(crate) struct Wish {
     pub(crate) to: Address,
     pub(crate) amount: Amount,
     pub(crate) asked: Asked,
+    /// The withdrawal, as it was last answered.
+    pub(crate) id: Option<String>,
+    /// Whether the client would rather have it back.
+    pub(crate) is_unwanted: bool,
     body: Value,
+}
+
+impl Wish {
+    /// Asks for the same under another id: under the old one it was taken back.
+    pub(crate) fn ask_anew(&mut self) {
+        self.external_id.push_str("-again");
+        self.body["external_id"] = json!(self.external_id);
+        (self.asked, self.id) = (Asked::Open, None);
+    }
+
+    /// A promise was made.
+    fn accept(&mut self, withdrawal: &Value) {
+        self.asked = Asked::Accepted;
+        self.id = withdrawal["id"].as_str().map(str::to_owned);
+    }
 }
 
 /// All the wishes of a seed. Some share recipient and amount on purpose: only the number tells them apart.
@@ -57,13 +76,53 @@ pub(crate) fn make_wishes(world: &World, count: usize, entropy: &mut SeededEntro
                 "to_address": to.to_checksum(None),
                 "priority": priorities[index_below(entropy, priorities.len())],
             });
-            Wish { external_id, token: asset.token, to, amount, asked: Asked::Open, body }
+            Wish {
+                external_id,
+                token: asset.token,
+                to,
+                amount,
+                asked: Asked::Open,
+                id: None,
+                is_unwanted: false,
+                body,
+            }
         })
         .collect()
 }
 
 pub(crate) fn index_below(entropy: &mut SeededEntropy, bound: usize) -> usize {
     usize::try_from(entropy.below(bound as u64)).unwrap_or(0)
+}
+
+/// A request to cancel a withdrawal.
+pub(crate) fn cancel_request(
+    router: Router,
+    id: &str,
+) -> futures::future::BoxFuture<'static, Finished> {
+    let request = authorized(&format!("/v1/withdrawals/{id}/cancel"), Body::empty());
+    Box::pin(async move {
+        let (status, _) = answer_of(router, request).await;
+        Finished::Cancel { status }
+    })
+}
+
+fn authorized(path: &str, body: Body) -> Request<Body> {
+    Request::post(path)
+        .header(header::AUTHORIZATION, format!("Bearer {API_SECRET}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .expect("a request of plain parts")
+}
+
+async fn answer_of(router: Router, request: Request<Body>) -> (u16, Vec<u8>) {
+    match router.oneshot(request).await {
+        Ok(response) => {
+            let status = response.status().as_u16();
+            let body = to_bytes(response.into_body(), 4 << 20).await.unwrap_or_default();
+            (status, body.to_vec())
+        }
+        Err(never) => match never {},
+    }
 }
 
 /// A request for some wishes: one alone, or a batch.
@@ -79,20 +138,9 @@ pub(crate) fn request(
             ("/v1/withdrawals/batch", json!({ "withdrawals": items }))
         }
     };
-    let request = Request::post(path)
-        .header(header::AUTHORIZATION, format!("Bearer {API_SECRET}"))
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Body::from(body.to_string()))
-        .expect("a request of plain parts");
+    let request = authorized(path, Body::from(body.to_string()));
     Box::pin(async move {
-        let answer = match router.oneshot(request).await {
-            Ok(response) => {
-                let status = response.status().as_u16();
-                let body = to_bytes(response.into_body(), 4 << 20).await.unwrap_or_default();
-                Some((status, body.to_vec()))
-            }
-            Err(never) => match never {},
-        };
+        let answer = Some(answer_of(router, request).await);
         Finished::Request { promises: chosen, answer }
     })
 }
@@ -118,14 +166,14 @@ pub(crate) fn read_answer(
     let body: Value = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
     match (status, promises) {
         (200 | 202, [only]) if body.get("id").is_some() => {
-            wishes[*only].asked = Asked::Accepted;
+            wishes[*only].accept(&body);
             Ok(())
         }
         (200 | 202 | 207, many) => {
             let items = body["data"].as_array().ok_or_else(text)?;
             for (index, item) in many.iter().zip(items) {
                 match item["status"].as_str() {
-                    Some("accepted" | "existing") => wishes[*index].asked = Asked::Accepted,
+                    Some("accepted" | "existing") => wishes[*index].accept(&item["withdrawal"]),
                     _ => return Err(format!("{}: {item}", wishes[*index].external_id)),
                 }
             }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::future::BoxFuture;
 use portcullis_core::effect::{EffectGate, EffectPoint};
+use portcullis_keys::signer::JOURNAL_EFFECT;
 use portcullis_testkit::{Gate, GatePoint};
 
 /// Shared by everything that has effects. Closed, it stops whoever comes to it until the scheduler
@@ -26,6 +27,8 @@ struct State {
 
 struct Pausing {
     activity: u64,
+    /// Whether it stands around a write to the journal: others of the same journal wait for it.
+    is_at_journal: bool,
     is_released: bool,
     waker: Option<Waker>,
 }
@@ -50,6 +53,13 @@ impl ControlGate {
         self.state().pauses.values().any(|pause| pause.activity == activity && !pause.is_released)
     }
 
+    /// The activities that stand around a write to the journal.
+    pub(crate) fn at_journal(&self) -> Vec<u64> {
+        let state = self.state();
+        let at_journal = state.pauses.values().filter(|pause| pause.is_at_journal);
+        at_journal.map(|pause| pause.activity).collect()
+    }
+
     /// Lets an activity through wherever it stands.
     pub(crate) fn release(&self, activity: u64) {
         let mut wakers = Vec::new();
@@ -60,7 +70,7 @@ impl ControlGate {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn pause(&self) -> Pause {
+    fn pause(&self, is_at_journal: bool) -> Pause {
         let mut state = self.state();
         if !state.is_closed {
             return Pause { gate: self.clone(), id: None };
@@ -68,7 +78,8 @@ impl ControlGate {
         let id = state.next_pause;
         state.next_pause = id.wrapping_add(1);
         let activity = state.current;
-        state.pauses.insert(id, Pausing { activity, is_released: false, waker: None });
+        let pausing = Pausing { activity, is_at_journal, is_released: false, waker: None };
+        state.pauses.insert(id, pausing);
         Pause { gate: self.clone(), id: Some(id) }
     }
 }
@@ -103,13 +114,13 @@ impl Drop for Pause {
 }
 
 impl EffectGate for ControlGate {
-    fn pass(&self, _point: EffectPoint) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.pause())
+    fn pass(&self, point: EffectPoint) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.pause(point.effect == JOURNAL_EFFECT))
     }
 }
 
 impl Gate for ControlGate {
     fn pass(&self, _point: GatePoint) -> BoxFuture<'static, ()> {
-        Box::pin(self.pause())
+        Box::pin(self.pause(false))
     }
 }

@@ -1,6 +1,7 @@
 //! What dies in a crash: one running Portcullis, its roles, its connections and its caches.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy_primitives::{Address, U256};
@@ -17,23 +18,36 @@ use portcullis_http::{ApiLimits, ApiParts, ChainAccess, router};
 use portcullis_keys::{ChainCaps, Journal, Keystore, Signer};
 use portcullis_store::Store;
 use portcullis_store::intake::Intake;
-use portcullis_testkit::{SeededEntropy, SimTransport, TestClock};
+use portcullis_testkit::{SeededEntropy, TestClock};
 
-use crate::activity::{Actor, Finished};
-use crate::faults::Weather;
+use crate::activity::{Finished, Part};
+use crate::operator::follow_alarms;
 use crate::scheduler::SimulationError;
 use crate::world::World;
+
+/// Where an engine runs: what its next start finds again.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    /// What its leases are held under.
+    pub(crate) instance: &'static str,
+    pub(crate) database: PathBuf,
+    /// The keystore beside which its journal is; `None` for an engine that never signs.
+    pub(crate) keystore: Option<PathBuf>,
+    /// Whether clients are sent here.
+    pub(crate) serves: bool,
+    /// Whether an operator watches it.
+    pub(crate) is_operated: bool,
+}
 
 /// One running Portcullis.
 pub(crate) struct Machine {
     pub(crate) store: Store,
-    pub(crate) transport: SimTransport,
     pub(crate) router: Router,
     parts: RoleParts,
     sealing: Arc<portcullis_core::seal::SealingKeys>,
-    signer: Arc<Signer>,
+    /// Its signer, and the role around it.
+    signer: Option<(Arc<Signer>, Arc<SignerRole>)>,
     processor: Arc<Processor>,
-    signing: Arc<SignerRole>,
     broadcaster: Arc<Broadcaster>,
     monitor: Arc<Monitor>,
     recovery: Arc<Recovery>,
@@ -55,23 +69,23 @@ impl Machine {
     /// Starts on what the world holds.
     pub(crate) async fn start(
         world: &World,
+        seat: &Seat,
         entropy: &mut SeededEntropy,
     ) -> Result<Self, SimulationError> {
-        let store = world.open_store().await.map_err(|error| failed(&error))?;
+        let store = world.open_store(&seat.database).await.map_err(|error| failed(&error))?;
         let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&world.clock);
-        let weather = Weather::new(entropy.split(), Arc::clone(&world.is_weather_bad));
-        let transport = SimTransport::new(world.node.clone())
-            .with_faults(weather)
-            .with_gate(Arc::new(world.gate.clone()));
-        let pool = pool_over(&transport, &clock)?;
-        let signer = open_signer(world, Arc::clone(&clock)).await?;
+        let pool = pool_over(world, &clock, entropy.split())?;
+        let signer = match &seat.keystore {
+            Some(keystore) => Some(signer_of(world, keystore, &clock).await?),
+            None => None,
+        };
         let random = Arc::new(Mutex::new(entropy.split()));
         let around = Surroundings {
             clock,
             entropy: Arc::new(move || {
                 random.lock().unwrap_or_else(PoisonError::into_inner).next_u128()
             }),
-            instance: format!("machine#{:x}", entropy.next_u64()),
+            instance: format!("{}#{:x}", seat.instance, entropy.next_u64()),
         };
         let router = router(api_parts(world, &store, &pool, &around));
         let parts = RoleParts {
@@ -85,31 +99,37 @@ impl Machine {
         let sealing = Arc::clone(&world.sealing);
         Ok(Self {
             processor: Arc::new(Processor::new(parts.clone(), Arc::clone(&sealing))),
-            signing: Arc::new(SignerRole::new(parts.clone(), Arc::clone(&signer))),
+            signer: signer.map(|signer| {
+                let role = SignerRole::new(parts.clone(), Arc::clone(&signer));
+                (signer, Arc::new(role))
+            }),
             broadcaster: Arc::new(Broadcaster::new(parts.clone())),
             monitor: Arc::new(Monitor::new(parts.clone())),
             recovery: Arc::new(Recovery::new(parts.clone())),
             store,
-            transport,
             router,
             parts,
             sealing,
-            signer,
         })
     }
 
     /// One step of a role, as a future of its own.
-    pub(crate) fn step(&self, actor: Actor) -> futures::future::BoxFuture<'static, Finished> {
-        let (processor, signing) = (Arc::clone(&self.processor), Arc::clone(&self.signing));
+    pub(crate) fn step(&self, part: Part) -> futures::future::BoxFuture<'static, Finished> {
+        let (processor, signer) = (Arc::clone(&self.processor), self.signer.clone());
         let (broadcaster, monitor) = (Arc::clone(&self.broadcaster), Arc::clone(&self.monitor));
-        let recovery = Arc::clone(&self.recovery);
+        let (recovery, parts) = (Arc::clone(&self.recovery), self.parts.clone());
         Box::pin(async move {
-            let result: Result<Progress, EngineError> = match actor {
-                Actor::Processor => processor.step().await,
-                Actor::Signer => signing.step().await,
-                Actor::Broadcaster => broadcaster.step().await,
-                Actor::Monitor => monitor.step().await,
-                Actor::Recovery | Actor::Client => recovery.step().await,
+            if part == Part::Operator {
+                let followed = follow_alarms(parts, signer.map(|it| it.0)).await;
+                return Finished::Step(followed.map(|done| done == Progress::Worked));
+            }
+            let result: Result<Progress, EngineError> = match (part, signer) {
+                (Part::Processor, _) => processor.step().await,
+                (Part::Signer, Some((_, role))) => role.step().await,
+                (Part::Broadcaster, _) => broadcaster.step().await,
+                (Part::Monitor, _) => monitor.step().await,
+                (Part::Recovery, _) => recovery.step().await,
+                (Part::Signer, None) | (Part::Client | Part::Operator, _) => Ok(Progress::Idle),
             };
             Finished::Step(
                 result.map(|done| done == Progress::Worked).map_err(|error| error.to_string()),
@@ -118,19 +138,21 @@ impl Machine {
     }
 
     /// A role begins anew after its step was ended: what it had in memory is gone.
-    pub(crate) fn restart_role(&mut self, actor: Actor) {
+    pub(crate) fn restart_role(&mut self, part: Part) {
         let parts = self.parts.clone();
-        match actor {
-            Actor::Processor => {
+        match part {
+            Part::Processor => {
                 self.processor = Arc::new(Processor::new(parts, Arc::clone(&self.sealing)));
             }
-            Actor::Signer => {
-                self.signing = Arc::new(SignerRole::new(parts, Arc::clone(&self.signer)));
+            Part::Signer => {
+                if let Some((signer, role)) = &mut self.signer {
+                    *role = Arc::new(SignerRole::new(parts, Arc::clone(signer)));
+                }
             }
-            Actor::Broadcaster => self.broadcaster = Arc::new(Broadcaster::new(parts)),
-            Actor::Monitor => self.monitor = Arc::new(Monitor::new(parts)),
-            Actor::Recovery => self.recovery = Arc::new(Recovery::new(parts)),
-            Actor::Client => {}
+            Part::Broadcaster => self.broadcaster = Arc::new(Broadcaster::new(parts)),
+            Part::Monitor => self.monitor = Arc::new(Monitor::new(parts)),
+            Part::Recovery => self.recovery = Arc::new(Recovery::new(parts)),
+            Part::Client | Part::Operator => {}
         }
     }
 }
@@ -140,14 +162,18 @@ fn failed(error: &dyn std::fmt::Display) -> SimulationError {
 }
 
 fn pool_over(
-    transport: &SimTransport,
+    world: &World,
     clock: &Arc<dyn Clock>,
+    chance: SeededEntropy,
 ) -> Result<Arc<ProviderPool>, SimulationError> {
-    let client = RpcClient::new(transport.clone(), true);
-    let provider = Provider::from_client("node", "simulator", client);
+    let providers = world.providers.all().map(|(name, operator, transport)| {
+        Provider::from_client(name, operator, RpcClient::new(transport.clone(), true))
+    });
+    let chance = Mutex::new(chance);
+    let chance = move || chance.lock().unwrap_or_else(PoisonError::into_inner).next_u128();
     let limits = PoolLimits::default();
-    ProviderPool::new(World::chain(), vec![provider], Arc::clone(clock), limits)
-        .map(Arc::new)
+    ProviderPool::new(World::chain(), providers.collect(), Arc::clone(clock), limits)
+        .map(|pool| Arc::new(pool.with_chance(Arc::new(chance))))
         .map_err(|error| failed(&error))
 }
 
@@ -178,9 +204,37 @@ fn api_parts(
     }
 }
 
-async fn open_signer(world: &World, clock: Arc<dyn Clock>) -> Result<Arc<Signer>, SimulationError> {
-    let mut keystore = Keystore::open(&world.keystore, &World::passphrase(), None)
-        .map_err(|error| failed(&error))?;
+/// The signer of a keystore: the one that another engine has already, as a signing service that both
+/// share, or a new one. Two roles around one signer are two writers of one journal, and only leases keep
+/// them from the same sender.
+async fn signer_of(
+    world: &World,
+    keystore: &Path,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<Signer>, SimulationError> {
+    let known = || world.signers.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(signer) = known().get(keystore).and_then(std::sync::Weak::upgrade) {
+        return Ok(signer);
+    }
+    let signer = open_signer(world, keystore, Arc::clone(clock)).await?;
+    known().insert(keystore.to_owned(), Arc::downgrade(&signer));
+    Ok(signer)
+}
+
+/// Whether a second signer is refused the journal while another one has it.
+pub(crate) fn is_journal_refused(world: &World, keystore: &Path) -> Result<bool, SimulationError> {
+    let mut keystore =
+        Keystore::open(keystore, &World::passphrase(), None).map_err(|error| failed(&error))?;
+    Ok(Journal::open(&mut keystore, world.clock.now()).is_err())
+}
+
+async fn open_signer(
+    world: &World,
+    keystore: &Path,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Signer>, SimulationError> {
+    let mut keystore =
+        Keystore::open(keystore, &World::passphrase(), None).map_err(|error| failed(&error))?;
     // A write that the dead signer had begun ends on its own thread, and only then the lock is free.
     let mut tries = 0_u32;
     let journal = loop {

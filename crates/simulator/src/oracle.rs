@@ -1,12 +1,13 @@
 //! The oracle: what the chain itself says was paid, against what was promised. It asks Portcullis
 //! only for the states that it reports, never for what it did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, U256};
 use portcullis_core::withdrawal::{State, StateCode};
 use portcullis_store::Store;
 use portcullis_store::withdrawal::{WithdrawalFilter, WithdrawalRecord};
+use portcullis_testkit::PaidLog;
 
 use crate::client::{Asked, Wish};
 use crate::report::Outcome;
@@ -36,6 +37,8 @@ pub(crate) async fn judge(
                 let payment = (wish.token, wish.to, wish.amount.atomic());
                 *promised.entry(payment).or_default() += 1;
             }
+            // Taken back, and so not to be paid.
+            (Asked::Accepted, Some(State::Canceled)) if wish.is_unwanted => {}
             (Asked::Accepted, Some(state)) => {
                 // With honest funds and working tokens nothing may end otherwise.
                 outcome.stuck = outcome.stuck.saturating_add(1);
@@ -44,10 +47,9 @@ pub(crate) async fn judge(
             (_, _) => outcome.problems.push(format!("{} was never answered", wish.external_id)),
         }
     }
-    if records.len() != wishes.len() {
-        let problem = format!("{} wishes made {} withdrawals", wishes.len(), records.len());
-        outcome.problems.push(problem);
-    }
+    check_others(&records, wishes, outcome);
+    compare_balances(world, wishes, &promised, outcome);
+    check_vault(world, outcome);
     compare(promised, paid_on_chain(world), outcome);
     check_books(store, outcome).await
 }
@@ -70,11 +72,53 @@ fn compare(promised: BTreeMap<Payment, i64>, paid: BTreeMap<Payment, i64>, outco
     }
 }
 
-/// Every payment out of the wallets on the canonical chain: token transfers by the tokens' own logs,
-/// coins by the transactions.
-fn paid_on_chain(world: &World) -> BTreeMap<Payment, i64> {
+/// Withdrawals that nobody asks for any more: their clients took them back.
+fn check_others(records: &[WithdrawalRecord], wishes: &[Wish], outcome: &mut Outcome) {
+    let wished: BTreeSet<&str> = wishes.iter().map(|wish| wish.external_id.as_str()).collect();
+    let mut seen = BTreeSet::new();
+    for record in records {
+        let external_id = record.external_id.as_str();
+        if !seen.insert(external_id) {
+            outcome.problems.push(format!("{external_id} made two withdrawals"));
+        }
+        if !wished.contains(external_id) && record.state != State::Canceled {
+            outcome
+                .problems
+                .push(format!("{external_id} was taken back and is {:?}", record.state));
+        }
+    }
+}
+
+/// What the recipients have, by the tokens' and the chain's own balances, against what was promised. Nobody else
+/// pays them.
+fn compare_balances(
+    world: &World,
+    wishes: &[Wish],
+    promised: &BTreeMap<Payment, i64>,
+    outcome: &mut Outcome,
+) {
+    let mut owed: BTreeMap<(Option<Address>, Address), U256> =
+        wishes.iter().map(|wish| ((wish.token, wish.to), U256::ZERO)).collect();
+    for ((token, to, amount), count) in promised {
+        let sum = owed.entry((*token, *to)).or_default();
+        *sum = sum.saturating_add(amount.saturating_mul(U256::from(count.unsigned_abs())));
+    }
+    for ((token, to), owed) in owed {
+        let has = match token {
+            Some(token) => world.node.token_balance(token, to).unwrap_or_default(),
+            None => world.node.balance(to),
+        };
+        if has != owed {
+            outcome.problems.push(format!("{to} has {has} of {token:?}, promised were {owed}"));
+        }
+    }
+}
+
+/// Every payment out of the wallets and the vault on the canonical chain: token transfers by the tokens' own
+/// logs, coins by the transactions, and those out of the vault by its events.
+pub(crate) fn paid_on_chain(world: &World) -> BTreeMap<Payment, i64> {
     let mut paid: BTreeMap<Payment, i64> = BTreeMap::new();
-    let ours = |sender: &Address| world.wallets.contains(sender);
+    let ours = |sender: &Address| world.wallets.contains(sender) || world.vault == Some(*sender);
     for token in world.assets.iter().filter_map(|asset| asset.token) {
         for transfer in world.node.transfer_logs(token).iter().filter(|log| ours(&log.from)) {
             *paid.entry((Some(token), transfer.to, transfer.units)).or_default() += 1;
@@ -86,7 +130,40 @@ fn paid_on_chain(world: &World) -> BTreeMap<Payment, i64> {
             *paid.entry((None, to, transaction.value)).or_default() += 1;
         }
     }
+    for event in vault_payments(world).filter(|event| event.token.is_zero()) {
+        *paid.entry((None, event.to, event.units)).or_default() += 1;
+    }
     paid
+}
+
+fn vault_payments(world: &World) -> impl Iterator<Item = PaidLog> {
+    world.vault.into_iter().flat_map(|vault| world.node.paid_logs(vault))
+}
+
+/// The vault's own word: no number twice, and for each event of a token the token's Transfer.
+fn check_vault(world: &World, outcome: &mut Outcome) {
+    let Some(vault) = world.vault else { return };
+    let mut numbers = BTreeSet::new();
+    let mut moved: BTreeMap<Payment, i64> = BTreeMap::new();
+    for event in vault_payments(world) {
+        if !numbers.insert(event.number) {
+            outcome.paid_twice = outcome.paid_twice.saturating_add(1);
+            outcome.problems.push(format!("the vault paid number {} twice", event.number));
+        }
+        if !event.token.is_zero() {
+            *moved.entry((Some(event.token), event.to, event.units)).or_default() += 1;
+        }
+    }
+    for token in world.assets.iter().filter_map(|asset| asset.token) {
+        for transfer in world.node.transfer_logs(token).iter().filter(|log| log.from == vault) {
+            *moved.entry((Some(token), transfer.to, transfer.units)).or_default() -= 1;
+        }
+    }
+    for ((token, to, amount), count) in moved.into_iter().filter(|(_, count)| *count != 0) {
+        outcome.problems.push(format!(
+            "the vault's events and the transfers of {token:?} to {to} of {amount} differ by {count}"
+        ));
+    }
 }
 
 async fn check_books(

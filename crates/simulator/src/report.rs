@@ -1,34 +1,34 @@
 //! What a run came to.
 
-use portcullis_testkit::FaultCounters;
 use serde::Serialize;
 
-/// One seed's result. Counts of what went wrong in the simulated world, and of what Portcullis did wrong.
-#[derive(Clone, Debug, Default, Serialize)]
+use crate::chaos::{Chaos, Counts};
+use crate::scenario::RailPlan;
+
+/// One seed's result: what went wrong in the simulated world, and what Portcullis did wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
+    /// How its payments travelled.
+    pub rail: RailPlan,
     /// Withdrawals that clients asked for.
     pub withdrawals: usize,
-    /// Futures that were ended between two effects, and power cuts.
-    pub crashes: u64,
-    /// Of these, ends of the whole process.
-    pub power_cuts: u64,
-    /// Times that the chain dropped blocks.
-    pub reorgs: u64,
-    /// Requests whose answer the client never saw.
-    pub lost_requests: u64,
-    /// Doorbells that did not ring.
-    pub lost_doorbells: u64,
-    /// Cancels that an operator asked for.
-    pub cancels: u64,
-    /// What the provider did wrong, by kind.
-    pub faults: FaultCounters,
+    /// What went wrong, by kind.
+    pub counts: Counts,
+    /// Times that the engine halted and an operator had to look.
+    pub halts: u64,
+    /// Signed transactions that were sent once more after the end, and paid nothing.
+    pub replayed: u64,
+    /// Blocks that the chain has at the end.
+    pub blocks: u64,
+    /// Moves of the scheduler.
+    pub moves: u64,
     /// Payments on chain beyond what was promised.
     pub paid_twice: usize,
     /// Withdrawals that are called paid, or accepted, and were never paid.
     pub lost: usize,
-    /// Withdrawals that are in no terminal state after the faults stopped.
+    /// Withdrawals that are in no terminal state after the faults stopped and the operator followed the alarms.
     pub stuck: usize,
     /// Everything that is wrong, in words.
     pub problems: Vec<String>,
@@ -40,6 +40,13 @@ impl Outcome {
     pub fn is_good(&self) -> bool {
         self.problems.is_empty() && self.paid_twice == 0 && self.lost == 0 && self.stuck == 0
     }
+
+    /// Whether the chain or the database went back in time.
+    fn went_back(&self) -> bool {
+        [Chaos::Reorgs, Chaos::Restores, Chaos::SilentRestores, Chaos::Copies]
+            .into_iter()
+            .any(|kind| self.counts.of(kind) > 0)
+    }
 }
 
 /// The sums over many seeds: the last line of `cargo xtask sim --json`.
@@ -50,21 +57,22 @@ pub struct Totals {
     /// See [`Outcome`].
     pub withdrawals: usize,
     /// See [`Outcome`].
-    pub crashes: u64,
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Seeds in which the chain dropped blocks or an old database came back.
+    pub seeds_that_went_back: u64,
+    /// Seeds on the direct rail.
+    pub seeds_direct: u64,
+    /// Seeds on the vault rail.
+    pub seeds_vault: u64,
+    /// Seeds that began on the direct rail and went on with a vault.
+    pub seeds_both: u64,
     /// See [`Outcome`].
-    pub power_cuts: u64,
+    pub halts: u64,
     /// See [`Outcome`].
-    pub reorgs: u64,
+    pub replayed: u64,
     /// See [`Outcome`].
-    pub lost_requests: u64,
-    /// See [`Outcome`].
-    pub lost_doorbells: u64,
-    /// See [`Outcome`].
-    pub cancels: u64,
-    /// Answers of the node that got lost after it had acted.
-    pub lost_answers: u64,
-    /// See [`Outcome`].
-    pub faults: FaultCounters,
+    pub blocks: u64,
     /// See [`Outcome`].
     pub paid_twice: usize,
     /// See [`Outcome`].
@@ -77,18 +85,23 @@ pub struct Totals {
 
 impl std::fmt::Display for Totals {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(formatter, "seeds                    {:>8}", self.seeds)?;
-        writeln!(formatter, "withdrawals              {:>8}", self.withdrawals)?;
-        writeln!(formatter, "crashes (power cuts)     {:>8} ({})", self.crashes, self.power_cuts)?;
-        writeln!(formatter, "reorgs                   {:>8}", self.reorgs)?;
-        writeln!(formatter, "faults of the node       {:>8}", self.faults.total())?;
-        writeln!(formatter, "  answers lost           {:>8}", self.lost_answers)?;
-        writeln!(formatter, "requests without answer  {:>8}", self.lost_requests)?;
-        writeln!(formatter, "doorbells lost           {:>8}", self.lost_doorbells)?;
-        writeln!(formatter, "cancels asked for        {:>8}", self.cancels)?;
-        writeln!(formatter, "paid twice               {:>8}", self.paid_twice)?;
-        writeln!(formatter, "lost                     {:>8}", self.lost)?;
-        write!(formatter, "stuck                    {:>8}", self.stuck)
+        let rails = [self.seeds_direct, self.seeds_vault, self.seeds_both];
+        writeln!(formatter, "{:<24}{:>8}", "seeds", self.seeds)?;
+        for (rail, seeds) in ["direct rail", "vault rail", "both rails"].into_iter().zip(rails) {
+            writeln!(formatter, "  {rail:<22}{seeds:>8}")?;
+        }
+        writeln!(formatter, "{:<24}{:>8}", "that went back in time", self.seeds_that_went_back)?;
+        writeln!(formatter, "{:<24}{:>8}", "withdrawals", self.withdrawals)?;
+        for kind in Chaos::ALL {
+            let name = kind.as_str().replace('_', " ");
+            writeln!(formatter, "{name:<24}{:>8}", self.counts.of(kind))?;
+        }
+        writeln!(formatter, "{:<24}{:>8}", "halts", self.halts)?;
+        writeln!(formatter, "{:<24}{:>8}", "blocks", self.blocks)?;
+        writeln!(formatter, "{:<24}{:>8}", "transactions replayed", self.replayed)?;
+        writeln!(formatter, "{:<24}{:>8}", "paid twice", self.paid_twice)?;
+        writeln!(formatter, "{:<24}{:>8}", "lost", self.lost)?;
+        write!(formatter, "{:<24}{:>8}", "stuck", self.stuck)
     }
 }
 
@@ -98,14 +111,16 @@ impl Totals {
     pub fn add(&mut self, outcome: &Outcome) {
         self.seeds += 1;
         self.withdrawals += outcome.withdrawals;
-        self.crashes += outcome.crashes;
-        self.power_cuts += outcome.power_cuts;
-        self.reorgs += outcome.reorgs;
-        self.lost_requests += outcome.lost_requests;
-        self.lost_doorbells += outcome.lost_doorbells;
-        self.cancels += outcome.cancels;
-        self.lost_answers += outcome.faults.lost_answers;
-        self.faults += outcome.faults;
+        self.counts += outcome.counts;
+        self.seeds_that_went_back += u64::from(outcome.went_back());
+        match outcome.rail {
+            RailPlan::Direct => self.seeds_direct += 1,
+            RailPlan::Vault => self.seeds_vault += 1,
+            RailPlan::Both => self.seeds_both += 1,
+        }
+        self.halts += outcome.halts;
+        self.replayed += outcome.replayed;
+        self.blocks += outcome.blocks;
         self.paid_twice += outcome.paid_twice;
         self.lost += outcome.lost;
         self.stuck += outcome.stuck;

@@ -1,19 +1,22 @@
-//! The scheduler: draws from the seed who goes on, when a block is mined, and what breaks.
+//! The scheduler: draws from the seed who goes on, and when a block is mined.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_core::slot::SlotStage;
 use portcullis_core::time::{Clock, Timestamp};
-use portcullis_store::command::CommandKind;
-use portcullis_testkit::{Dropped, SeededEntropy};
+use portcullis_testkit::SeededEntropy;
 use thiserror::Error;
 
-use crate::activity::{Activity, Actor, Finished};
-use crate::client::{Asked, Wish, index_below, make_wishes, read_answer, reopen, request};
-use crate::machine::Machine;
+use crate::activity::{Activity, Actor, Finished, Part};
+use crate::chaos::{Chaos, ChaosSet};
+use crate::client::{
+    Asked, Wish, cancel_request, index_below, make_wishes, read_answer, reopen, request,
+};
+use crate::copies::OldCopy;
+use crate::fees::FeeWalk;
+use crate::machine::{Machine, Seat};
 use crate::oracle::{all_withdrawals, judge, unfinished};
 use crate::report::Outcome;
+use crate::scenario::Scenario;
 use crate::world::World;
 
 /// How a seed is run.
@@ -23,13 +26,15 @@ pub struct SimulationOptions {
     pub withdrawals: usize,
     /// Crashes that a run has at least, before the faults stop.
     pub crashes_min: u64,
+    /// What may go wrong.
+    pub chaos: ChaosSet,
     /// Whether every move is printed.
     pub trace: bool,
 }
 
 impl Default for SimulationOptions {
     fn default() -> Self {
-        Self { withdrawals: 60, crashes_min: 6, trace: false }
+        Self { withdrawals: 110, crashes_min: 6, chaos: ChaosSet::ALL, trace: false }
     }
 }
 
@@ -42,6 +47,9 @@ pub enum SimulationError {
     /// The database failed for real.
     #[error(transparent)]
     Store(#[from] portcullis_store::StoreError),
+    /// A copy of the database could not be taken or put back.
+    #[error("a copy of the simulated database failed: {0}")]
+    Copy(String),
 }
 
 /// Simulated time between two blocks.
@@ -50,9 +58,13 @@ const BLOCK_MS: i64 = 1_000;
 /// Simulated time that an idle role waits.
 const POLL_MS: i64 = 500;
 
-/// Moves after which the faults stop whatever happened, and after which a run is stuck.
+/// Simulated time between two looks of the operator.
+const OPERATOR_MS: i64 = 4_000;
+
+/// Moves that a run has with faults at least and at most, and after which it is stuck.
+const MOVES_WITH_FAULTS_MIN: u64 = 1_500;
 const MOVES_WITH_FAULTS_MAX: u64 = 15_000;
-const MOVES_MAX: u64 = 40_000;
+const MOVES_MAX: u64 = 60_000;
 
 /// Runs one seed.
 ///
@@ -60,61 +72,97 @@ const MOVES_MAX: u64 = 40_000;
 /// [`SimulationError`] when the run itself could not be made.
 pub async fn run_seed(seed: u64, options: SimulationOptions) -> Result<Outcome, SimulationError> {
     let mut entropy = SeededEntropy::new(seed);
-    let world = World::new(&mut entropy).await?;
+    let scenario = Scenario::draw(seed, options.chaos, &mut entropy);
+    let world = World::new(scenario.rail, options.chaos, &mut entropy).await?;
     let wishes = make_wishes(&world, options.withdrawals, &mut entropy);
-    world.gate.set_closed(false);
-    let machine = Machine::start(&world, &mut entropy).await?;
-    world.gate.set_closed(true);
-    world.is_weather_bad.store(true, Ordering::Relaxed);
     let now = world.clock.now();
     let mut run = Run {
-        outcome: Outcome { seed, withdrawals: options.withdrawals, ..Outcome::default() },
+        outcome: Outcome {
+            seed,
+            rail: scenario.rail,
+            withdrawals: options.withdrawals,
+            ..Outcome::default()
+        },
         options,
+        scenario,
         entropy,
-        machine: Some(machine),
+        engines: Vec::new(),
+        main: 0,
         wishes,
         activities: BTreeMap::new(),
-        ready_at: Actor::ALL.into_iter().map(|actor| (actor, now)).collect(),
+        under_way: BTreeMap::new(),
+        ready_at: BTreeMap::new(),
+        asleep: BTreeMap::new(),
+        rings_due: BTreeSet::new(),
+        copies: Vec::new(),
+        fees: FeeWalk::new(),
+        is_bad: true,
         next_block_at: now.plus_millis(BLOCK_MS),
         next_activity: 0,
         highest_block: 0,
         moves: 0,
         world,
     };
+    let seat = Seat {
+        instance: "machine",
+        database: run.world.database(),
+        keystore: Some(run.world.keystore()),
+        serves: true,
+        is_operated: true,
+    };
+    run.start_engine(seat).await?;
     run.go().await?;
     Ok(run.outcome)
 }
 
-struct Run {
-    outcome: Outcome,
-    options: SimulationOptions,
-    entropy: SeededEntropy,
-    /// Gone only for the moment of a power cut.
-    machine: Option<Machine>,
-    wishes: Vec<Wish>,
-    activities: BTreeMap<Actor, Activity>,
+/// One engine of a run.
+pub(crate) struct Engine {
+    pub(crate) seat: Seat,
+    /// `None` when it is shut down.
+    pub(crate) machine: Option<Machine>,
+}
+
+pub(crate) struct Run {
+    pub(crate) outcome: Outcome,
+    pub(crate) options: SimulationOptions,
+    pub(crate) scenario: Scenario,
+    pub(crate) entropy: SeededEntropy,
+    pub(crate) engines: Vec<Engine>,
+    /// The engine whose database counts in the end.
+    pub(crate) main: usize,
+    pub(crate) wishes: Vec<Wish>,
+    pub(crate) activities: BTreeMap<Actor, Activity>,
+    /// What each client under way asks for.
+    under_way: BTreeMap<Actor, Vec<usize>>,
     ready_at: BTreeMap<Actor, Timestamp>,
+    pub(crate) asleep: BTreeMap<Actor, Timestamp>,
+    rings_due: BTreeSet<Timestamp>,
+    pub(crate) copies: Vec<OldCopy>,
+    fees: FeeWalk,
+    /// Whether things go wrong still.
+    is_bad: bool,
     next_block_at: Timestamp,
     next_activity: u64,
     /// The highest block that there ever was.
-    highest_block: u64,
-    moves: u64,
-    world: World,
+    pub(crate) highest_block: u64,
+    pub(crate) moves: u64,
+    pub(crate) world: World,
 }
 
 impl Run {
     async fn go(&mut self) -> Result<(), SimulationError> {
+        self.world.providers.set_bad(true);
         while self.faults_go_on() {
             self.make_move().await?;
             self.break_something().await?;
         }
-        self.trace("the faults stop");
-        self.world.is_weather_bad.store(false, Ordering::Relaxed);
+        self.end_faults();
         let mut looked_at = self.moves;
         while self.moves < MOVES_MAX {
             self.make_move().await?;
             if self.moves.saturating_sub(looked_at) >= 200 {
                 looked_at = self.moves;
+                self.ask_anew().await?;
                 if self.is_settled().await? {
                     break;
                 }
@@ -122,29 +170,57 @@ impl Run {
         }
         self.activities.clear();
         self.world.gate.set_closed(false);
-        self.outcome.faults += self.machine().transport.counters();
-        let store = self.machine().store.clone();
-        judge(&self.world, &store, &self.wishes, &mut self.outcome).await?;
-        Ok(())
+        self.world.providers.count_into(&mut self.outcome.counts);
+        let evictions = self.world.node.stranded_evictions();
+        self.outcome.counts.add(Chaos::Stranded, evictions);
+        self.outcome.moves = self.moves;
+        self.outcome.blocks = self.world.node.head().number;
+        let Some(machine) = &self.engines[self.main].machine else { return Ok(()) };
+        judge(&self.world, &machine.store, &self.wishes, &mut self.outcome).await?;
+        self.replay_everything().await
     }
 
-    fn machine(&self) -> &Machine {
-        self.machine.as_ref().expect("a power cut starts the next machine before it ends")
+    pub(crate) fn has(&self, kind: Chaos) -> bool {
+        self.options.chaos.has(kind)
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        let machine = self.engines[self.main].machine.as_ref();
+        machine.expect("the main engine is started anew before a move ends")
     }
 
     fn faults_go_on(&self) -> bool {
         let asked = self.wishes.iter().all(|wish| wish.asked == Asked::Accepted);
+        let counts = &self.outcome.counts;
+        let crashed =
+            !self.has(Chaos::Crashes) || counts.of(Chaos::Crashes) >= self.options.crashes_min;
         let enough =
-            asked && self.outcome.crashes >= self.options.crashes_min && self.moves >= 1_500;
+            asked && crashed && self.scenario.is_over() && self.moves >= MOVES_WITH_FAULTS_MIN;
         !enough && self.moves < MOVES_WITH_FAULTS_MAX
+    }
+
+    fn end_faults(&mut self) {
+        self.trace("the faults stop");
+        self.is_bad = false;
+        self.asleep.clear();
+        self.world.providers.set_bad(false);
+        self.world.providers.reunite();
+        for engine in 0..self.engines.len() {
+            if engine != self.main {
+                self.shut_down(engine);
+            }
+        }
     }
 
     async fn is_settled(&mut self) -> Result<bool, SimulationError> {
         if self.wishes.iter().any(|wish| wish.asked != Asked::Accepted) {
             return Ok(false);
         }
-        let records = all_withdrawals(&self.machine().store).await?;
-        Ok(unfinished(&records) == 0)
+        let store = &self.machine().store;
+        if !store.halts().await?.is_empty() {
+            return Ok(false);
+        }
+        Ok(unfinished(&all_withdrawals(store).await?) == 0)
     }
 
     /// Lets somebody go on, or time pass.
@@ -152,25 +228,18 @@ impl Run {
         self.moves = self.moves.saturating_add(1);
         let now = self.world.clock.now();
         if now >= self.next_block_at {
-            let block = self.world.node.mine(now);
-            self.next_block_at = now.plus_millis(BLOCK_MS);
-            self.trace(&format!(
-                "block {} with {} transactions",
-                block.number,
-                block.transactions.len()
-            ));
+            self.mine(now);
             return Ok(());
         }
-        let mut able: Vec<Actor> = self.activities.keys().copied().collect();
-        for (actor, ready_at) in &self.ready_at {
-            let can_begin = *actor != Actor::Client || self.has_wish();
-            if *ready_at <= now && !self.activities.contains_key(actor) && can_begin {
-                able.push(*actor);
-            }
+        if self.rings_due.first().is_some_and(|due| *due <= now) {
+            self.rings_due.pop_first();
+            self.wake_all(now);
         }
+        let able = self.able(now);
         if able.is_empty() {
-            let next = self.ready_at.values().filter(|at| **at > now).min();
-            let next = next.copied().unwrap_or(self.next_block_at).min(self.next_block_at);
+            let times = self.ready_at.values().chain(self.asleep.values()).chain(&self.rings_due);
+            let next = times.filter(|at| **at > now).min().copied();
+            let next = next.unwrap_or(self.next_block_at).min(self.next_block_at);
             self.world.clock.set(next.max(now.plus_millis(1)));
             return Ok(());
         }
@@ -181,16 +250,49 @@ impl Run {
         Ok(())
     }
 
-    fn has_wish(&self) -> bool {
-        self.wishes.iter().any(|wish| wish.asked == Asked::Open)
+    /// Who can go on now.
+    fn able(&mut self, now: Timestamp) -> Vec<Actor> {
+        self.asleep.retain(|_, until| *until > now);
+        let at_journal = self.world.gate.at_journal();
+        // Whoever writes to the journal has it for himself: the others wait without a gate.
+        let waits_for_journal = |actor: &Actor| {
+            let own = self.activities.get(actor).map(Activity::id);
+            actor.part == Part::Signer && at_journal.iter().any(|id| Some(*id) != own)
+        };
+        let has_wish = self.wishes.iter().any(|wish| wish.asked == Asked::Open);
+        let begins = self.ready_at.iter().filter(|(actor, ready_at)| {
+            let can_begin = actor.part != Part::Client || has_wish;
+            **ready_at <= now && can_begin && !self.activities.contains_key(actor)
+        });
+        let actors = self.activities.keys().chain(begins.map(|(actor, _)| actor));
+        let awake = actors.filter(|actor| !self.asleep.contains_key(actor));
+        awake.filter(|actor| !waits_for_journal(actor)).copied().collect()
+    }
+
+    fn mine(&mut self, now: Timestamp) {
+        let cap_wei = World::fee_cap_wei();
+        let spikes = self.has(Chaos::FeeSpikes);
+        let base_fee_wei = if self.is_bad {
+            self.fees.advance(&mut self.entropy, cap_wei, spikes)
+        } else {
+            self.fees.calm()
+        };
+        self.world.node.set_base_fee(base_fee_wei);
+        let block = self.world.node.mine(now);
+        if block.base_fee_wei > cap_wei {
+            self.outcome.counts.count(Chaos::FeeSpikes);
+        }
+        self.world.providers.follow(block.number, now, base_fee_wei, &mut self.entropy);
+        self.next_block_at = now.plus_millis(BLOCK_MS);
+        self.highest_block = self.highest_block.max(block.number);
+        let (number, size) = (block.number, block.transactions.len());
+        let gwei = base_fee_wei.div_euclid(1_000_000_000);
+        self.trace(&format!("block {number} at {gwei} gwei with {size} transactions"));
     }
 
     async fn advance(&mut self, actor: Actor) {
         if !self.activities.contains_key(&actor) {
-            let future = match actor {
-                Actor::Client => self.ask(),
-                role => self.machine().step(role),
-            };
+            let Some(future) = self.begin(actor) else { return };
             let id = self.next_activity;
             self.next_activity = id.wrapping_add(1);
             self.activities.insert(actor, Activity::new(id, self.world.gate.clone(), future));
@@ -198,11 +300,25 @@ impl Run {
         let Some(activity) = self.activities.get_mut(&actor) else { return };
         if let Some(finished) = activity.advance().await {
             self.activities.remove(&actor);
+            self.under_way.remove(&actor);
             self.finish(actor, finished);
         }
     }
 
-    fn ask(&mut self) -> futures::future::BoxFuture<'static, Finished> {
+    fn begin(&mut self, actor: Actor) -> Option<futures::future::BoxFuture<'static, Finished>> {
+        let machine = self.engines[actor.engine].machine.as_ref()?;
+        if actor.part != Part::Client {
+            return Some(machine.step(actor.part));
+        }
+        let router = machine.router.clone();
+        if self.is_bad && self.has(Chaos::ClientCancels) && self.entropy.chance(1, 20) {
+            let index = index_below(&mut self.entropy, self.wishes.len());
+            let wish = &mut self.wishes[index];
+            if let Some(id) = wish.id.clone() {
+                wish.is_unwanted = true;
+                return Some(cancel_request(router, &id));
+            }
+        }
         let open: Vec<usize> = (0..self.wishes.len())
             .filter(|index| self.wishes[*index].asked == Asked::Open)
             .collect();
@@ -212,29 +328,44 @@ impl Run {
         for index in &chosen {
             self.wishes[*index].asked = Asked::UnderWay;
         }
-        request(self.machine().router.clone(), &self.wishes, chosen)
+        self.under_way.insert(actor, chosen.clone());
+        Some(request(router, &self.wishes, chosen))
     }
 
     fn finish(&mut self, actor: Actor, finished: Finished) {
         let now = self.world.clock.now();
         match finished {
             Finished::Step(result) => {
-                self.trace(&format!("{actor:?}: {result:?}"));
+                self.trace(&format!("{actor}: {result:?}"));
                 let worked = result == Ok(true);
-                let pause = if worked { 0 } else { POLL_MS };
+                let pause = match actor.part {
+                    Part::Operator => OPERATOR_MS,
+                    _ if worked => 0,
+                    _ => POLL_MS,
+                };
                 self.ready_at.insert(actor, now.plus_millis(pause));
                 if worked {
                     self.ring(now);
                 }
             }
+            Finished::Cancel { status } => {
+                self.trace(&format!("{actor} took one back: {status}"));
+                if status == 200 {
+                    self.outcome.counts.count(Chaos::ClientCancels);
+                }
+                self.ready_at.insert(actor, now.plus_millis(60));
+            }
             Finished::Request { promises, answer } => {
                 let loses =
-                    self.world.is_weather_bad.load(Ordering::Relaxed) && self.entropy.chance(1, 6);
+                    self.is_bad && self.has(Chaos::LostRequests) && self.entropy.chance(1, 6);
+                let status = answer.as_ref().map(|(status, _)| *status);
+                self.trace(&format!("{actor} asked for {promises:?}: {status:?}, lost: {loses}"));
                 let answer = if loses { None } else { answer };
                 if loses {
-                    self.outcome.lost_requests = self.outcome.lost_requests.saturating_add(1);
+                    self.outcome.counts.count(Chaos::LostRequests);
                 }
                 if let Err(problem) = read_answer(&mut self.wishes, &promises, answer) {
+                    self.trace(&format!("{actor}: {problem}"));
                     reopen(&mut self.wishes, &promises);
                     if self.outcome.problems.len() < 20 {
                         self.outcome.problems.push(problem);
@@ -246,111 +377,83 @@ impl Run {
         }
     }
 
-    /// Doorbells: most of them ring.
+    /// Doorbells: most of them ring, some ring twice.
     fn ring(&mut self, now: Timestamp) {
-        if self.entropy.chance(1, 8) {
-            self.outcome.lost_doorbells = self.outcome.lost_doorbells.saturating_add(1);
+        if self.is_bad && self.has(Chaos::LostDoorbells) && self.entropy.chance(1, 8) {
+            self.outcome.counts.count(Chaos::LostDoorbells);
             return;
         }
+        if self.is_bad && self.has(Chaos::RepeatedDoorbells) && self.entropy.chance(1, 12) {
+            self.outcome.counts.count(Chaos::RepeatedDoorbells);
+            let later = i64::try_from(self.entropy.below(400)).unwrap_or(0);
+            self.rings_due.insert(now.plus_millis(later.saturating_add(1)));
+        }
+        self.wake_all(now);
+    }
+
+    fn wake_all(&mut self, now: Timestamp) {
         for (actor, ready_at) in &mut self.ready_at {
-            if *actor != Actor::Client {
+            if !matches!(actor.part, Part::Client | Part::Operator) {
                 *ready_at = now.min(*ready_at);
             }
         }
     }
 
-    async fn break_something(&mut self) -> Result<(), SimulationError> {
-        match self.entropy.below(1_000) {
-            0..=7 => self.end_one(),
-            8..=9 => self.cut_power().await?,
-            10..=12 => self.roll_back(),
-            13..=14 => self.ask_for_cancel().await?,
-            _ => {}
+    /// Puts an engine to work; its number stays the same over its restarts.
+    pub(crate) async fn start_engine(&mut self, seat: Seat) -> Result<usize, SimulationError> {
+        let engine = self.engines.len();
+        self.engines.push(Engine { seat, machine: None });
+        self.restart_engine(engine).await?;
+        Ok(engine)
+    }
+
+    /// Starts an engine anew where it sat.
+    pub(crate) async fn restart_engine(&mut self, engine: usize) -> Result<(), SimulationError> {
+        self.shut_down(engine);
+        self.world.gate.set_closed(false);
+        let seat = self.engines[engine].seat.clone();
+        let machine = Machine::start(&self.world, &seat, &mut self.entropy).await?;
+        self.engines[engine].machine = Some(machine);
+        self.world.gate.set_closed(true);
+        let now = self.world.clock.now();
+        for part in Part::ALL {
+            let takes_part = match part {
+                Part::Client => seat.serves,
+                Part::Operator => seat.is_operated,
+                Part::Signer => seat.keystore.is_some(),
+                _ => true,
+            };
+            if takes_part {
+                self.ready_at.insert(Actor { engine, part }, now);
+            }
         }
         Ok(())
     }
 
-    /// Ends whoever stands at a gate: before its effect, or after it without the answer.
-    fn end_one(&mut self) {
-        let standing: Vec<Actor> = self.activities.keys().copied().collect();
-        if standing.is_empty() {
-            return;
+    /// Ends an engine where it stands. Its files stay.
+    pub(crate) fn shut_down(&mut self, engine: usize) {
+        let its_own = |actor: &Actor| actor.engine == engine;
+        let actors: Vec<Actor> = self.activities.keys().copied().filter(its_own).collect();
+        for actor in actors {
+            self.drop_activity(actor);
         }
-        let actor = standing[index_below(&mut self.entropy, standing.len())];
-        self.trace(&format!("{actor:?} is ended"));
+        self.ready_at.retain(|actor, _| !its_own(actor));
+        self.asleep.retain(|actor, _| !its_own(actor));
+        self.engines[engine].machine = None;
+    }
+
+    /// Ends somebody where he stands. A client whose request was cut off does not know what became of it.
+    pub(crate) fn drop_activity(&mut self, actor: Actor) {
         self.activities.remove(&actor);
-        if let Some(machine) = &mut self.machine {
-            machine.restart_role(actor);
-        }
-        self.outcome.crashes = self.outcome.crashes.saturating_add(1);
-        self.reopen_wishes(actor == Actor::Client);
+        self.asleep.remove(&actor);
+        let promises = self.under_way.remove(&actor).unwrap_or_default();
+        reopen(&mut self.wishes, &promises);
     }
 
-    async fn cut_power(&mut self) -> Result<(), SimulationError> {
-        self.trace("the power is cut");
-        self.activities.clear();
-        self.reopen_wishes(true);
-        self.outcome.faults += self.machine().transport.counters();
-        self.world.gate.set_closed(false);
-        // The dead machine goes first: it locks the journal.
-        drop(self.machine.take());
-        self.machine = Some(Machine::start(&self.world, &mut self.entropy).await?);
-        self.world.gate.set_closed(true);
-        self.outcome.crashes = self.outcome.crashes.saturating_add(1);
-        self.outcome.power_cuts = self.outcome.power_cuts.saturating_add(1);
-        Ok(())
-    }
-
-    /// A client whose request was cut off does not know what became of it.
-    fn reopen_wishes(&mut self, is_cut_off: bool) {
-        if is_cut_off {
-            for wish in self.wishes.iter_mut().filter(|wish| wish.asked == Asked::UnderWay) {
-                wish.asked = Asked::Open;
-            }
-        }
-    }
-
-    fn roll_back(&mut self) {
-        // However they follow each other, reorgs stay above what the chain calls final.
-        let head = self.world.node.head().number;
-        self.highest_block = self.highest_block.max(head);
-        let floor = self.highest_block.saturating_sub(World::chain().conservative.blocks - 2);
-        let depth = self.entropy.below(6).saturating_add(1).min(head.saturating_sub(floor));
-        let dropped = if self.entropy.chance(1, 2) { Dropped::Reinject } else { Dropped::Forget };
-        let reorg = self.world.node.reorg(depth, dropped);
-        self.trace(&format!("a reorg of {} blocks, {dropped:?}", reorg.dropped_blocks.len()));
-        if !reorg.dropped_blocks.is_empty() {
-            self.outcome.reorgs = self.outcome.reorgs.saturating_add(1);
-        }
-    }
-
-    /// An operator cancels the slot of some payment that is under way.
-    async fn ask_for_cancel(&mut self) -> Result<(), SimulationError> {
-        self.world.gate.set_closed(false);
-        let records = all_withdrawals(&self.machine().store).await?;
-        let bound: Vec<_> = records.iter().filter(|record| record.state.slot().is_some()).collect();
-        if !bound.is_empty() {
-            let record = bound[index_below(&mut self.entropy, bound.len())];
-            let rides = self.machine().store.rides(&[record.id]).await?;
-            if let Some(ride) =
-                rides.iter().find(|ride| ride.live && ride.stage < SlotStage::Included)
-            {
-                let store = self.machine().store.clone();
-                let asked =
-                    store.request_command(CommandKind::Cancel, ride.slot, "operator", "simulated");
-                if asked.await? {
-                    self.outcome.cancels = self.outcome.cancels.saturating_add(1);
-                }
-            }
-        }
-        self.world.gate.set_closed(true);
-        Ok(())
-    }
-
-    fn trace(&self, what: &str) {
+    pub(crate) fn trace(&self, what: &str) {
         if self.options.trace {
-            let at = self.world.clock.now().as_millis() % 1_000_000;
-            eprintln!("{:>6} {at:>6} {what}", self.moves);
+            let at = self.world.clock.now().as_millis() % 10_000_000;
+            eprintln!("{:>6} {at:>8} {what}", self.moves);
         }
     }
 }

@@ -115,7 +115,12 @@ impl FileWatch {
     /// Remembers the files of the database at `path`, which is open.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { files: files_of(path).map(|file| { let id = identity_of(&file); (file, id) }) }
+        Self {
+            files: files_of(path).map(|file| {
+                let id = identity_of(&file);
+                (file, id)
+            }),
+        }
     }
 
     /// What has changed, in words; `None` while all is as it was.

@@ -8,10 +8,10 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Qu
 
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint};
+use crate::damage::read_sound_slots;
 use crate::db::{Store, Transaction, transaction};
 use crate::entity::{command, slot};
 use crate::error::StoreError;
-use crate::damage::read_sound_slots;
 use crate::slot::OpenSlot;
 
 /// What is to be signed.

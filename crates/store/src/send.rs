@@ -161,11 +161,8 @@ async fn claim_in(
     // A slot whose only attempts were found on the chain has no bytes of ours to send.
     slots.retain(|open| newest_own(open).is_some());
     slots.sort_by_key(|open| (open.slot.sender, open.slot.nonce));
-    let ids: Vec<SlotId> = slots
-        .iter()
-        .map(|open| open.id)
-        .chain(damaged.iter().map(|(slot, ..)| slot.id))
-        .collect();
+    let ids: Vec<SlotId> =
+        slots.iter().map(|open| open.id).chain(damaged.iter().map(|(slot, ..)| slot.id)).collect();
     let until = tx.now.plus_millis(claim_ms);
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
         let claimed = slot::Entity::update_many()

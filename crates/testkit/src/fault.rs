@@ -18,6 +18,8 @@ pub enum Fault {
     LoseAnswer,
     /// Refused unread. Alone or a whole batch: HTTP 429. An item: a JSON-RPC error 429 inside HTTP 200.
     RateLimited,
+    /// The node is not reached, and says so by a JSON-RPC error inside HTTP 200.
+    RpcError,
     /// Reads of a block, a transaction or a receipt answer `null`, whatever the chain holds.
     NullRead,
     /// Reads answer as a node would that is this many blocks behind.
@@ -46,6 +48,10 @@ pub struct FaultCounters {
     pub lost_answers: u64,
     /// [`Fault::RateLimited`], requests or packets.
     pub rate_limited: u64,
+    /// [`Fault::RpcError`], requests.
+    pub rpc_errors: u64,
+    /// Requests that a node on a branch of its own answered ([`crate::SimTransport::set_view`]).
+    pub forked_views: u64,
     /// [`Fault::NullRead`], requests.
     pub null_reads: u64,
     /// [`Fault::StaleRead`], requests.
@@ -66,6 +72,8 @@ impl FaultCounters {
             self.dropped,
             self.lost_answers,
             self.rate_limited,
+            self.rpc_errors,
+            self.forked_views,
             self.null_reads,
             self.stale_reads,
             self.accepted_late,
@@ -82,6 +90,8 @@ impl AddAssign for FaultCounters {
         self.dropped += other.dropped;
         self.lost_answers += other.lost_answers;
         self.rate_limited += other.rate_limited;
+        self.rpc_errors += other.rpc_errors;
+        self.forked_views += other.forked_views;
         self.null_reads += other.null_reads;
         self.stale_reads += other.stale_reads;
         self.accepted_late += other.accepted_late;

@@ -11,6 +11,7 @@ mod node;
 mod rpc;
 mod token;
 mod transport;
+mod vault;
 
 pub use builders::{
     DevKey, SeededEntropy, SignedTestTransaction, TestClock, TestTransaction, dev_key,
@@ -23,3 +24,4 @@ pub use node::{
 };
 pub use token::{TestToken, TokenKind, TokenOrder};
 pub use transport::SimTransport;
+pub use vault::{PaidLog, VaultListing};

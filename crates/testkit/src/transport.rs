@@ -23,6 +23,8 @@ pub struct SimTransport {
     node: SimNode,
     provider: Arc<str>,
     faults: Arc<Mutex<Faults>>,
+    /// The node on another branch that answers instead, for as long as there is one.
+    view: Arc<Mutex<Option<SimNode>>>,
     gate: Option<Arc<dyn Gate>>,
 }
 
@@ -44,7 +46,13 @@ impl SimTransport {
     #[must_use]
     pub fn new(node: SimNode) -> Self {
         let faults = Faults { plan: Box::new(NoFaults), counters: FaultCounters::default() };
-        Self { node, provider: "node".into(), faults: Arc::new(Mutex::new(faults)), gate: None }
+        Self {
+            node,
+            provider: "node".into(),
+            faults: Arc::new(Mutex::new(faults)),
+            view: Arc::default(),
+            gate: None,
+        }
     }
 
     /// The same provider under another name, which its gate points and errors carry.
@@ -69,6 +77,12 @@ impl SimTransport {
     /// Changes the faults for all clones; the counters go on.
     pub fn set_faults(&self, plan: impl FaultPlan + 'static) {
         self.lock_faults().plan = Box::new(plan);
+    }
+
+    /// Lets another node answer for all clones from now on, usually a [`SimNode::fork`]; `None` brings the
+    /// first one back. Each request that it answers is counted as a forked view.
+    pub fn set_view(&self, view: Option<SimNode>) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
     /// The faults that happened so far, over all clones.
@@ -158,7 +172,14 @@ impl SimTransport {
         let params = request.params().map_or(Value::Null, read_params);
         let method = request.method();
         let fault = self.lock_faults().plan.decide(method, &params);
-        let ask = |manner: Manner| rpc::answer(&mut self.node.lock(), method, &params, manner);
+        let ask = |manner: Manner| {
+            let forked = self.view.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if forked.is_some() {
+                self.count(|counters| counters.forked_views += 1);
+            }
+            let node = forked.as_ref().unwrap_or(&self.node);
+            rpc::answer(&mut node.lock(), method, &params, manner)
+        };
         let sends = method == "eth_sendRawTransaction";
         let answer = match fault {
             Fault::Drop => {
@@ -168,6 +189,16 @@ impl SimTransport {
             Fault::RateLimited => {
                 self.count(|counters| counters.rate_limited += 1);
                 return Reply::RateLimited;
+            }
+            Fault::RpcError => {
+                self.count(|counters| counters.rpc_errors += 1);
+                Err(ErrorPayload {
+                    code: -32603,
+                    message:
+                        "Internal error: upstream connect error or disconnect/reset before headers"
+                            .into(),
+                    data: None,
+                })
             }
             Fault::LoseAnswer => {
                 let _lost = ask(Manner::HONEST);

@@ -212,9 +212,7 @@ impl fmt::Display for BumpReason {
 /// How many of the newest attempts, one after the other, were refused for their price. `outcomes` are what
 /// their last sends came to, oldest attempt first.
 #[must_use]
-pub fn price_refusals<'a>(
-    outcomes: impl DoubleEndedIterator<Item = Option<&'a str>>,
-) -> u32 {
+pub fn price_refusals<'a>(outcomes: impl DoubleEndedIterator<Item = Option<&'a str>>) -> u32 {
     let is_refused = |outcome: &Option<&str>| {
         outcome.and_then(ErrorClass::of_outcome) == Some(ErrorClass::GasPriceTooLow)
     };

@@ -57,23 +57,24 @@ fn a_slot_is_let_be_until_its_time_is_over() {
 #[test]
 fn a_stranded_head_is_bumped_at_once_above_the_base_fee() {
     let Decision::Bump { reason, fees } = decide(facts(), 231) else { panic!("it is stranded") };
-    let stranded =
-        BumpReason::Stranded { fee_cap_wei: 230 * GWEI, base_fee_wei: 231 * GWEI };
+    let stranded = BumpReason::Stranded { fee_cap_wei: 230 * GWEI, base_fee_wei: 231 * GWEI };
     assert_eq!(reason, stranded);
     assert!(fees.max_fee_per_gas_wei > 231 * GWEI);
     assert!(matches!(decide(facts(), 230), Decision::Wait(_)), "it is still above");
-    let adopted = HeadFacts { has_own_bytes: false, highest: Fees { max_fee_per_gas_wei: 0, max_priority_fee_per_gas_wei: 0 }, ..facts() };
+    let adopted = HeadFacts {
+        has_own_bytes: false,
+        highest: Fees { max_fee_per_gas_wei: 0, max_priority_fee_per_gas_wei: 0 },
+        ..facts()
+    };
     assert!(matches!(decide(adopted, 231), Decision::Wait(_)), "its price is not known");
 }
 
 #[test]
 fn a_refused_price_is_raised_at_once_and_then_with_patience() {
-    let refused = |price_refusals, waited_ms| {
-        decide(HeadFacts { price_refusals, waited_ms, ..facts() }, 100)
-    };
-    let is_bumped = |decision| {
-        matches!(decision, Decision::Bump { reason: BumpReason::Refused, .. })
-    };
+    let refused =
+        |price_refusals, waited_ms| decide(HeadFacts { price_refusals, waited_ms, ..facts() }, 100);
+    let is_bumped =
+        |decision| matches!(decision, Decision::Bump { reason: BumpReason::Refused, .. });
     assert!(is_bumped(refused(1, 0)));
     assert!(matches!(refused(2, 7_499), Decision::Wait(WaitReason::Patience { left_ms: 1 })));
     assert!(is_bumped(refused(2, 7_500)));

@@ -35,7 +35,8 @@ struct SenderView {
 impl SenderView {
     /// The first nonce that is nobody's yet.
     fn end(&self) -> u64 {
-        let signed = self.journaled.last_key_value().map_or(0, |(nonce, _)| nonce.saturating_add(1));
+        let signed =
+            self.journaled.last_key_value().map_or(0, |(nonce, _)| nonce.saturating_add(1));
         self.next.max(signed)
     }
 }
@@ -53,8 +54,7 @@ impl Reconciler {
         let head = agreed.head.number;
         let forgotten = self.store.forgotten_payments().await?.into_iter().collect();
         let setting = Setting { pool, deployment, agreed, forgotten, repair };
-        let mut history =
-            History { network: chain.network, to_block: head, ..History::default() };
+        let mut history = History { network: chain.network, to_block: head, ..History::default() };
         let mut ours = Ours::default();
         let senders = self.senders_of(&setting).await?;
         for sender in &senders {
@@ -300,26 +300,34 @@ fn compare(
             (None, Shown::Open) => {
                 (DifferenceKind::Gap, "nothing was ever signed for it: it is filled".to_owned())
             }
-            (None, _) => (DifferenceKind::UnknownSlot, "consumed by a zero self-transfer".to_owned()),
+            (None, _) => {
+                (DifferenceKind::UnknownSlot, "consumed by a zero self-transfer".to_owned())
+            }
         });
     };
-    if view.journaled.is_none() && stored.open.attempts.is_empty() && !matches!(shown, Shown::Adopted(_)) {
+    if view.journaled.is_none()
+        && stored.open.attempts.is_empty()
+        && !matches!(shown, Shown::Adopted(_))
+    {
         // Bound, and never signed: the signer goes on with it.
         return None;
     }
     let bound = &stored.open.payments;
     // One that waits for its client is in its place, unless a transaction says by now what it pays.
-    let waits = |it: &ImportedPayment| {
-        !was_paid(view, shown) && setting.forgotten.contains(&it.reference)
-    };
+    let waits =
+        |it: &ImportedPayment| !was_paid(view, shown) && setting.forgotten.contains(&it.reference);
     let rows = payments.iter().filter(|it| !waits(it)).count();
     let same = bound.len() == rows
         && bound.iter().all(|record| payments.iter().any(|it| it.reference == record.reference));
     if view.digest() != stored.open.payload_digest || !same {
-        let bound: Vec<String> = bound.iter().map(|record| record.external_id.to_string()).collect();
+        let bound: Vec<String> =
+            bound.iter().map(|record| record.external_id.to_string()).collect();
         let signed: Vec<String> = payments.iter().map(name_of).collect();
-        let detail =
-            format!("the database binds [{}], signed are [{}]", bound.join(", "), signed.join(", "));
+        let detail = format!(
+            "the database binds [{}], signed are [{}]",
+            bound.join(", "),
+            signed.join(", ")
+        );
         return Some((DifferenceKind::OtherPayments, detail));
     }
     if !unknown.is_empty() || matches!(shown, Shown::Adopted(_)) {

@@ -77,7 +77,9 @@ impl DifferenceKind {
             Self::JournalBehind => {
                 "the journal beside the keystore is older than the database: put the newest one back"
             }
-            Self::NotPaid => "compare the transaction with the withdrawal, and pay the rest by hand or not",
+            Self::NotPaid => {
+                "compare the transaction with the withdrawal, and pay the rest by hand or not"
+            }
             Self::Ledger | Self::AuditLog => {
                 "a row was changed behind Portcullis: restore a sound copy, then reconcile it"
             }
@@ -147,12 +149,7 @@ impl fmt::Display for History {
         write!(
             formatter,
             "{}: {} slots, {} receipts, {} transfers in the logs of blocks {} to {}",
-            self.network,
-            self.slots,
-            self.receipts,
-            self.transfers,
-            self.from_block,
-            self.to_block
+            self.network, self.slots, self.receipts, self.transfers, self.from_block, self.to_block
         )
     }
 }

@@ -110,11 +110,7 @@ impl Reconciler {
     }
 
     /// Nobody shows a receipt of what we know: the block that consumed the nonce says by what.
-    async fn search(
-        &self,
-        setting: &Setting<'_>,
-        view: &SlotView,
-    ) -> Result<Shown, EngineError> {
+    async fn search(&self, setting: &Setting<'_>, view: &SlotView) -> Result<Shown, EngineError> {
         let head = setting.agreed.head.number;
         let low = head.saturating_sub(setting.pool.chain().conservative.blocks);
         let slot = view.slot;
@@ -132,7 +128,9 @@ impl Reconciler {
         };
         let Some(mined) = consumed.transaction.as_ref() else {
             let block = consumed.block.number;
-            return Ok(Shown::Foreign(format!("block {block} consumed it without a transaction of it")));
+            return Ok(Shown::Foreign(format!(
+                "block {block} consumed it without a transaction of it"
+            )));
         };
         let payload: Option<Payload> = mined.payload();
         let known: Vec<B256> = view.hashes().into_iter().map(|(hash, _)| hash).collect();
@@ -141,7 +139,10 @@ impl Reconciler {
         });
         let kind = match explained {
             Consumption::KnownAttempt => {
-                return Ok(archive(format!("block {} holds {}", consumed.block.number, mined.hash)));
+                return Ok(archive(format!(
+                    "block {} holds {}",
+                    consumed.block.number, mined.hash
+                )));
             }
             Consumption::SamePayload => AttemptKind::Payload,
             Consumption::SelfTransfer => AttemptKind::Cancel,

@@ -97,9 +97,10 @@ impl Reconciler {
         }
         remember(&mut all, &found.differences);
         for difference in &mut all {
-            difference.repaired = !found.differences.iter().any(|still| {
-                still.kind == difference.kind && still.subject == difference.subject
-            });
+            difference.repaired = !found
+                .differences
+                .iter()
+                .any(|still| still.kind == difference.kind && still.subject == difference.subject);
         }
         let mut outcome = Reconciliation {
             differences: all,
@@ -150,8 +151,7 @@ impl Reconciler {
         let record = ReconciliationRecord {
             differences: differences.len() as u64,
             repaired: repaired as u64,
-            audit_head: head
-                .map(|head| AuditHead { sequence: head.sequence, hash: head.hash.0 }),
+            audit_head: head.map(|head| AuditHead { sequence: head.sequence, hash: head.hash.0 }),
         };
         Ok(self.store.record_reconciliation(&record, ACTOR).await?)
     }
@@ -187,9 +187,11 @@ impl Reconciler {
         }
         match self.store.verify_audit().await {
             Ok(_head) => {}
-            Err(error @ StoreError::Corrupt { .. }) => findings
-                .differences
-                .push(Difference::new(DifferenceKind::AuditLog, "the audit log", error.to_string())),
+            Err(error @ StoreError::Corrupt { .. }) => findings.differences.push(Difference::new(
+                DifferenceKind::AuditLog,
+                "the audit log",
+                error.to_string(),
+            )),
             Err(error) => return Err(error.into()),
         }
         if let Some(detail) = start::audit_behind(&self.store, &self.journal).await? {

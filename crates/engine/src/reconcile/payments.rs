@@ -73,14 +73,8 @@ impl Reconciler {
         let (Some(deployment), Some(request)) = (setting.deployment, &payment.request) else {
             return Ok(());
         };
-        let reference = PaymentRef::derive(
-            deployment,
-            request.tenant,
-            &request.external_id,
-            token,
-            to,
-            amount,
-        );
+        let reference =
+            PaymentRef::derive(deployment, request.tenant, &request.external_id, token, to, amount);
         if reference == payment.reference {
             payment.purpose = Some(ImportedPurpose { token, amount, to });
         } else {

@@ -31,14 +31,16 @@ impl Recovery {
         }
         let head = chain.pool.agreed_head(&[]).await?.head;
         let counts = chain.pool.agreed_counts(&senders, head.number).await?;
-        let counts: Vec<(Address, u64)> =
-            senders.into_iter().zip(counts).map(|(sender, agreed)| (sender, agreed.count)).collect();
+        let counts: Vec<(Address, u64)> = senders
+            .into_iter()
+            .zip(counts)
+            .map(|(sender, agreed)| (sender, agreed.count))
+            .collect();
         let gaps = self.store.gaps(chain_id, &counts).await?;
         let mut progress = Progress::Idle;
         for slot in chain.gaps_since(&gaps, now, self.settings.bump_after_ms) {
             let why = "no slot and no attempt has this nonce, and the nonces behind it wait";
-            let asked =
-                self.store.request_command(CommandKind::Fill, slot, SYSTEM, why).await?;
+            let asked = self.store.request_command(CommandKind::Fill, slot, SYSTEM, why).await?;
             if asked {
                 tracing::warn!(sender = %slot.sender, nonce = slot.nonce, "a gap is to be filled");
                 metrics::counter!("portcullis_gaps_total").increment(1);
@@ -68,10 +70,8 @@ impl RecoveryChain {
 impl GapWatch {
     /// Remembers these gaps alone; returns those that are there for long enough.
     fn settle(&mut self, gaps: &[Slot], now: Timestamp, since_ms: i64) -> Vec<Slot> {
-        let seen: BTreeMap<Slot, Timestamp> = gaps
-            .iter()
-            .map(|slot| (*slot, self.seen.get(slot).copied().unwrap_or(now)))
-            .collect();
+        let seen: BTreeMap<Slot, Timestamp> =
+            gaps.iter().map(|slot| (*slot, self.seen.get(slot).copied().unwrap_or(now))).collect();
         self.seen = seen;
         let old = self.seen.iter().filter(|(_, first)| now.millis_since(**first) >= since_ms);
         old.map(|(slot, _)| *slot).collect()

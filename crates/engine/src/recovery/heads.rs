@@ -26,8 +26,7 @@ impl Recovery {
         let waiting = self.store.waiting_slots(spec.chain_id, now).await?;
         let heads = heads_of(waiting);
         let least_ms = self.patience(chain).least_ms;
-        let is_candidate =
-            |head: &OpenSlot| waited_ms(head, now) >= least_ms || refusals(head) > 0;
+        let is_candidate = |head: &OpenSlot| waited_ms(head, now) >= least_ms || refusals(head) > 0;
         let mut at_cap = Vec::new();
         let mut progress = Progress::Idle;
         if heads.iter().any(is_candidate) {

@@ -97,8 +97,7 @@ impl House {
             .map(|index| {
                 let mut key = Zeroizing::new([0_u8; 32]);
                 key[24..].copy_from_slice(&index.saturating_add(77).to_be_bytes());
-                let address =
-                    keystore.import(chain().chain_id, key, None, start).expect("imports");
+                let address = keystore.import(chain().chain_id, key, None, start).expect("imports");
                 node.fund(address, plenty);
                 node.mint(token, address, plenty).expect("mints");
                 address

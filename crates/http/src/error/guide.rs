@@ -71,8 +71,7 @@ pub fn errors_guide() -> String {
     text.push_str(CLASSES);
     for class in ErrorClass::ALL {
         let letter = if class.is_redriven() { "redriven" } else { "waits for an operator" };
-        let _infallible =
-            writeln!(text, "| `{class}` | {letter} | {} |", class.action().advice());
+        let _infallible = writeln!(text, "| `{class}` | {letter} | {} |", class.action().advice());
     }
     text
 }

@@ -140,8 +140,7 @@ pub(crate) async fn list_dead_letters(
     let limit = parameters.parsed("limit", &wanted, read).unwrap_or(LIMIT_DEFAULT);
     parameters.finish()?;
     let store = &api.parts.store;
-    let reading =
-        store.dead_letters(queue, with_ended.unwrap_or(false), limit.saturating_add(1));
+    let reading = store.dead_letters(queue, with_ended.unwrap_or(false), limit.saturating_add(1));
     let mut letters = api.read(&context, reading).await?;
     let page_items = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = letters.len() > page_items;
@@ -275,9 +274,8 @@ async fn ended(
 }
 
 fn letter_id(id: Result<Path<i64>, PathRejection>) -> Result<i64, ApiError> {
-    id.map(|Path(id)| id).map_err(|_| {
-        ApiError::of_field(ApiCode::InvalidId, "id", "must be the number of a letter")
-    })
+    id.map(|Path(id)| id)
+        .map_err(|_| ApiError::of_field(ApiCode::InvalidId, "id", "must be the number of a letter"))
 }
 
 async fn read_reason(

@@ -191,7 +191,8 @@ async fn tell_alarms(api: &ApiState, context: &RequestContext) {
         Ok(letters) => {
             for (queue, open, waiting) in letters {
                 let (queue, most) = (queue.as_str(), u64::from(u32::MAX));
-                let whole = |many: u64| f64::from(u32::try_from(many.min(most)).unwrap_or(u32::MAX));
+                let whole =
+                    |many: u64| f64::from(u32::try_from(many.min(most)).unwrap_or(u32::MAX));
                 metrics::gauge!("portcullis_dead_letters_open", "queue" => queue).set(whole(open));
                 metrics::gauge!("portcullis_dead_letters_waiting", "queue" => queue)
                     .set(whole(waiting));

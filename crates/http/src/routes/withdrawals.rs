@@ -7,8 +7,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_core::id::WithdrawalId;
 use portcullis_store::access::Scope;
-use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::cancel::CancelOutcome;
+use portcullis_store::withdrawal::WithdrawalRecord;
 
 use crate::api::{Api, ApiState, RequestContext};
 use crate::auth::Caller;

@@ -64,7 +64,8 @@ async fn an_operator_lists_inspects_and_redrives() {
     assert_eq!((again.status.as_u16(), again.code()), (409, "DEAD_LETTER_ENDED"));
     let open = house.read_with(LETTERS, OPERATOR).await;
     assert_eq!(open.body["data"], json!([]));
-    let all = house.read_with(&format!("{LETTERS}?include_ended=true&queue=request-dlq"), OPERATOR).await;
+    let all =
+        house.read_with(&format!("{LETTERS}?include_ended=true&queue=request-dlq"), OPERATOR).await;
     assert_eq!(all.body["data"][0]["id"], letter["id"]);
     assert_eq!(house.get("/readyz").await.body["status"], "ready");
 }

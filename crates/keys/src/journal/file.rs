@@ -164,8 +164,8 @@ pub(super) fn read_whole(
     path: &Path,
     mut each: impl FnMut(&JournalRecord),
 ) -> Result<(), JournalError> {
-    let file = File::open(path)
-        .map_err(|source| JournalError::io("open the journal", path, source))?;
+    let file =
+        File::open(path).map_err(|source| JournalError::io("open the journal", path, source))?;
     read_lines(&file, path, u64::MAX, |_line, record| each(&record)).map(|_end| ())
 }
 

@@ -18,7 +18,7 @@ pub struct SlotEntry {
     pub voids: bool,
     /// How its payload travels.
     pub rail: Rail,
-    /// The signatures, oldest first.
+    /// The distinct signatures, oldest first.
     pub attempts: Vec<JournaledAttempt>,
     /// The payments that it carries: its fixed set.
     pub payments: Vec<PayoutNumber>,
@@ -108,12 +108,15 @@ impl Index {
         let entry = self.slots.entry(record.slot).or_default();
         entry.voids = record.purpose == Purpose::Void;
         entry.rail = record.rail;
-        entry.attempts.push(JournaledAttempt {
-            kind: record.kind,
-            payload_digest: record.payload_digest,
-            hash: record.hash,
-            at: record.at,
-        });
+        // Signed again after an end between this line and the database's commit, it is the same attempt.
+        if !entry.has_attempt(record.kind, record.hash) {
+            entry.attempts.push(JournaledAttempt {
+                kind: record.kind,
+                payload_digest: record.payload_digest,
+                hash: record.hash,
+                at: record.at,
+            });
+        }
         for payment in &record.payments {
             if !entry.payments.contains(&payment.number) {
                 entry.payments.push(payment.number);

@@ -62,6 +62,18 @@ fn reopen(bench: &Bench) -> Result<Journal, JournalError> {
 }
 
 #[test]
+fn what_is_signed_again_is_the_same_attempt() {
+    let bench = Bench::new();
+    let mut journal = bench.journal();
+    for _ in 0..2 {
+        journal.append(&[JournalRecord::Attempt(attempt(&bench, 7, 1))]).expect("appended");
+    }
+    let reader = journal.reader();
+    assert_eq!(reader.lines(), 3, "both lines are kept");
+    assert_eq!(reader.attempt_hashes(bench.slot(7)), [B256::with_last_byte(7)]);
+}
+
+#[test]
 fn what_was_appended_is_there_after_a_restart() {
     let bench = Bench::new();
     let before = filled(&bench);

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub(crate) mod copies;
 pub(crate) mod operate;
 
 use std::net::SocketAddr;
@@ -9,9 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::FlagValue;
 
-use self::operate::{
-    AuditCommand, DeadLetterCommand, HaltCommand, SlotCommand, WithdrawalCommand,
-};
+use self::copies::{BackupArgs, ReconcileArgs, RestoreArgs};
+use self::operate::{AuditCommand, DeadLetterCommand, HaltCommand, SlotCommand, WithdrawalCommand};
 
 /// What `--help` says below the commands.
 const EXIT_CODES: &str = "\
@@ -81,6 +81,12 @@ pub(crate) enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Copy the database to a file, while it is in use
+    Backup(BackupArgs),
+    /// Put a backup in the database's place; the engine is stopped
+    Restore(RestoreArgs),
+    /// Compare database, journal, ledger and chain, and repair the database
+    Reconcile(ReconcileArgs),
 }
 
 /// `serve`

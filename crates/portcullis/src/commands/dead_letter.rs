@@ -49,8 +49,17 @@ async fn list(queue: Option<&str>, with_ended: bool, session: &Session) -> Resul
     let letters =
         letters.map_err(|error| Failure::of_store("cannot read the dead letters", &error))?;
     let rows = letters.iter().map(value_of).collect();
-    let columns =
-        ["id", "queue", "subject", "type", "code", "attempt_count", "failed_at", "redrive_at", "ended"];
+    let columns = [
+        "id",
+        "queue",
+        "subject",
+        "type",
+        "code",
+        "attempt_count",
+        "failed_at",
+        "redrive_at",
+        "ended",
+    ];
     session.output.list("dead letters", &columns, rows);
     Ok(())
 }
@@ -87,12 +96,7 @@ fn fate(letter: &DeadLetter) -> String {
     }
 }
 
-fn tell(
-    id: i64,
-    outcome: LetterOutcome,
-    done: &str,
-    session: &Session,
-) -> Result<(), Failure> {
+fn tell(id: i64, outcome: LetterOutcome, done: &str, session: &Session) -> Result<(), Failure> {
     let held = match outcome {
         LetterOutcome::Unknown => return Err(unknown(id)),
         LetterOutcome::Ended => {

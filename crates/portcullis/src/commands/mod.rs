@@ -2,6 +2,7 @@
 
 mod admin_access;
 mod admin_asset;
+mod copies;
 mod dead_letter;
 mod init;
 mod init_template;
@@ -9,13 +10,16 @@ mod keys;
 mod migrate;
 mod operate;
 mod passphrase;
+mod reconcile;
 mod show_config;
 
 pub(crate) use admin_access::{api_key, tenant};
 pub(crate) use admin_asset::asset;
+pub(crate) use copies::{backup, restore};
 pub(crate) use dead_letter::dead_letter;
 pub(crate) use init::init;
 pub(crate) use keys::{keys, open_keystore};
 pub(crate) use migrate::migrate;
 pub(crate) use operate::{audit, halt, slot, withdrawal};
+pub(crate) use reconcile::reconcile;
 pub(crate) use show_config::show_config;

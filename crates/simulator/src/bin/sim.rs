@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use clap::Parser;
-use portcullis_simulator::{Outcome, SimulationError, SimulationOptions, Totals, run_seed};
+use portcullis_simulator::{
+    Chaos, ChaosSet, Outcome, SimulationError, SimulationOptions, Totals, run_seed,
+};
 
 /// Simulates Portcullis under crashes, lost answers and reorgs, and judges it by the chain.
 #[derive(Debug, Parser)]
@@ -17,11 +19,14 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     first: u64,
     /// Withdrawals a seed
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 110)]
     withdrawals: usize,
     /// Crashes that a seed has at least
     #[arg(long, default_value_t = 6)]
     crashes: u64,
+    /// A kind of trouble that is switched off; may be given several times
+    #[arg(long, value_name = "KIND")]
+    without: Vec<Chaos>,
     /// Seeds that run side by side
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -34,12 +39,23 @@ struct Arguments {
 }
 
 impl Arguments {
-    const fn options(&self) -> SimulationOptions {
+    fn options(&self) -> SimulationOptions {
         SimulationOptions {
             withdrawals: self.withdrawals,
             crashes_min: self.crashes,
+            chaos: self.without.iter().fold(ChaosSet::ALL, |chaos, kind| chaos.without(*kind)),
             trace: self.trace,
         }
+    }
+
+    /// The command that replays one seed of this run.
+    fn replay_command(&self, seed: u64) -> String {
+        let command = format!(
+            "cargo xtask sim --first {seed} --seeds 1 --withdrawals {} --crashes {} --trace",
+            self.withdrawals, self.crashes
+        );
+        let without = self.without.iter().map(|kind| format!(" --without {kind}"));
+        std::iter::once(command).chain(without).collect()
     }
 }
 
@@ -88,21 +104,21 @@ fn run_alone(seed: u64, options: SimulationOptions) -> Result<Outcome, Simulatio
 }
 
 fn tell(arguments: &Arguments, outcome: &Outcome) {
-    let seed = outcome.seed;
+    let (seed, counts) = (outcome.seed, &outcome.counts);
     let verdict = if outcome.is_good() { "" } else { " FAILED" };
     eprintln!(
-        "seed {seed}: {} withdrawals, {} crashes, {} reorgs, {} faults{verdict}",
-        outcome.withdrawals,
-        outcome.crashes,
-        outcome.reorgs,
-        outcome.faults.total(),
+        "seed {seed} ({:?}): {} crashes, {} power cuts, {} reorgs, {} restores, {} halts, {} moves{verdict}",
+        outcome.rail,
+        counts.of(Chaos::Crashes),
+        counts.of(Chaos::PowerCuts),
+        counts.of(Chaos::Reorgs),
+        counts.of(Chaos::Restores).saturating_add(counts.of(Chaos::SilentRestores)),
+        outcome.halts,
+        outcome.moves,
     );
     if !outcome.is_good() {
         println!("seed {seed} failed:");
         outcome.problems.iter().for_each(|problem| println!("  {problem}"));
-        println!(
-            "  replay: cargo xtask sim --first {seed} --seeds 1 --withdrawals {} --crashes {} --trace",
-            arguments.withdrawals, arguments.crashes
-        );
+        println!("  replay: {}", arguments.replay_command(seed));
     }
 }

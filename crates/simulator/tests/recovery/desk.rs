@@ -84,7 +84,8 @@ fn signer_in(directory: &std::path::Path, clock: &Arc<dyn Clock>) -> (Arc<Signer
         amount_max: BTreeMap::from([(None, units(plenty()))]),
         vault: None,
     };
-    let signer = Signer::new(keystore, journal, keys(), deployment(), vec![caps], Arc::clone(clock));
+    let signer =
+        Signer::new(keystore, journal, keys(), deployment(), vec![caps], Arc::clone(clock));
     (Arc::new(signer.expect("a signer")), wallet)
 }
 

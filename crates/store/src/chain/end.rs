@@ -12,6 +12,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::ConsumedSlot;
 use crate::convert::{Place, bigint};
+use crate::damage::read_sound_slots;
 use crate::db::Transaction;
 use crate::deployment::raise_in;
 use crate::entity::slot;
@@ -19,7 +20,6 @@ use crate::error::StoreError;
 use crate::gas::dry_rides;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::{NewPosting, ROWS_PER_STATEMENT, refused_subjects};
-use crate::damage::read_sound_slots;
 use crate::slot::{OpenSlot, move_slots, open_slots_by_id, slot_keys};
 use crate::transition::{apply, posting_of};
 use crate::withdrawal::WithdrawalRecord;
@@ -124,10 +124,7 @@ pub(super) async fn finalize_in(
 type DryRides = BTreeMap<WithdrawalId, u32>;
 
 /// How often the payments of reverted slots ran out of gas, this time included.
-async fn dry_rides_of(
-    tx: &Transaction,
-    slots: &[ConsumedSlot],
-) -> Result<DryRides, StoreError> {
+async fn dry_rides_of(tx: &Transaction, slots: &[ConsumedSlot]) -> Result<DryRides, StoreError> {
     let reverted = slots.iter().filter(|slot| slot.outcome == SlotOutcome::Reverted);
     let ids: Vec<WithdrawalId> =
         reverted.flat_map(|slot| &slot.open.payments).map(|record| record.id).collect();
@@ -135,11 +132,7 @@ async fn dry_rides_of(
 }
 
 /// A transaction that used up its gas says nothing about the payment: it rides again with more, a few times.
-fn cause_of_revert(
-    slot: &ConsumedSlot,
-    dry: &DryRides,
-    record: &WithdrawalRecord,
-) -> ReleaseCause {
+fn cause_of_revert(slot: &ConsumedSlot, dry: &DryRides, record: &WithdrawalRecord) -> ReleaseCause {
     let rides = dry.get(&record.id).copied().unwrap_or(0);
     if rides == 0 || rides > OUT_OF_GAS_RIDES_MAX {
         return ReleaseCause::Reverted;

@@ -13,12 +13,12 @@ use portcullis_core::withdrawal::BlockRef;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::convert::bigint;
+use crate::damage::read_sound_slots;
 use crate::db::{Store, transaction};
 use crate::entity::{header, slot};
 use crate::error::StoreError;
 use crate::lease::Lease;
 use crate::sender::UNMINED;
-use crate::damage::read_sound_slots;
 use crate::slot::OpenSlot;
 
 use advance::{advance_in, read_header};

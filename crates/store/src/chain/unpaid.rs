@@ -13,13 +13,13 @@ use sea_orm::{
 use super::ConsumedSlot;
 use super::end::{expect_consumed_so, read_consumption, with_consumption};
 use crate::convert::{Place, bigint};
+use crate::damage::read_sound_slots;
 use crate::db::{Store, Transaction, transaction};
 use crate::entity::{binding, slot, withdrawal};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::sender::{UNMINED, slot_to_binding};
-use crate::damage::read_sound_slots;
 use crate::slot::open_slots_by_id;
 use crate::transition::apply;
 use crate::withdrawal::{WithdrawalRecord, bindings_of, read_withdrawals};

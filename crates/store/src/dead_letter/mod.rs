@@ -206,9 +206,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn count_dead_letters(
-        &self,
-    ) -> Result<Vec<(DeadLetterQueue, u64, u64)>, StoreError> {
+    pub async fn count_dead_letters(&self) -> Result<Vec<(DeadLetterQueue, u64, u64)>, StoreError> {
         let during = "count_dead_letters";
         let failed = |error| StoreError::of_statement(during, &error);
         let mut counts = Vec::with_capacity(DeadLetterQueue::ALL.len());
@@ -218,7 +216,8 @@ impl Store {
                 .filter(dead_letter::Column::Queue.eq(queue.as_str()));
             let waiting = open.clone().filter(dead_letter::Column::RedriveAt.is_null());
             let open = open.count(&self.reader).await.map_err(failed)?;
-            let waiting = if open == 0 { 0 } else { waiting.count(&self.reader).await.map_err(failed)? };
+            let waiting =
+                if open == 0 { 0 } else { waiting.count(&self.reader).await.map_err(failed)? };
             counts.push((queue, open, waiting));
         }
         Ok(counts)

@@ -100,9 +100,7 @@ pub(super) async fn slot_letters_in(
             .one(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
-        let often = |row: &slot::Model| {
-            u32::try_from(row.receives).unwrap_or(0) >= RECEIVES_MAX
-        };
+        let often = |row: &slot::Model| u32::try_from(row.receives).unwrap_or(0) >= RECEIVES_MAX;
         let Some(row) = row.filter(often) else { continue };
         let new = NewLetter {
             queue: failed.queue,
@@ -136,7 +134,10 @@ async fn write_letter(tx: &Transaction, new: NewLetter<'_>) -> Result<bool, Stor
             .col_expr(dead_letter::Column::ErrorType, Expr::value(new.error.class.as_str()))
             .col_expr(dead_letter::Column::ErrorCode, Expr::value(new.error.code.as_deref()))
             .col_expr(dead_letter::Column::ErrorMessage, Expr::value(shortened(&new.error.message)))
-            .col_expr(dead_letter::Column::Attempts, Expr::col(dead_letter::Column::Attempts).add(1))
+            .col_expr(
+                dead_letter::Column::Attempts,
+                Expr::col(dead_letter::Column::Attempts).add(1),
+            )
             .col_expr(dead_letter::Column::FailedAt, Expr::value(tx.now.as_millis()))
             .filter(dead_letter::Column::Id.eq(open.id))
             .filter(dead_letter::Column::EndedAt.eq(0))
@@ -151,8 +152,8 @@ async fn write_letter(tx: &Transaction, new: NewLetter<'_>) -> Result<bool, Stor
         .one(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let (redrives, before) = earlier
-        .map_or((0, 0), |letter| (letter.redrives.saturating_add(1), letter.attempts));
+    let (redrives, before) =
+        earlier.map_or((0, 0), |letter| (letter.redrives.saturating_add(1), letter.attempts));
     let receives = i32::try_from(RECEIVES_MAX).unwrap_or(i32::MAX);
     dead_letter::Entity::insert(letter_row(tx.now, new, redrives, before.saturating_add(receives)))
         .exec_without_returning(&tx.inner)

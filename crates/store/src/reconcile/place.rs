@@ -85,9 +85,7 @@ pub(crate) fn between(from: Bucket, to: Bucket) -> Vec<PostingKind> {
 fn stands_there(record: &WithdrawalRecord, slot: SlotId, truth: Truth) -> bool {
     let in_slot = record.state.slot() == Some(slot);
     match truth {
-        Truth::Unbound => {
-            record.state.slot().is_none() && bucket_of(&record.state) == Bucket::Held
-        }
+        Truth::Unbound => record.state.slot().is_none() && bucket_of(&record.state) == Bucket::Held,
         Truth::Sent => {
             in_slot
                 && matches!(

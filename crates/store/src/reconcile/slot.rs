@@ -376,9 +376,9 @@ async fn new_record(
             let place = Place { table: "slots", row: &[] };
             State::Confirmed { slot, block: place.known("block_number", block)?, is_final: true }
         }
-        Truth::Reverted => State::Failed {
-            reason: portcullis_core::withdrawal::FailureReason::Reverted,
-        },
+        Truth::Reverted => {
+            State::Failed { reason: portcullis_core::withdrawal::FailureReason::Reverted }
+        }
         Truth::Sent | Truth::Reopened | Truth::Unbound => State::Broadcasted { slot },
     };
     Ok(WithdrawalRecord {

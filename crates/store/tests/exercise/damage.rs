@@ -32,7 +32,10 @@ async fn a_damaged_payment_sets_its_slot_aside_and_the_others_are_paid() {
     let waiting = fixture.store.waiting_slots(CHAIN, later).await.expect("reads");
     assert_eq!(waiting.iter().map(|open| open.id).collect::<Vec<_>>(), [good_slot.id]);
     let [damage] = <[_; 1]>::try_from(fixture.store.take_damage()).expect("one");
-    assert_eq!((damage.id, damage.slot, damage.stage), (bad_slot.id, bad_slot.slot, SlotStage::Sent));
+    assert_eq!(
+        (damage.id, damage.slot, damage.stage),
+        (bad_slot.id, bad_slot.slot, SlotStage::Sent)
+    );
     assert!(damage.problem.contains("column amount"), "{}", damage.problem);
     assert_eq!(fixture.store.take_damage(), [], "told once a look");
     for new in [&bad_slot, &good_slot] {

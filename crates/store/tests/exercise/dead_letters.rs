@@ -50,7 +50,10 @@ async fn the_fifth_failed_receive_makes_a_letter_and_its_neighbours_go_on() {
     fail_five_times(&fixture, record.id, ErrorClass::Unknown).await;
     let letter = only(&fixture).await;
     assert_eq!((letter.queue, &letter.subject), (DeadLetterQueue::Request, &record.id.to_string()));
-    assert_eq!((letter.attempt_count, letter.redrives, letter.tenant), (5, 0, Some(fixture.tenant)));
+    assert_eq!(
+        (letter.attempt_count, letter.redrives, letter.tenant),
+        (5, 0, Some(fixture.tenant))
+    );
     assert_eq!(letter.error, error(ErrorClass::Unknown));
     assert_eq!(letter.failed_at, fixture.now());
     assert_eq!((letter.redrive_at, &letter.end), (None, &None), "an operator decides");

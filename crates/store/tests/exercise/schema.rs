@@ -57,10 +57,7 @@ async fn the_lists_of_the_schema_are_those_of_the_code() {
             texts(&[AttemptKind::Payload, AttemptKind::Cancel].map(AttemptKind::as_str)),
         ),
         (key("alarms", "kind"), texts(&AlarmKind::ALL.map(AlarmKind::as_str))),
-        (
-            key("dead_letters", "queue"),
-            texts(&DeadLetterQueue::ALL.map(DeadLetterQueue::as_str)),
-        ),
+        (key("dead_letters", "queue"), texts(&DeadLetterQueue::ALL.map(DeadLetterQueue::as_str))),
         (key("dead_letters", "ended_how"), texts(&LetterEnd::ALL.map(LetterEnd::as_str))),
         (key("commands", "kind"), texts(&CommandKind::ALL.map(CommandKind::as_str))),
     ]);

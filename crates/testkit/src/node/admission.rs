@@ -66,6 +66,8 @@ pub enum PoolError {
     InsufficientFunds(Box<Shortfall>),
     #[error("replacement transaction underpriced")]
     ReplacementUnderpriced,
+    #[error("transaction underpriced")]
+    Underpriced,
     #[error("txpool is full")]
     PoolFull,
     #[error("account limit exceeded: pooled {pooled} txs")]

@@ -68,6 +68,12 @@ impl Chain {
         self.head().header.inner.number
     }
 
+    /// When the newest block was made, by its own clock, which counts seconds.
+    pub(crate) fn head_at(&self) -> Timestamp {
+        let seconds = i64::try_from(self.head().header.inner.timestamp).unwrap_or(i64::MAX);
+        Timestamp::from_millis(seconds.saturating_mul(1_000))
+    }
+
     pub(crate) fn block(&self, number: u64) -> Option<&StoredBlock> {
         usize::try_from(number).ok().and_then(|number| self.blocks.get(number))
     }

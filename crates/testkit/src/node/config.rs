@@ -87,6 +87,10 @@ pub struct PoolRules {
     pub account_slots: usize,
     /// Gapped transactions of one account (`AccountQueue`).
     pub account_queue: usize,
+    /// How long the first transaction of an account may bid less than the base fee before the account's
+    /// whole executable chain is dropped, in milliseconds of block time (bor 2.10.3 `txpool.strandedlifetime`).
+    /// `None` is no such rule, as in geth, and the default, because bor's own length is not known here.
+    pub stranded_lifetime_ms: Option<i64>,
     /// What happens to those above the two limits.
     pub overflow: PoolOverflow,
     /// The deepest reorg whose transactions come back by themselves (`legacypool.reset`).
@@ -102,6 +106,7 @@ impl Default for PoolRules {
             price_bump_percent: 10,
             account_slots: 16,
             account_queue: 64,
+            stranded_lifetime_ms: None,
             overflow: PoolOverflow::Refuse,
             reinject_depth_blocks: 64,
         }

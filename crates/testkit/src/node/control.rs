@@ -5,12 +5,12 @@ use std::sync::Arc;
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use alloy_sol_types::SolCall;
-use portcullis_core::time::Timestamp;
 use thiserror::Error;
 
 use super::block::{ChainTransaction, SignedTransaction};
 use super::{NodeState, SimNode};
 use crate::token::{TestToken, TokenKind, TokenOrder};
+use crate::vault::{VaultListing, vault_init_code};
 
 /// Gas for an order of the owner: more than any test contract takes.
 const ORDER_GAS: u64 = 10_000_000;
@@ -50,6 +50,21 @@ impl SimNode {
     pub fn deploy(&self, init_code: Bytes) -> Result<Address, ControlError> {
         let done = self.lock().order(TxKind::Create, init_code)?;
         done.created.ok_or(ControlError::Reverted { to: None })
+    }
+
+    /// Deploys a vault with its first operators and tokens, in a block of its own. Its float is sent to it
+    /// like to any account: [`SimNode::mint`], [`SimNode::fund`].
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub fn deploy_vault(
+        &self,
+        owner: Address,
+        treasury: Address,
+        operators: &[Address],
+        listings: &[VaultListing],
+    ) -> Result<Address, ControlError> {
+        self.deploy(vault_init_code(owner, treasury, operators, listings))
     }
 
     /// Mints `units` of a test token, in a block of its own.
@@ -109,8 +124,7 @@ impl NodeState {
         let hash = transaction.hash();
         let mut first = std::mem::take(&mut self.owner_again);
         first.push(transaction);
-        let parent_s = self.chain.head().header.inner.timestamp;
-        let at = Timestamp::from_millis(i64::try_from(parent_s).unwrap_or(0).saturating_mul(1_000));
+        let at = self.chain.head_at();
         self.chain.mine(at, &first, None);
         self.reset_pool();
         let (block, _, mined) = self.chain.mined(hash).ok_or(ControlError::NotMined)?;

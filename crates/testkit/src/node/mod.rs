@@ -9,6 +9,7 @@ mod execute;
 mod oracle;
 mod pool;
 mod state;
+mod stranded;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,7 @@ pub(crate) use pool::Pool;
 use crate::builders::DevKey;
 use admission::Admission;
 use block::SignedTransaction;
+use stranded::Stranded;
 
 /// What becomes of the transactions of dropped blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,7 @@ pub struct SimNode {
 pub(crate) struct NodeState {
     pub(crate) chain: Chain,
     pub(crate) pool: Pool,
+    stranded: Stranded,
     owner: DevKey,
     /// The owner's transactions of dropped blocks: they come back first of all, also where the reorg
     /// forgets, because they are the test's own doing.
@@ -92,6 +95,7 @@ impl SimNode {
         Self::from_state(NodeState {
             chain,
             pool: Pool::default(),
+            stranded: Stranded::default(),
             owner,
             owner_again: Vec::new(),
             held_back: Vec::new(),
@@ -126,6 +130,7 @@ impl SimNode {
         let chain = &node.chain;
         node.owner_again.retain(|transaction| chain.mined(transaction.hash()).is_none());
         node.reset_pool();
+        node.evict_stranded();
         node.chain.head().summary()
     }
 
@@ -161,6 +166,12 @@ impl SimNode {
     #[must_use]
     pub fn pool_len(&self) -> usize {
         self.lock().pool.len()
+    }
+
+    /// Transactions that the stranded rule dropped so far ([`PoolRules::stranded_lifetime_ms`]).
+    #[must_use]
+    pub fn stranded_evictions(&self) -> u64 {
+        self.lock().stranded.evicted()
     }
 
     /// Whether the pool holds a transaction.
@@ -216,6 +227,9 @@ impl NodeState {
             block_gas_limit: self.chain.config.block_gas_limit,
         };
         let transaction = admission.check(raw, |hash| self.pool.contains(hash))?;
+        if self.stranded.refuses(&transaction, self.chain.head_at(), self.chain.next_base_fee_wei) {
+            return Err(PoolError::Underpriced);
+        }
         let (hash, funds) = (transaction.hash(), self.chain.funds(transaction.sender));
         self.pool.offer(Arc::new(transaction), funds, &self.chain.config.pool)?;
         Ok(hash)
@@ -246,6 +260,13 @@ impl NodeState {
             self.pool.put(transaction.clone());
         }
         free
+    }
+
+    fn evict_stranded(&mut self) {
+        let Some(lifetime_ms) = self.chain.config.pool.stranded_lifetime_ms else { return };
+        let (chain, now) = (&self.chain, self.chain.head_at());
+        let next_nonce = |sender| chain.funds(sender).nonce;
+        self.stranded.sweep(&mut self.pool, next_nonce, chain.next_base_fee_wei, now, lifetime_ms);
     }
 
     fn reset_pool(&mut self) {

@@ -10,6 +10,7 @@ use super::SimNode;
 use super::block::{BlockSummary, ChainTransaction, MinedTransaction, StoredBlock, TransferLog};
 use super::execute;
 use crate::token::TestToken;
+use crate::vault::{PaidLog, PayoutVault};
 
 impl SimNode {
     /// The newest block.
@@ -78,6 +79,27 @@ impl SimNode {
                 from: event.from,
                 to: event.to,
                 units: event.value,
+            })
+        })
+        .collect()
+    }
+
+    /// Every `Paid` event of a vault on the canonical chain, oldest first.
+    #[must_use]
+    pub fn paid_logs(&self, vault: Address) -> Vec<PaidLog> {
+        let node = self.lock();
+        let mined = node.chain.blocks.iter().flat_map(|block| &block.transactions);
+        let logs = mined.flat_map(MinedTransaction::logs).filter(|log| log.inner.address == vault);
+        logs.filter_map(|log| {
+            let event = PayoutVault::Paid::decode_log(&log.inner).ok()?;
+            Some(PaidLog {
+                block_number: log.block_number?,
+                transaction_hash: log.transaction_hash?,
+                number: event.number,
+                reference: event.r#ref,
+                token: event.token,
+                to: event.to,
+                units: event.amount,
             })
         })
         .collect()

@@ -75,7 +75,12 @@ impl Pool {
         end.map_or(chain_nonce, |waiting| waiting.transaction.envelope.nonce() + 1)
     }
 
-    fn executable(&self, sender: Address, chain_nonce: u64) -> impl Iterator<Item = &Waiting> {
+    /// The transactions of an account that follow the chain's nonce without a gap.
+    pub(crate) fn executable(
+        &self,
+        sender: Address,
+        chain_nonce: u64,
+    ) -> impl Iterator<Item = &Waiting> {
         (chain_nonce..).map_while(move |nonce| self.at(sender, nonce))
     }
 

@@ -4,6 +4,7 @@ mod chain;
 mod pool;
 mod reads;
 mod transport;
+mod vault;
 
 use alloy_json_rpc::{ErrorPayload, RpcRecv, RpcSend};
 use alloy_primitives::{Address, B256, U256};

@@ -240,3 +240,69 @@ fn a_reinjected_transaction_leaves_a_taken_slot_alone() {
     assert_eq!((reorg.reinjected, world.node.is_pooled(new_hash)), (1, true));
     assert!(!world.node.is_pooled(old.hash));
 }
+
+fn stranding(lifetime_ms: i64) -> World {
+    let pool = PoolRules { stranded_lifetime_ms: Some(lifetime_ms), ..PoolRules::default() };
+    World::with(SimConfig { pool, ..SimConfig::default() })
+}
+
+#[test]
+fn a_stranded_chain_is_dropped_whole_and_its_first_nonce_refused() {
+    let world = stranding(6_000);
+    for nonce in 0..3 {
+        world.offer(&built(nonce)).expect("executable");
+    }
+    world.offer(&built(5)).expect("queued");
+    // The transfers bid 100 gwei.
+    world.node.set_base_fee(150_000_000_000);
+    for _ in 0..4 {
+        world.mine();
+        assert_eq!(world.node.pool_len(), 4, "not longer than the lifetime");
+    }
+    world.mine();
+    assert_eq!(world.node.pooled_nonces(world.key.address), [5], "the gapped one waits on");
+    assert_eq!(world.node.stranded_evictions(), 3);
+
+    assert_eq!(world.refused(&built(0)), "transaction underpriced");
+    world.offer(&built(1)).expect("only the first nonce is refused");
+    let dearer = built(0).with_fees(200 * GWEI, 40 * GWEI);
+    world.offer(&dearer).expect("it bids the base fee now");
+    assert_eq!(world.mine().transactions.len(), 1);
+}
+
+#[test]
+fn the_refusal_of_a_stranded_nonce_ends() {
+    let world = stranding(6_000);
+    world.offer(&built(0)).expect("executable");
+    world.node.set_base_fee(150_000_000_000);
+    for _ in 0..5 {
+        world.mine();
+    }
+    for _ in 0..5 {
+        assert_eq!(world.refused(&built(0)), "transaction underpriced");
+        world.mine();
+    }
+    world.mine();
+    world.offer(&built(0)).expect("twice the lifetime is over");
+    world.node.set_base_fee(90_000_000_000);
+    assert_eq!(world.mine().transactions.len(), 1);
+}
+
+#[test]
+fn the_next_in_line_has_a_lifetime_of_its_own() {
+    let world = stranding(6_000);
+    world.offer(&built(0).with_fees(140 * GWEI, 40 * GWEI)).expect("executable");
+    world.offer(&built(1)).expect("executable");
+    world.node.set_base_fee(150_000_000_000);
+    for _ in 0..3 {
+        world.mine();
+    }
+    world.node.set_base_fee(120_000_000_000);
+    for _ in 0..4 {
+        world.mine();
+        assert_eq!(world.node.stranded_evictions(), 0, "the first was mined");
+    }
+    assert_eq!(world.node.pooled_nonces(world.key.address), [1]);
+    world.mine();
+    assert_eq!(world.node.stranded_evictions(), 1);
+}

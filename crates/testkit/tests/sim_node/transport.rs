@@ -9,6 +9,7 @@ use alloy_rpc_types_eth::TransactionReceipt;
 use alloy_transport::{RpcError, TransportError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use portcullis_core::time::Timestamp;
 use portcullis_testkit::{
     Fault, FaultCounters, FaultScript, Gate, GatePoint, SimTransport, Stage, TestTransaction,
 };
@@ -237,4 +238,27 @@ async fn a_caller_can_be_ended_before_the_effect_and_behind_it() {
     let head: Result<U64, _> = RpcClient::new(transport, true).request("eth_blockNumber", ()).await;
     assert_eq!(head.ok(), Some(U64::ZERO));
     assert_eq!(gate.seen.lock().expect("no test panics with it").len(), 2);
+}
+
+#[tokio::test]
+async fn a_provider_may_see_a_branch_of_its_own_and_fail_inside_http_200() {
+    let world = World::new();
+    let script = FaultScript::new().once("eth_blockNumber", Fault::RpcError);
+    let (client, transport) = faulty(&world, script);
+    let failed: Result<U64, _> = client.request("eth_blockNumber", ()).await;
+    assert!(matches!(failed, Err(RpcError::ErrorResp(_))), "{failed:?}");
+
+    let fork = world.node.fork();
+    transport.set_view(Some(fork.clone()));
+    fork.mine(Timestamp::from_millis(1_795_132_900_000));
+    let there: U64 = client.request("eth_blockNumber", ()).await.expect("answered");
+    assert_eq!((there, world.node.head().number), (U64::from(1), 0));
+    client.request::<_, B256>(SEND, (world.transfer(0).raw,)).await.expect("accepted there");
+    assert_eq!((fork.pool_len(), world.node.pool_len()), (1, 0));
+
+    transport.set_view(None);
+    let here: U64 = client.request("eth_blockNumber", ()).await.expect("answered");
+    assert_eq!(here, U64::ZERO);
+    let counters = FaultCounters { rpc_errors: 1, forked_views: 2, ..FaultCounters::default() };
+    assert_eq!(transport.counters(), counters);
 }

@@ -1,0 +1,63 @@
+//! `reconcile`.
+
+use std::sync::Arc;
+
+use portcullis_core::time::Clock;
+use portcullis_engine::reconcile::Reconciler;
+use portcullis_engine::{Doorbells, RoleParts, Surroundings};
+use serde_json::json;
+
+use super::copies::journal_of;
+use crate::cli::copies::ReconcileArgs;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::random;
+use crate::wire::Foundation;
+
+/// Compares database, journal, ledger and chain; tells every difference, and fails while one remains.
+pub(crate) async fn reconcile(
+    arguments: &ReconcileArgs,
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    output: Output,
+) -> Result<(), Failure> {
+    let foundation = Foundation::lay(config, Arc::clone(clock)).await?;
+    let journal = journal_of(config)?;
+    if journal.lines() == 0 {
+        tracing::warn!(
+            keystore = %config.signer.keystore.display(),
+            "there is no journal beside the keystore: what was signed is known from the database alone"
+        );
+    }
+    let parts = RoleParts {
+        store: foundation.store.clone(),
+        pools: foundation.chains.iter().map(|chain| Arc::clone(&chain.pool)).collect(),
+        vaults: config.vaults(),
+        settings: config.engine.settings,
+        around: Surroundings {
+            clock: Arc::clone(clock),
+            entropy: random::source(),
+            instance: format!("reconcile_{:032x}", random::entropy()?),
+        },
+        doorbells: Doorbells::local(),
+    };
+    let outcome = Reconciler::new(parts, journal).reconcile(arguments.repair).await;
+    foundation.store.close().await;
+    let outcome = outcome.map_err(|error| Failure::failed("reconcile", &error))?;
+    let remaining = outcome.remaining();
+    let mut value = serde_json::to_value(&outcome)
+        .map_err(|error| Failure::failed("the outcome has no JSON form", &error))?;
+    value["remaining"] = json!(remaining);
+    value["repair"] = json!(arguments.repair);
+    output.show(&outcome.to_string(), &value);
+    if remaining == 0 {
+        return Ok(());
+    }
+    let next = if arguments.repair {
+        "what remains needs you: each line says what to do"
+    } else {
+        "run `portcullis reconcile --repair` to bring the database to what journal and chain prove"
+    };
+    Err(Failure::Failed(format!("{remaining} differences remain: {next}")))
+}

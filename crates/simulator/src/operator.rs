@@ -1,0 +1,79 @@
+//! The simulated operator: looks at the alarms now and then, and does what they say.
+
+use std::sync::Arc;
+
+use portcullis_core::withdrawal::{HoldReason, State};
+use portcullis_engine::reconcile::Reconciler;
+use portcullis_engine::{EngineError, Progress, RoleParts};
+use portcullis_keys::Signer;
+use portcullis_store::withdrawal::WithdrawalRecord;
+use portcullis_store::work::ResumeOutcome;
+
+use crate::oracle::all_withdrawals;
+use crate::scheduler::{Run, SimulationError};
+
+/// Follows the alarms of one engine: a halt is answered by `reconcile --repair`, which lifts what it has
+/// answered; what is held goes on when nothing halts. An error is what remains, in words.
+pub(crate) async fn follow_alarms(
+    parts: RoleParts,
+    signer: Option<Arc<Signer>>,
+) -> Result<Progress, String> {
+    let Some(signer) = signer else { return Ok(Progress::Idle) };
+    let words = |error: EngineError| error.to_string();
+    if parts.store.halts().await.map_err(|error| words(error.into()))?.is_empty() {
+        return resume_held(&parts).await.map_err(words);
+    }
+    let journal = signer.journal().clone();
+    let found = Reconciler::new(parts, journal).reconcile(true).await.map_err(words)?;
+    if found.remaining() == 0 {
+        return Ok(Progress::Worked);
+    }
+    let remaining = found.differences.iter().filter(|difference| !difference.repaired).take(3);
+    let remaining: Vec<String> = remaining.map(|difference| format!("{difference:?}")).collect();
+    Err(format!("{} differences remain: {}", found.remaining(), remaining.join("; ")))
+}
+
+/// Lets go on what is held and no slot carries.
+async fn resume_held(parts: &RoleParts) -> Result<Progress, EngineError> {
+    let mut progress = Progress::Idle;
+    for record in all_withdrawals(&parts.store).await? {
+        let is_loose = matches!(record.state, State::Held { slot: None, .. });
+        if !is_loose || needs_its_client(&record) {
+            continue;
+        }
+        let outcome = parts.store.resume(record.id, "operator", "the alarm was followed").await?;
+        progress = progress.or(Progress::of(outcome == ResumeOutcome::Resumed));
+    }
+    Ok(progress)
+}
+
+/// Whether its number is spent for another payment: it can never be paid under it.
+fn needs_its_client(record: &WithdrawalRecord) -> bool {
+    let is_restored =
+        matches!(record.state, State::Held { reason: HoldReason::Restore, slot: None });
+    let reason = record.reason.as_deref().unwrap_or_default();
+    is_restored && reason.contains("cancel it and ask again")
+}
+
+impl Run {
+    /// Clients take back what cannot be paid under its number, and ask for it under another id.
+    pub(crate) async fn ask_anew(&mut self) -> Result<(), SimulationError> {
+        self.world.gate.set_closed(false);
+        let store = self.machine().store.clone();
+        for record in all_withdrawals(&store).await? {
+            if !needs_its_client(&record) {
+                continue;
+            }
+            let external_id = record.external_id.as_str();
+            let Some(index) = self.wishes.iter().position(|wish| wish.external_id == external_id)
+            else {
+                continue;
+            };
+            store.cancel(record.tenant, record.id, "client").await?;
+            self.trace(&format!("{external_id} is taken back and asked for anew"));
+            self.wishes[index].ask_anew();
+        }
+        self.world.gate.set_closed(true);
+        Ok(())
+    }
+}
