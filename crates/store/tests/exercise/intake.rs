@@ -77,6 +77,20 @@ async fn every_payment_has_a_number_of_its_own() {
 }
 
 #[tokio::test]
+async fn after_a_restore_numbers_are_of_an_epoch_that_nobody_has_used() {
+    let fixture = Fixture::open().await;
+    fixture.fund("alice", 100).await;
+    assert_eq!(fixture.accept("a", "alice", 1).await.number.epoch, 1);
+    // The journal, or a backup's own record, knows numbers of these epochs.
+    for (known, opened) in [(1, 2), (1, 2), (5, 6), (2, 6)] {
+        assert_eq!(fixture.store.open_epoch_above(known, "test").await, Ok(opened));
+    }
+    let number = fixture.accept("b", "alice", 1).await.number;
+    assert_eq!(number, PayoutNumber { epoch: 6, sequence: 1 });
+    fixture.check().await;
+}
+
+#[tokio::test]
 async fn the_native_coin_is_no_token() {
     let fixture = Fixture::open().await;
     let mut deposit = fixture.deposit_of("alice", 10);
