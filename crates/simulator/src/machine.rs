@@ -91,7 +91,7 @@ impl Machine {
         let parts = RoleParts {
             store: store.clone(),
             pools: vec![pool],
-            vaults: BTreeMap::new(),
+            vaults: vault_of(world),
             settings: settings(),
             around,
             doorbells: Doorbells::local(),
@@ -204,6 +204,11 @@ fn api_parts(
     }
 }
 
+/// The vault of each chain that engines are configured with now.
+fn vault_of(world: &World) -> BTreeMap<u64, Address> {
+    world.engine_vault().map(|vault| (World::chain().chain_id, vault)).into_iter().collect()
+}
+
 /// The signer of a keystore: the one that another engine has already, as a signing service that both
 /// share, or a new one. Two roles around one signer are two writers of one journal, and only leases keep
 /// them from the same sender.
@@ -255,8 +260,8 @@ async fn open_signer(
         chain_id: World::chain().chain_id,
         max_fee_per_gas_wei: 5_000_000_000_000,
         transaction_fee_wei_max: u128::MAX,
-        gas_limit_max: 1_000_000,
-        vault: None,
+        gas_limit_max: 3_000_000,
+        vault: world.engine_vault(),
         amount_max: tokens,
     };
     let sealing = world.sealing.as_ref().clone();
