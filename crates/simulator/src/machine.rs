@@ -25,6 +25,9 @@ use crate::operator::follow_alarms;
 use crate::scheduler::SimulationError;
 use crate::world::World;
 
+/// What a transaction may cost: nodes take no more by default (bor and geth `rpc.txfeecap`).
+const TRANSACTION_FEE_WEI_MAX: u128 = 1_000_000_000_000_000_000;
+
 /// Where an engine runs: what its next start finds again.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat {
@@ -259,7 +262,7 @@ async fn open_signer(
     let caps = ChainCaps {
         chain_id: World::chain().chain_id,
         max_fee_per_gas_wei: 5_000_000_000_000,
-        transaction_fee_wei_max: u128::MAX,
+        transaction_fee_wei_max: TRANSACTION_FEE_WEI_MAX,
         gas_limit_max: 3_000_000,
         vault: world.engine_vault(),
         amount_max: tokens,
