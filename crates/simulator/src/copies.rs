@@ -34,6 +34,9 @@ impl Run {
         if self.moves < COPY_AFTER_MOVES {
             return Ok(());
         }
+        if self.scenario.awaits_vault && self.entropy.chance(1, 4) {
+            return self.configure_vault().await;
+        }
         match self.scenario.second_stage {
             Stage::Ahead => return self.begin_second().await,
             Stage::Running { since } if self.moves > since.saturating_add(600) => {
@@ -43,6 +46,23 @@ impl Run {
         }
         if self.scenario.restores > 0 || self.scenario.silent_restores > 0 {
             return self.follow_copies().await;
+        }
+        Ok(())
+    }
+
+    /// All engines stop, and start with a vault.
+    async fn configure_vault(&mut self) -> Result<(), SimulationError> {
+        self.trace("the engines are configured with a vault");
+        self.scenario.awaits_vault = false;
+        self.world.is_vault_on = true;
+        let running: Vec<usize> = (0..self.engines.len())
+            .filter(|engine| self.engines[*engine].machine.is_some())
+            .collect();
+        for engine in &running {
+            self.shut_down(*engine);
+        }
+        for engine in running {
+            self.restart_engine(engine).await?;
         }
         Ok(())
     }

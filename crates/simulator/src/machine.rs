@@ -25,6 +25,9 @@ use crate::operator::follow_alarms;
 use crate::scheduler::SimulationError;
 use crate::world::World;
 
+/// What a transaction may cost: nodes take no more by default (bor and geth `rpc.txfeecap`).
+const TRANSACTION_FEE_WEI_MAX: u128 = 1_000_000_000_000_000_000;
+
 /// Where an engine runs: what its next start finds again.
 #[derive(Clone, Debug)]
 pub(crate) struct Seat {
@@ -91,7 +94,7 @@ impl Machine {
         let parts = RoleParts {
             store: store.clone(),
             pools: vec![pool],
-            vaults: BTreeMap::new(),
+            vaults: vault_of(world),
             settings: settings(),
             around,
             doorbells: Doorbells::local(),
@@ -204,6 +207,11 @@ fn api_parts(
     }
 }
 
+/// The vault of each chain that engines are configured with now.
+fn vault_of(world: &World) -> BTreeMap<u64, Address> {
+    world.engine_vault().map(|vault| (World::chain().chain_id, vault)).into_iter().collect()
+}
+
 /// The signer of a keystore: the one that another engine has already, as a signing service that both
 /// share, or a new one. Two roles around one signer are two writers of one journal, and only leases keep
 /// them from the same sender.
@@ -254,9 +262,9 @@ async fn open_signer(
     let caps = ChainCaps {
         chain_id: World::chain().chain_id,
         max_fee_per_gas_wei: 5_000_000_000_000,
-        transaction_fee_wei_max: u128::MAX,
-        gas_limit_max: 1_000_000,
-        vault: None,
+        transaction_fee_wei_max: TRANSACTION_FEE_WEI_MAX,
+        gas_limit_max: 3_000_000,
+        vault: world.engine_vault(),
         amount_max: tokens,
     };
     let sealing = world.sealing.as_ref().clone();

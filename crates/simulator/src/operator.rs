@@ -51,8 +51,8 @@ async fn resume_held(parts: &RoleParts) -> Result<Progress, EngineError> {
 fn needs_its_client(record: &WithdrawalRecord) -> bool {
     let is_restored =
         matches!(record.state, State::Held { reason: HoldReason::Restore, slot: None });
-    let reason = record.reason.as_deref().unwrap_or_default();
-    is_restored && reason.contains("cancel it and ask again")
+    let said = record.timeline.iter().rev().find_map(|event| event.detail.as_deref());
+    is_restored && said.is_some_and(|said| said.contains("cancel it and ask again"))
 }
 
 impl Run {

@@ -12,7 +12,7 @@ pub enum RailPlan {
     Direct,
     /// Through a vault.
     Vault,
-    /// Plain transfers until a power cut; from then on a vault is configured.
+    /// Plain transfers until the middle of the run; from then on a vault is configured.
     Both,
 }
 
@@ -47,6 +47,8 @@ pub(crate) struct Scenario {
     pub(crate) rail: RailPlan,
     pub(crate) second: Second,
     pub(crate) second_stage: Stage,
+    /// Whether the vault is still to be configured.
+    pub(crate) awaits_vault: bool,
     /// Old copies of the database that are put back with the engine stopped.
     pub(crate) restores: u64,
     /// Old copies that are put back under the running engine.
@@ -55,12 +57,11 @@ pub(crate) struct Scenario {
 
 impl Scenario {
     pub(crate) fn draw(seed: u64, chaos: ChaosSet, entropy: &mut SeededEntropy) -> Self {
-        let _rail = match (seed % 2, seed % 10) {
+        let rail = match (seed % 2, seed % 10) {
             (0, _) => RailPlan::Direct,
             (_, 9) => RailPlan::Both,
             _ => RailPlan::Vault,
         };
-        let rail = RailPlan::Direct;
         let signs = entropy.chance(2, 3);
         let second = match entropy.below(10) {
             0..=2 if chaos.has(Chaos::SecondEngines) => Second::SameDatabase { signs },
@@ -84,6 +85,7 @@ impl Scenario {
             rail,
             second,
             second_stage: Stage::Ahead,
+            awaits_vault: rail == RailPlan::Both,
             restores: of(Chaos::Restores, stopped),
             silent_restores: of(Chaos::SilentRestores, silent),
         }
@@ -91,6 +93,7 @@ impl Scenario {
 
     /// Whether everything has happened that the seed has.
     pub(crate) fn is_over(&self) -> bool {
-        self.second_stage == Stage::Over && self.restores == 0 && self.silent_restores == 0
+        let copies = self.restores.saturating_add(self.silent_restores);
+        self.second_stage == Stage::Over && copies == 0 && !self.awaits_vault
     }
 }

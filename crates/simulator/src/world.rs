@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) wallets: Vec<Address>,
     /// The vault, where the seed has one.
     pub(crate) vault: Option<Address>,
+    /// Whether engines that start are configured with it.
+    pub(crate) is_vault_on: bool,
 }
 
 impl World {
@@ -135,9 +137,15 @@ impl World {
             assets,
             wallets,
             vault,
+            is_vault_on: rail == RailPlan::Vault,
         };
         world.fill_database(entropy).await.map_err(|error| failed(&error))?;
         Ok(world)
+    }
+
+    /// The vault that engines are configured with now.
+    pub(crate) fn engine_vault(&self) -> Option<Address> {
+        self.vault.filter(|_| self.is_vault_on)
     }
 
     /// A new connection to the database, as a starting process makes it.

@@ -2,6 +2,7 @@
 
 use portcullis_core::fee::{Fees, replacement_fees};
 use portcullis_core::intent::SigningIntent;
+use portcullis_core::number::PaymentRef;
 use portcullis_core::slot::{AttemptKind, Payload, Purpose, Rail, SlotStage};
 use portcullis_store::command::{Command, CommandKind};
 use portcullis_store::lease::Lease;
@@ -73,7 +74,8 @@ impl SignerRole {
             || newest.kind == AttemptKind::Cancel
             || open.cancel_requested
             || open.payments.is_empty()
-            || !open.left.is_empty();
+            || !open.left.is_empty()
+            || self.is_unsignable(open);
         let intent = if cancels {
             cancel_intent(open, fees)
         } else {
@@ -98,6 +100,25 @@ impl SignerRole {
         let refused = self.sign_and_commit(leases, vec![(open.id, intent)], &done).await?;
         metrics::counter!("portcullis_replacements_total", "kind" => kind.as_str()).increment(1);
         Ok(Progress::of(refused.is_empty()))
+    }
+
+    /// Whether the slot can never be signed again as it was: after a restore its payment got another number here than it
+    /// was signed under, or its payer is not known.
+    fn is_unsignable(&self, open: &OpenSlot) -> bool {
+        if open.payments.iter().any(|record| record.account.is_suspense()) {
+            return true;
+        }
+        let journal = self.signer.journal();
+        let Some(entry) = journal.slot(open.slot) else { return false };
+        let signed: Vec<PaymentRef> = entry
+            .payments
+            .iter()
+            .filter_map(|number| journal.payment(*number))
+            .map(|known| known.reference)
+            .collect();
+        open.payments.iter().any(|record| {
+            !entry.payments.contains(&record.number) && signed.contains(&record.reference)
+        })
     }
 
     /// Opens a slot of the system; resuming signs it as a zero self-transfer. A nonce that the journal knows is no

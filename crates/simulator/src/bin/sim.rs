@@ -30,7 +30,7 @@ struct Arguments {
     /// Seeds that run side by side
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Prints every move to standard error
+    /// Prints every move, and the warnings of the engines, to standard error; `RUST_LOG` chooses others
     #[arg(long)]
     trace: bool,
     /// Prints the totals as one JSON object, as the last line
@@ -61,6 +61,15 @@ impl Arguments {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::parse();
+    if arguments.trace {
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| "portcullis_engine=warn".into());
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .without_time()
+            .init();
+    }
     let mut totals = Totals::default();
     for outcome in start_workers(&arguments) {
         let outcome = outcome?;
