@@ -52,7 +52,7 @@ fn needs_its_client(record: &WithdrawalRecord) -> bool {
     let is_restored =
         matches!(record.state, State::Held { reason: HoldReason::Restore, slot: None });
     let said = record.timeline.iter().rev().find_map(|event| event.detail.as_deref());
-    is_restored && said.is_some_and(|said| said.contains("cancel it and ask again"))
+    is_restored && said.is_some_and(|said| said.contains("was signed for"))
 }
 
 impl Run {
