@@ -12,6 +12,7 @@ mod error;
 mod evidence;
 mod lease;
 mod monitor;
+mod poison;
 mod processor;
 pub mod reconcile;
 mod recovery;

@@ -9,15 +9,16 @@ use portcullis_core::asset::Asset;
 use portcullis_core::id::AssetId;
 use portcullis_core::policy::{Facts, Rule, Verdict, evaluate};
 use portcullis_core::seal::SealingKeys;
-use portcullis_store::Store;
 use portcullis_store::transition::Stage;
 use portcullis_store::withdrawal::WithdrawalRecord;
+use portcullis_store::{Store, StoreError};
 
 use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
+use crate::poison::{Narrowing, RETRY_MS, fail_request, is_of_the_work, letter_error};
 use crate::settings::EngineSettings;
-use crate::{Progress, RoleParts};
+use crate::{Progress, RoleParts, Surroundings};
 
 /// The processor's role.
 pub struct Processor {
@@ -25,16 +26,19 @@ pub struct Processor {
     keys: Arc<SealingKeys>,
     chain_ids: Vec<u64>,
     settings: EngineSettings,
+    around: Surroundings,
     doorbells: Doorbells,
+    narrowing: Narrowing,
 }
 
 impl Processor {
     /// A processor that checks rows with `keys`.
     #[must_use]
     pub fn new(parts: RoleParts, keys: Arc<SealingKeys>) -> Self {
-        let RoleParts { store, pools, settings, doorbells, .. } = parts;
+        let RoleParts { store, pools, settings, around, doorbells, .. } = parts;
         let chain_ids = pools.iter().map(|pool| pool.chain().chain_id).collect();
-        Self { store, keys, chain_ids, settings, doorbells }
+        let narrowing = Narrowing::default();
+        Self { store, keys, chain_ids, settings, around, doorbells, narrowing }
     }
 
     /// Judges what is due, in one transaction.
@@ -51,11 +55,28 @@ impl Processor {
         }
         let facts = self.facts().await?;
         let judge = |record: &WithdrawalRecord, total| facts.judge(record, total);
-        let judged = self.store.validate(self.settings.batch_max, &judge).await?;
+        let limit = self.narrowing.limit(self.settings.batch_max);
+        let judged = match self.store.validate(limit, &judge).await {
+            Ok(judged) => judged,
+            Err(error) => return Err(self.blame(error.into()).await?),
+        };
+        self.narrowing.widen();
         if judged > 0 {
             self.doorbells.ring(Bell::Sign);
         }
         Ok(Progress::of(judged > 0))
+    }
+
+    /// A set that fails is halved; one that fails alone has failed a receive. Returns the error.
+    async fn blame(&self, error: EngineError) -> Result<EngineError, EngineError> {
+        if is_of_the_work(&error)
+            && self.narrowing.narrow(self.settings.batch_max)
+            && let Some(id) = self.store.first_due(Stage::Validate, None).await?
+            && !is_readable_damage(&error)
+        {
+            fail_request(&self.store, &self.around, id, letter_error(&error), RETRY_MS).await?;
+        }
+        Ok(error)
     }
 
     async fn facts(&self) -> Result<DeploymentFacts, EngineError> {
@@ -69,6 +90,11 @@ impl Processor {
             own,
         })
     }
+}
+
+/// Damage that names its withdrawal: that is held at once.
+const fn is_readable_damage(error: &EngineError) -> bool {
+    matches!(error, EngineError::Store(StoreError::Corrupt { .. }))
 }
 
 struct DeploymentFacts {

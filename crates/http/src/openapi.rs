@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use crate::api::Api;
 use crate::routes::accounts::{__path_create_deposit, __path_read_account};
 use crate::routes::accounts::{create_deposit, read_account};
-use crate::routes::{batch, documents, fees, health, list, networks, withdrawals};
+use crate::routes::{batch, dead_letters, documents, fees, health, list, networks, withdrawals};
 
 const DESCRIPTION: &str = "\
 Pays withdrawals on EVM chains, each exactly once or provably not at all.
@@ -31,6 +31,10 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(create_deposit))
         .routes(routes!(read_account))
         .routes(routes!(networks::list_networks))
+        .routes(routes!(dead_letters::list_dead_letters))
+        .routes(routes!(dead_letters::read_dead_letter))
+        .routes(routes!(dead_letters::redrive_dead_letter))
+        .routes(routes!(dead_letters::discard_dead_letter))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::health))
@@ -43,7 +47,7 @@ fn base() -> OpenApi {
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("pk_live_…")
-        .description(Some("An API key. Scopes: withdrawals:read, withdrawals:write, deposits:write, accounts:read."))
+        .description(Some("An API key. Scopes: withdrawals:read, withdrawals:write, deposits:write, accounts:read, operations."))
         .build();
     components.add_security_scheme("api_key", SecurityScheme::Http(bearer));
     let tag = |name: &str, description: &str| {
@@ -65,6 +69,7 @@ fn base() -> OpenApi {
             tag("withdrawals", "Ask for payments and follow them."),
             tag("accounts", "Credit accounts and look at balances."),
             tag("networks", "Where money can be sent, and what it costs."),
+            tag("operations", "For operators: across tenants, with the scope `operations`."),
             tag("health", "For operators."),
             tag("documentation", "For developers."),
         ]))

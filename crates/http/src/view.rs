@@ -24,13 +24,18 @@ pub(crate) struct Page<T> {
     pub(crate) has_more: bool,
     /// Pass it as `cursor` for the next page; `null` on the last one.
     pub(crate) next_cursor: Option<String>,
+    /// Ids of items that are there, and cannot be shown until the operator mends their damaged rows. Left out where
+    /// there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(crate) unreadable: Vec<String>,
 }
 
 impl<T> Page<T> {
     /// A list that is complete.
     #[must_use]
     pub(crate) const fn complete(data: Vec<T>) -> Self {
-        Self { data, has_more: false, next_cursor: None }
+        Self { data, has_more: false, next_cursor: None, unreadable: Vec::new() }
     }
 }
 

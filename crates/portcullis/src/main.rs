@@ -102,6 +102,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let (config, clock) = prepare_telling(&global, flags, RECONCILE_LOG)?;
             runtime()?.block_on(commands::reconcile(&arguments, &config, &clock, output))
         }
+        Command::Doctor => {
+            let (config, clock) = prepare(&global, flags)?;
+            runtime()?.block_on(commands::doctor(&config, &clock, output))
+        }
         Command::Admin(command) => {
             let (config, clock) = prepare(&global, flags)?;
             runtime()?.block_on(async {
@@ -112,6 +116,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
                     AdminCommand::Asset(command) => commands::asset(command, &session).await,
                     AdminCommand::Halt(command) => commands::halt(command, &session).await,
                     AdminCommand::Slot(command) => commands::slot(command, &session).await,
+                    AdminCommand::DeadLetter(command) => {
+                        commands::dead_letter(command, &session).await
+                    }
                     AdminCommand::Withdrawal(command) => {
                         commands::withdrawal(command, &session).await
                     }

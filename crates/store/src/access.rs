@@ -29,12 +29,19 @@ pub enum Scope {
     DepositsWrite,
     /// Read accounts and their balances.
     AccountsRead,
+    /// Decide as an operator, across tenants: dead letters.
+    Operations,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 4] =
-        [Self::WithdrawalsRead, Self::WithdrawalsWrite, Self::DepositsWrite, Self::AccountsRead];
+    pub const ALL: [Self; 5] = [
+        Self::WithdrawalsRead,
+        Self::WithdrawalsWrite,
+        Self::DepositsWrite,
+        Self::AccountsRead,
+        Self::Operations,
+    ];
 
     /// The stable text.
     #[must_use]
@@ -44,6 +51,7 @@ impl Scope {
             Self::WithdrawalsWrite => "withdrawals:write",
             Self::DepositsWrite => "deposits:write",
             Self::AccountsRead => "accounts:read",
+            Self::Operations => "operations",
         }
     }
 }
@@ -55,7 +63,7 @@ pub struct Scopes(BTreeSet<Scope>);
 /// Text that names no scope.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{0:?} is no scope; the scopes are withdrawals:read, withdrawals:write, deposits:write and accounts:read"
+    "{0:?} is no scope; the scopes are withdrawals:read, withdrawals:write, deposits:write, accounts:read and operations"
 )]
 pub struct UnknownScope(String);
 

@@ -55,16 +55,25 @@ impl Store {
         Ok(mark == i64::from(COPY_MARK))
     }
 
-    /// Takes a copy into use: its mark goes.
+    /// Takes a copy into use: its mark goes, from the file itself too.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// When the database does not answer; [`StoreError::Unavailable`] while another process keeps the write-ahead log
+    /// from being emptied.
     pub async fn take_into_use(&self) -> Result<(), StoreError> {
-        sqlx::query("PRAGMA user_version = 0")
-            .execute(&self.write_pool)
-            .await
-            .map(|_| ())
-            .map_err(|error| StoreError::of_driver("take_into_use", &error))
+        let during = "take_into_use";
+        let failed = |error: sqlx::Error| StoreError::of_driver(during, &error);
+        sqlx::query("PRAGMA user_version = 0").execute(&self.write_pool).await.map_err(failed)?;
+        let (busy, _log, _done): (i64, i64, i64) =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+                .fetch_one(&self.write_pool)
+                .await
+                .map_err(failed)?;
+        if busy == 0 {
+            return Ok(());
+        }
+        let cause = "another process reads from the database: start again in a moment".to_owned();
+        Err(StoreError::Unavailable { during, cause })
     }
 }
 

@@ -8,10 +8,11 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Qu
 
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint};
+use crate::damage::read_sound_slots;
 use crate::db::{Store, Transaction, transaction};
 use crate::entity::{command, slot};
 use crate::error::StoreError;
-use crate::slot::{OpenSlot, read_open_slots};
+use crate::slot::OpenSlot;
 
 /// What is to be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,7 +142,8 @@ impl Store {
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        let mut slots = read_open_slots(&picture, during, rows).await?;
+        let reading = read_sound_slots(&picture, during, rows).await?;
+        let mut slots = reading.noted(&self.damage);
         slots.retain(|open| {
             open.attempts.last().is_some_and(|attempt| attempt.committed_at < before)
         });
@@ -149,7 +151,7 @@ impl Store {
     }
 }
 
-async fn request_in(
+pub(crate) async fn request_in(
     tx: &Transaction,
     kind: CommandKind,
     slot: Slot,

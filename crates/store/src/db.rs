@@ -14,6 +14,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+use crate::damage::DamageNotes;
 use crate::error::StoreError;
 
 /// Where the database is, and how it is used.
@@ -34,6 +35,7 @@ pub struct Store {
     pub(crate) reader: DatabaseConnection,
     pub(crate) write_pool: SqlitePool,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) damage: DamageNotes,
     gate: Option<Arc<dyn EffectGate>>,
 }
 
@@ -83,6 +85,7 @@ impl Store {
             reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(read_pool),
             write_pool,
             clock,
+            damage: DamageNotes::default(),
             gate: None,
         })
     }
@@ -124,7 +127,7 @@ impl Store {
             .begin_with_options(options)
             .await
             .map_err(|error| StoreError::of_statement(name, &error))?;
-        Ok(Transaction { inner, name, now: self.clock.now() })
+        Ok(Transaction { inner, name, now: self.clock.now(), damage: self.damage.clone() })
     }
 
     /// A picture for reads of several statements: while a writer moves on between them, what they
@@ -156,6 +159,7 @@ pub(crate) struct Transaction {
     pub(crate) name: &'static str,
     /// The database's clock at BEGIN.
     pub(crate) now: Timestamp,
+    pub(crate) damage: DamageNotes,
 }
 
 impl Transaction {

@@ -4,17 +4,23 @@
 //! counts. SeaORM builds the statements and never leaves this crate.
 
 pub mod access;
+pub mod alarm;
 pub mod asset;
 pub mod audit;
 pub mod backup;
+pub mod cancel;
 pub mod chain;
 pub mod command;
 mod convert;
+pub mod damage;
 mod db;
+pub mod dead_letter;
 pub mod deployment;
 pub mod deposit;
 mod entity;
 pub mod error;
+mod gap;
+mod gas;
 pub mod intake;
 pub mod lease;
 pub mod ledger;
@@ -24,6 +30,7 @@ pub mod reconcile;
 pub mod send;
 pub mod sender;
 pub mod slot;
+mod slot_rows;
 mod timeline;
 pub mod transition;
 mod window;

@@ -13,7 +13,7 @@ use crate::timeline;
 use crate::transition::Stage;
 
 /// States without a binding: nothing was signed, so nothing is under way.
-const UNBOUND: [&str; 4] = [
+pub(crate) const UNBOUND: [&str; 4] = [
     StateCode::Pending.as_str(),
     StateCode::Validating.as_str(),
     StateCode::AwaitingApproval.as_str(),

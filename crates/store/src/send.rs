@@ -7,15 +7,16 @@ use portcullis_core::id::SlotId;
 use portcullis_core::slot::{Slot, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, State};
-use sea_orm::sea_query::{Expr, ExprTrait, Func, LockBehavior, LockType};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, LockBehavior, LockType, SimpleExpr};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::convert::{Place, bigint};
+use crate::damage::{DamagedSlot, read_sound_slots};
 use crate::db::{Store, Transaction, transaction};
 use crate::entity::{attempt, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::slot::{OpenAttempt, OpenSlot, move_slots, read_open_slots, slot_keys};
+use crate::slot::{OpenAttempt, OpenSlot, move_slots, slot_keys};
 use crate::timeline::shortened;
 use crate::transition::apply;
 
@@ -30,7 +31,7 @@ pub struct Sendable {
     pub hash: B256,
     /// The bytes.
     pub raw: Bytes,
-    /// How often bytes of this slot were sent since it last changed.
+    /// How often bytes of this slot were sent since a provider took them, or they changed.
     pub receives: u32,
 }
 
@@ -80,6 +81,41 @@ impl Store {
         transaction!(self, "record_sends", |tx| record_in(&tx, claim, results))
     }
 
+    /// Makes every slot of a sender below a nonce due, or all of them: a node misses them, or the sender can
+    /// pay for them again.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn send_below(&self, below: Slot) -> Result<(), StoreError> {
+        let nonces = slot::Column::Nonce.lt(bigint(below.nonce));
+        transaction!(self, "send_below", |tx| send_now(&tx, below, nonces.clone()))
+    }
+
+    /// Puts the sends of a slot off: it cannot be claimed, and the others should be.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn postpone_send(&self, id: SlotId, until: Timestamp) -> Result<(), StoreError> {
+        transaction!(self, "postpone_send", |tx| postpone_in(&tx, id, until))
+    }
+
+    /// The slot that is due to be sent first: the one that fails when a set of one does.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn first_sendable(&self, chain_id: u64) -> Result<Option<SlotId>, StoreError> {
+        let row = due(chain_id, self.clock.now())
+            .order_by_asc(slot::Column::DueAt)
+            .order_by_asc(slot::Column::Nonce)
+            .limit(1)
+            .one(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("first_sendable", &error))?;
+        let Some(row) = row else { return Ok(None) };
+        let place = Place { table: "slots", row: &row.id };
+        Ok(Some(SlotId::from_bytes(place.id("id", &row.id)?)))
+    }
+
     /// A look without a lock, so that an idle broadcaster does not write.
     async fn has_sendable(&self, chain_id: u64) -> Result<bool, StoreError> {
         let found = due(chain_id, self.clock.now())
@@ -119,11 +155,14 @@ async fn claim_in(
         .map_err(|error| tx.failed(&error))?;
     let receives: BTreeMap<Vec<u8>, i32> =
         rows.iter().map(|row| (row.id.clone(), row.receives)).collect();
-    let mut slots = read_open_slots(&tx.inner, tx.name, rows).await?;
+    let reading = read_sound_slots(&tx.inner, tx.name, rows).await?;
+    let damaged = damaged_bytes(tx, &reading.damaged).await?;
+    let mut slots = reading.noted(&tx.damage);
     // A slot whose only attempts were found on the chain has no bytes of ours to send.
     slots.retain(|open| newest_own(open).is_some());
     slots.sort_by_key(|open| (open.slot.sender, open.slot.nonce));
-    let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
+    let ids: Vec<SlotId> =
+        slots.iter().map(|open| open.id).chain(damaged.iter().map(|(slot, ..)| slot.id)).collect();
     let until = tx.now.plus_millis(claim_ms);
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
         let claimed = slot::Entity::update_many()
@@ -149,13 +188,87 @@ async fn claim_in(
             slot: open.slot,
             hash: newest.hash,
             raw: place.known("raw", raws.get(&newest.hash))?.clone(),
-            receives: receives
-                .get(key.as_slice())
-                .and_then(|receives| u32::try_from(*receives).ok())
-                .unwrap_or(0),
+            receives: 0,
         });
     }
+    sendable.extend(damaged.into_iter().map(|(slot, hash, raw)| Sendable {
+        slot_id: slot.id,
+        slot: slot.slot,
+        hash,
+        raw,
+        receives: 0,
+    }));
+    sendable.sort_by_key(|sendable| (sendable.slot.sender, sendable.slot.nonce));
+    for sendable in &mut sendable {
+        let received = receives.get(sendable.slot_id.to_bytes().as_slice());
+        sendable.receives = received.and_then(|count| u32::try_from(*count).ok()).unwrap_or(0);
+    }
     Ok(sendable)
+}
+
+async fn postpone_in(tx: &Transaction, id: SlotId, until: Timestamp) -> Result<(), StoreError> {
+    slot::Entity::update_many()
+        .col_expr(slot::Column::DueAt, Expr::value(until.as_millis()))
+        .filter(slot::Column::Id.eq(id.to_bytes().to_vec()))
+        .filter(slot::Column::Stage.is_in(SENDABLE))
+        .exec(&tx.inner)
+        .await
+        .map(|_| ())
+        .map_err(|error| tx.failed(&error))
+}
+
+/// The newest bytes of damaged slots that were sent before: they are committed, so they may be sent again,
+/// whatever cannot be read of what they pay.
+async fn damaged_bytes(
+    tx: &Transaction,
+    damaged: &[DamagedSlot],
+) -> Result<Vec<(DamagedSlot, B256, Bytes)>, StoreError> {
+    let mut bytes = Vec::new();
+    let sent = damaged.iter().filter(|slot| slot.stage >= SlotStage::Sending);
+    for slot in sent.filter(|slot| slot.stage <= SlotStage::Sent) {
+        let row: Option<(Vec<u8>, Vec<u8>)> = attempt::Entity::find()
+            .select_only()
+            .column(attempt::Column::Hash)
+            .column(attempt::Column::Raw)
+            .filter(attempt::Column::SlotId.eq(slot.id.to_bytes().to_vec()))
+            .order_by_desc(attempt::Column::Ordinal)
+            .into_tuple()
+            .one(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        let Some((hash, raw)) = row.filter(|(_, raw)| !raw.is_empty()) else { continue };
+        if let Ok(hash) = B256::try_from(hash.as_slice()) {
+            bytes.push((slot.clone(), hash, Bytes::from(raw)));
+        }
+    }
+    Ok(bytes)
+}
+
+/// New bytes go out at once, and the pauses between their sends begin anew. A pool that dropped a slot dropped
+/// those behind it as well (bor: a stranded chain), so they follow at once, lowest nonce first.
+pub(crate) async fn send_from(tx: &Transaction, replaced: &[&OpenSlot]) -> Result<(), StoreError> {
+    for open in replaced {
+        let at_or_behind = slot::Column::Nonce.gte(bigint(open.slot.nonce));
+        send_now(tx, open.slot, at_or_behind).await?;
+    }
+    Ok(())
+}
+
+/// Makes slots of a sender due. Whoever sends them now has older news: its claim is over.
+async fn send_now(tx: &Transaction, of: Slot, nonces: SimpleExpr) -> Result<(), StoreError> {
+    slot::Entity::update_many()
+        .col_expr(slot::Column::DueAt, Expr::value(tx.now.as_millis()))
+        .col_expr(slot::Column::Receives, Expr::value(0))
+        .col_expr(slot::Column::Claim, Expr::value(Option::<String>::None))
+        .col_expr(slot::Column::ClaimedUntil, Expr::value(0))
+        .filter(slot::Column::ChainId.eq(bigint(of.chain_id)))
+        .filter(slot::Column::Sender.eq(of.sender.to_vec()))
+        .filter(nonces)
+        .filter(slot::Column::Stage.is_in(SENDABLE))
+        .exec(&tx.inner)
+        .await
+        .map(|_| ())
+        .map_err(|error| tx.failed(&error))
 }
 
 /// The newest attempt whose bytes we have.
@@ -208,23 +321,25 @@ async fn record_in(
     results: &[SendResult],
 ) -> Result<(), StoreError> {
     let mut by_outcome: BTreeMap<&str, Vec<B256>> = BTreeMap::new();
-    let mut by_due: BTreeMap<Timestamp, Vec<SlotId>> = BTreeMap::new();
+    let mut by_due: BTreeMap<(Timestamp, bool), Vec<SlotId>> = BTreeMap::new();
     for result in results {
         by_outcome.entry(shortened(&result.outcome)).or_default().push(result.hash);
-        by_due.entry(result.due_at).or_default().push(result.slot_id);
+        by_due.entry((result.due_at, result.accepted)).or_default().push(result.slot_id);
     }
     for (outcome, hashes) in by_outcome {
         for hashes in hashes.chunks(ROWS_PER_STATEMENT) {
             record_outcome(tx, outcome, hashes).await?;
         }
     }
-    for (due_at, ids) in by_due {
+    for ((due_at, accepted), ids) in by_due {
+        let none = if accepted { Expr::value(0) } else { Expr::col(slot::Column::Receives) };
         for ids in ids.chunks(ROWS_PER_STATEMENT) {
             // One whose claim ran out meanwhile belongs to its next claimer.
             slot::Entity::update_many()
                 .col_expr(slot::Column::Claim, Expr::value(Option::<String>::None))
                 .col_expr(slot::Column::ClaimedUntil, Expr::value(0))
                 .col_expr(slot::Column::DueAt, Expr::value(due_at.as_millis()))
+                .col_expr(slot::Column::Receives, none.clone())
                 .filter(slot::Column::Id.is_in(slot_keys(ids)))
                 .filter(slot::Column::Claim.eq(claim))
                 .exec(&tx.inner)
@@ -265,7 +380,7 @@ async fn finish_sends(tx: &Transaction, results: &[SendResult]) -> Result<(), St
             .all(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
-        let slots = read_open_slots(&tx.inner, tx.name, rows).await?;
+        let slots = read_sound_slots(&tx.inner, tx.name, rows).await?.noted(&tx.damage);
         let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
         move_slots(tx, &ids, SlotStage::Sending, SlotStage::Sent).await?;
         let moves: Vec<_> = slots

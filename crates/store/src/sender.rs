@@ -11,6 +11,7 @@ use sea_orm::{
     QueryFilter, QueryOrder, QuerySelect,
 };
 
+use crate::alarm::held_senders;
 use crate::convert::{Place, bigint};
 use crate::db::{Store, Transaction, transaction};
 use crate::entity::{binding, sender, slot, withdrawal};
@@ -30,6 +31,8 @@ pub struct SenderLoad {
     pub promised: BTreeMap<Option<Address>, Amount>,
     /// Gas money that these slots may cost at most, in wei.
     pub gas_promised: Amount,
+    /// Whether it opens no new slots for now: it lacks gas money, or a slot of it is damaged.
+    pub is_held: bool,
 }
 
 /// The stages of a slot that no block has consumed.
@@ -86,10 +89,16 @@ impl Store {
                     in_flight: 0,
                     promised: BTreeMap::new(),
                     gas_promised: Amount::ZERO,
+                    is_held: false,
                 };
                 (address, load)
             })
             .collect();
+        for held in held_senders(&picture, "sender_loads", chain_id).await? {
+            if let Some(load) = loads.get_mut(&held) {
+                load.is_held = true;
+            }
+        }
         count_unmined(&picture, chain_id, &mut loads).await?;
         sum_promised(&picture, chain_id, &mut loads).await?;
         sum_gas(&picture, chain_id, &mut loads).await?;
@@ -193,12 +202,16 @@ async fn sum_promised(
     for (address, token, amount) in payments {
         let place = Place { table: "slots", row: &address };
         let address = place.address("sender", &address)?;
-        let token = place.token("token", &token)?;
-        let amount = place.amount("amount", &amount)?;
-        if let Some(load) = loads.get_mut(&address) {
-            let sum = load.promised.entry(token).or_default();
-            *sum = place.known("amount", sum.checked_add(amount))?;
-        }
+        let Some(load) = loads.get_mut(&address) else { continue };
+        // What it has promised is not known then: it promises nothing more.
+        let (Ok(token), Ok(amount)) =
+            (place.token("token", &token), place.amount("amount", &amount))
+        else {
+            load.is_held = true;
+            continue;
+        };
+        let sum = load.promised.entry(token).or_default();
+        *sum = place.known("amount", sum.checked_add(amount))?;
     }
     Ok(())
 }
@@ -319,7 +332,7 @@ pub(crate) async fn take_nonces(
     tx.expect_rows(taken.rows_affected, 1)
 }
 
-fn read_sender(row: &sender::Model) -> Result<(Address, u64), StoreError> {
+pub(crate) fn read_sender(row: &sender::Model) -> Result<(Address, u64), StoreError> {
     let place = Place { table: "senders", row: &row.address };
     Ok((place.address("address", &row.address)?, place.unsigned("nonce_next", row.nonce_next)?))
 }

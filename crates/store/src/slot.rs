@@ -16,13 +16,16 @@ use sea_orm::{
 
 use crate::command::finish_commands;
 use crate::convert::{Place, bigint, wei_bigint};
+use crate::damage::read_sound_slots;
 use crate::db::{Store, Transaction, transaction};
 use crate::deployment::refuse_while_halted;
 use crate::entity::{attempt, binding, slot, work};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
+use crate::send::send_from;
 use crate::sender::take_nonces;
+use crate::slot_rows::insert_slots;
 use crate::transition::{Stage, apply};
 use crate::withdrawal::{
     WithdrawalRecord, bindings_of, read_fees, read_slot_facts, withdrawals_by_id,
@@ -69,6 +72,8 @@ pub struct OpenAttempt {
     pub committed_at: Timestamp,
     /// Whether it was found on the chain, and its bytes were never ours to commit.
     pub is_adopted: bool,
+    /// What its last send came to; an error begins with its class.
+    pub last_outcome: Option<String>,
 }
 
 /// A slot with all that a role needs to go on with it.
@@ -147,7 +152,7 @@ impl Store {
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        read_open_slots(&picture, during, rows).await
+        Ok(read_sound_slots(&picture, during, rows).await?.noted(&self.damage))
     }
 
     /// One slot, whatever its stage.
@@ -258,54 +263,6 @@ async fn expect_finally_unpaid(tx: &Transaction, ids: &[WithdrawalId]) -> Result
     Ok(())
 }
 
-async fn insert_slots(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreError> {
-    let failed = |error| tx.failed(&error);
-    for slots in slots.chunks(ROWS_PER_STATEMENT) {
-        let rows = slots.iter().map(|new| slot::ActiveModel {
-            id: ActiveValue::Set(new.id.to_bytes().to_vec()),
-            chain_id: ActiveValue::Set(bigint(new.slot.chain_id)),
-            sender: ActiveValue::Set(new.slot.sender.to_vec()),
-            nonce: ActiveValue::Set(bigint(new.slot.nonce)),
-            purpose: ActiveValue::Set(new.purpose.as_str().to_owned()),
-            rail: ActiveValue::Set(new.rail.as_str().to_owned()),
-            payload_digest: ActiveValue::Set(new.payload_digest.to_vec()),
-            stage: ActiveValue::Set(SlotStage::Bound.as_str().to_owned()),
-            outcome: ActiveValue::Set(None),
-            transaction_hash: ActiveValue::Set(None),
-            block_number: ActiveValue::Set(None),
-            block_hash: ActiveValue::Set(None),
-            block_at: ActiveValue::Set(None),
-            cancel_requested: ActiveValue::Set(0),
-            due_at: ActiveValue::Set(tx.now.as_millis()),
-            receives: ActiveValue::Set(0),
-            claim: ActiveValue::Set(None),
-            claimed_until: ActiveValue::Set(0),
-            opened_at: ActiveValue::Set(tx.now.as_millis()),
-            updated_at: ActiveValue::Set(tx.now.as_millis()),
-        });
-        slot::Entity::insert_many(rows).exec_without_returning(&tx.inner).await.map_err(failed)?;
-    }
-    let mut bindings = Vec::new();
-    for new in slots {
-        for (payment, position) in new.payments.iter().zip(0..) {
-            bindings.push(binding::ActiveModel {
-                slot_id: ActiveValue::Set(new.id.to_bytes().to_vec()),
-                position: ActiveValue::Set(position),
-                withdrawal_id: ActiveValue::Set(payment.to_bytes().to_vec()),
-                released_at: ActiveValue::Set(0),
-                item: ActiveValue::Set(None),
-            });
-        }
-    }
-    for rows in bindings.chunks(ROWS_PER_STATEMENT) {
-        binding::Entity::insert_many(rows.iter().cloned())
-            .exec_without_returning(&tx.inner)
-            .await
-            .map_err(failed)?;
-    }
-    Ok(())
-}
-
 async fn commit_in(
     tx: &Transaction,
     leases: &[Lease],
@@ -330,7 +287,7 @@ async fn commit_in(
         rows.push(attempt_row(tx, slot, &new.signed));
         match slot.stage {
             SlotStage::Bound => first.push(slot),
-            _ => replaced.push(slot.id),
+            _ => replaced.push(slot),
         }
     }
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
@@ -340,7 +297,7 @@ async fn commit_in(
             .map_err(|error| tx.failed(&error))?;
     }
     sign_slots(tx, &first).await?;
-    due_now(tx, &replaced).await?;
+    send_from(tx, &replaced).await?;
     finish_commands(tx, commands).await
 }
 
@@ -412,20 +369,6 @@ pub(crate) async fn move_slots(
             .await
             .map_err(|error| tx.failed(&error))?;
         tx.expect_rows(moved.rows_affected, ids.len())?;
-    }
-    Ok(())
-}
-
-/// New bytes go out at once, and the pauses between their sends begin anew.
-async fn due_now(tx: &Transaction, ids: &[SlotId]) -> Result<(), StoreError> {
-    for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        slot::Entity::update_many()
-            .col_expr(slot::Column::DueAt, Expr::value(tx.now.as_millis()))
-            .col_expr(slot::Column::Receives, Expr::value(0))
-            .filter(slot::Column::Id.is_in(slot_keys(ids)))
-            .exec(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
     }
     Ok(())
 }
@@ -534,5 +477,6 @@ fn read_open_attempt(row: &attempt::Model) -> Result<OpenAttempt, StoreError> {
         gas_limit: place.unsigned("gas_limit", row.gas_limit)?,
         committed_at: Timestamp::from_millis(row.committed_at),
         is_adopted: row.raw.is_empty(),
+        last_outcome: row.last_outcome.clone(),
     })
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use portcullis_core::amount::Amount;
-use portcullis_core::id::{TenantId, WithdrawalId};
+use portcullis_core::id::WithdrawalId;
 use portcullis_core::policy::Verdict;
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, HoldReason, State, StateCode};
-use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType};
+use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::audit::{AuditEntry, append_audit};
@@ -29,17 +29,6 @@ pub struct QueueDepth {
     pub depth: u64,
     /// How long the oldest has been live.
     pub oldest_age_ms: Option<i64>,
-}
-
-/// What became of a client's wish to cancel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CancelOutcome {
-    /// It is canceled, and the money available again.
-    Canceled(Box<WithdrawalRecord>),
-    /// The tenant has no such withdrawal.
-    Unknown,
-    /// It stands where it cannot be canceled any more.
-    Refused(StateCode),
 }
 
 /// What became of an operator's wish to let a held withdrawal go on.
@@ -86,6 +75,34 @@ impl Store {
                 }
             })
             .collect())
+    }
+
+    /// The work of a stage that is due first, on one chain or on any: the one that fails when a set of one does.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn first_due(
+        &self,
+        stage: Stage,
+        chain_id: Option<u64>,
+    ) -> Result<Option<WithdrawalId>, StoreError> {
+        let mut query = work::Entity::find()
+            .select_only()
+            .column(work::Column::WithdrawalId)
+            .filter(work::Column::Stage.eq(stage.as_str()))
+            .filter(work::Column::DueAt.lte(self.clock.now().as_millis()));
+        if let Some(chain_id) = chain_id {
+            query = query.filter(work::Column::ChainId.eq(bigint(chain_id)));
+        }
+        let rows: Vec<Vec<u8>> = query
+            .order_by_desc(work::Column::Priority)
+            .order_by_asc(work::Column::WithdrawalId)
+            .limit(1)
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("first_due", &error))?;
+        Ok(read_ids(&rows)?.pop())
     }
 
     /// Whether anything is due at a stage: a look without a lock, so that an idle role does not write.
@@ -202,28 +219,6 @@ impl Store {
     ) -> Result<ResumeOutcome, StoreError> {
         transaction!(self, "resume", |tx| resume_in(&tx, id, actor, why))
     }
-
-    /// Cancels a withdrawal for its client, while it is not bound to a slot.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn cancel(
-        &self,
-        tenant: TenantId,
-        id: WithdrawalId,
-        actor: &str,
-    ) -> Result<CancelOutcome, StoreError> {
-        let outcome = transaction!(self, "cancel", |tx| cancel_in(&tx, tenant, id, actor))?;
-        match outcome {
-            CancelOutcome::Canceled(_) => {
-                let record = self.withdrawal(tenant, id).await?;
-                Ok(record.map_or(CancelOutcome::Unknown, |record| {
-                    CancelOutcome::Canceled(Box::new(record))
-                }))
-            }
-            other => Ok(other),
-        }
-    }
 }
 
 async fn validate_in(tx: &Transaction, limit: u64, judge: &Judge<'_>) -> Result<usize, StoreError> {
@@ -317,7 +312,6 @@ async fn defer_in(
         // One that moved on meanwhile is not put off.
         work::Entity::update_many()
             .col_expr(work::Column::DueAt, Expr::value(until.as_millis()))
-            .col_expr(work::Column::Receives, Expr::col(work::Column::Receives).add(1))
             .filter(work::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
             .filter(work::Column::Stage.eq(Stage::Sign.as_str()))
             .exec(&tx.inner)
@@ -337,35 +331,6 @@ async fn move_all(
     let moves: Vec<_> =
         records.iter().map(|record| (record, event, Some(detail.to_owned()))).collect();
     apply(tx, &moves).await
-}
-
-async fn cancel_in(
-    tx: &Transaction,
-    tenant: TenantId,
-    id: WithdrawalId,
-    actor: &str,
-) -> Result<CancelOutcome, StoreError> {
-    let mut records = withdrawals_by_id(&tx.inner, tx.name, &[id]).await?;
-    let Some(record) = records.pop().filter(|record| record.tenant == tenant) else {
-        return Ok(CancelOutcome::Unknown);
-    };
-    if record.state == State::Canceled {
-        return Ok(CancelOutcome::Canceled(Box::new(record)));
-    }
-    if record.state.cancel().is_err() {
-        return Ok(CancelOutcome::Refused(record.state.code()));
-    }
-    apply(tx, &[(&record, Event::CancelRequested, Some(format!("by {actor}")))]).await?;
-    let subject = id.to_string();
-    let entry = AuditEntry {
-        tenant: Some(tenant),
-        actor,
-        action: "withdrawal.cancel",
-        subject: &subject,
-        detail: record.external_id.as_str(),
-    };
-    append_audit(tx, &entry).await?;
-    Ok(CancelOutcome::Canceled(Box::new(record)))
 }
 
 async fn resume_in(

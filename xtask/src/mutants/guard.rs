@@ -155,8 +155,8 @@ fn first_panic(section: &str) -> Option<String> {
     let (place, words) = panic.split_once('\n')?;
     let mut place = place.trim_end_matches(':').rsplitn(2, ':');
     let (_column, place) = (place.next()?, place.next()?);
-    let words: Vec<&str> = words.lines().take(4).map(str::trim).collect();
-    let mut words = words.join(" ");
+    let lines = words.lines().map(str::trim).take_while(|line| !line.starts_with("note:"));
+    let mut words = lines.take(3).collect::<Vec<_>>().join(" ");
     if let Some((at, _)) = words.char_indices().nth(160) {
         words.truncate(at);
     }
@@ -175,7 +175,7 @@ mod tests {
 
     const FAILURE: &str = "\nrunning 1 test\ntest a::b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\n\n\
         thread 'a::b' (17) panicked at crates/a/src/b.rs:12:5:\nassertion `left == right` failed\n  left: 1\n \
-        right: 2\n\ntest result: FAILED. 0 passed; 1 failed\n";
+        right: 2\nnote: run with `RUST_BACKTRACE=1`\n\ntest result: FAILED. 0 passed; 1 failed\n";
 
     #[test]
     fn only_a_panic_of_the_test_is_a_failure() {

@@ -76,7 +76,7 @@ pub async fn run(root: &Path, mutants: &[Mutant]) -> Result<Report> {
     let mut rows = Vec::with_capacity(mutants.len());
     for (number, mutant) in (1..).zip(mutants) {
         let ending = match &sound[&mutant.guard] {
-            Ok(()) => try_mutant(root, &scratch, mutant).await?,
+            Ok(()) => try_mutant(&scratch, mutant).await?,
             Err(why) => Ending::Invalid(format!("its guard does not pass by itself: {why}")),
         };
         eprintln!("{number}/{}: {}: {ending:?}", mutants.len(), mutant.name);
@@ -102,8 +102,8 @@ async fn pass_unpatched(scratch: &Scratch, guard: &Guard) -> Result<Result<(), S
     })
 }
 
-async fn try_mutant(root: &Path, scratch: &Scratch, mutant: &Mutant) -> Result<Ending> {
-    let broken = match mutant.apply(root) {
+async fn try_mutant(scratch: &Scratch, mutant: &Mutant) -> Result<Ending> {
+    let broken = match mutant.apply(&scratch.tree) {
         Ok(broken) => broken,
         Err(why) => return Ok(Ending::Invalid(format!("{why:#}"))),
     };

@@ -204,7 +204,7 @@ async fn on_each_rail(arguments: &TortureArgs, binary: &Path, dir: &Path) -> Res
         None => u64::from(getrandom::u32()?),
     };
     let mut whole = TortureReport { minutes: arguments.minutes, seed, ..TortureReport::default() };
-    for rail in arguments.rail.all() {
+    for (seed, rail) in (seed..).zip(arguments.rail.all()) {
         let dir = dir.join(rail.to_string());
         fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         whole.add(run_in(arguments, (*rail, seed), binary, &dir).await?);

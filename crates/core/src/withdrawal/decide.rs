@@ -15,6 +15,8 @@ pub enum ReleaseCause {
     },
     /// Its transaction is final and reverted: on the `direct` rail it has failed.
     Reverted,
+    /// Its transaction is final and reverted for want of gas: it rides again with more.
+    OutOfGas,
     /// On the vault rail: the receipt shows that its item failed, or that the whole call reverted. Its number is
     /// free and guards the next ride.
     Unpaid {
@@ -209,6 +211,7 @@ fn release(state: State, cause: ReleaseCause) -> Result<Moved, Refused> {
             Ok((State::Canceled, vec![Effect::Unbind, Effect::Release, Effect::Finish]))
         }
         ReleaseCause::Canceled { requested: false }
+        | ReleaseCause::OutOfGas
         | ReleaseCause::NeverSigned
         | ReleaseCause::Unpaid { is_last_ride: false } => {
             Ok((State::Queued, vec![Effect::Unbind, Effect::Revalidate]))

@@ -38,7 +38,7 @@ const STATES: [State; 20] = [
     State::Held { reason: HoldReason::Voiding, slot: Some(SLOT) },
 ];
 
-const EVENTS: [Event; 31] = [
+const EVENTS: [Event; 32] = [
     Event::ValidationStarted,
     Event::PolicyPassed,
     Event::PolicyRefused,
@@ -58,6 +58,7 @@ const EVENTS: [Event; 31] = [
     Event::Released(ReleaseCause::Canceled { requested: true }),
     Event::Released(ReleaseCause::Canceled { requested: false }),
     Event::Released(ReleaseCause::Reverted),
+    Event::Released(ReleaseCause::OutOfGas),
     Event::Released(ReleaseCause::NeverSigned),
     Event::PreflightReverted,
     Event::Held(HoldReason::Underpaid),
@@ -143,6 +144,7 @@ fn released(cause: ReleaseCause) -> (&'static [Code], Code) {
         ReleaseCause::Reverted => (bound, Failed),
         ReleaseCause::NeverSigned => (&[Signing], Queued),
         ReleaseCause::Canceled { requested: false }
+        | ReleaseCause::OutOfGas
         | ReleaseCause::Unpaid { is_last_ride: false } => (bound, Queued),
         ReleaseCause::Unpaid { is_last_ride: true } => (bound, Held),
         ReleaseCause::Voided { requested: true } => (&[Held], Canceled),

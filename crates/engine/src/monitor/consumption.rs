@@ -76,7 +76,8 @@ impl Monitor {
         }
         if !inclusions.is_empty() {
             included.slots = inclusions.len();
-            self.store.include(lease, &inclusions).await?;
+            let failed = self.include_each(lease, &inclusions).await?;
+            included.is_open |= failed > 0;
             metrics::counter!("portcullis_slots_included_total").increment(inclusions.len() as u64);
         }
         self.explain(pool, lease, view, &unexplained).await?;
@@ -91,7 +92,7 @@ impl Monitor {
         inclusion: &Inclusion,
     ) -> Result<(), EngineError> {
         let pays = open.purpose == Purpose::Pay && inclusion.outcome == SlotOutcome::Paid;
-        if !pays || !open.payments.is_empty() {
+        if !pays || !open.payments.is_empty() || !open.left.is_empty() {
             return Ok(());
         }
         let detail = format!(

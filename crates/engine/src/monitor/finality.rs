@@ -33,8 +33,8 @@ impl Monitor {
                 is_void || matches!(slot.outcome, SlotOutcome::Reverted | SlotOutcome::Canceled)
             });
         ends.extend(agreed_releases(pool, releasing).await);
-        self.store.finalize(lease, &ends).await?;
-        Ok(if ends.is_empty() { 0 } else { looked_at })
+        let failed = self.finalize_each(lease, &ends).await?;
+        Ok(if ends.len() == failed { 0 } else { looked_at })
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod consumption;
 mod finality;
+mod recording;
 mod unpaid;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,8 @@ use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::lease::LeaseHolder;
-use crate::{Progress, RoleParts};
+use crate::poison::Narrowing;
+use crate::{Progress, RoleParts, Surroundings};
 
 /// Blocks that are kept beyond the conservative depth, so that a reorg as deep as that still finds
 /// its common ancestor and a late catch-up its blocks.
@@ -35,7 +37,9 @@ pub struct Monitor {
     pools: Vec<Arc<ProviderPool>>,
     vaults: BTreeMap<u64, Address>,
     leases: LeaseHolder,
+    around: Surroundings,
     doorbells: Doorbells,
+    narrowing: Narrowing,
     /// By chain: the block at which everything was looked at. Only a shortcut; a restart looks again.
     looked_at: Mutex<BTreeMap<u64, B256>>,
 }
@@ -67,8 +71,10 @@ impl Monitor {
     #[must_use]
     pub fn new(parts: RoleParts) -> Self {
         let RoleParts { store, pools, vaults, settings, around, doorbells } = parts;
-        let leases = LeaseHolder::new(store.clone(), around, settings.lease_ms);
-        Self { store, pools, vaults, leases, doorbells, looked_at: Mutex::default() }
+        let leases = LeaseHolder::new(store.clone(), around.clone(), settings.lease_ms);
+        let narrowing = Narrowing::default();
+        let looked_at = Mutex::default();
+        Self { store, pools, vaults, leases, around, doorbells, narrowing, looked_at }
     }
 
     /// One look at each chain. A node that does not answer stops its own chain only.

@@ -13,6 +13,7 @@ use portcullis_store::reconcile::{ImportedPayment, SlotImport, StoredSlot};
 use super::evidence::Shown;
 use super::payments::was_paid;
 use super::slots::SlotView;
+use super::vault::{VaultHistory, vault_of};
 use super::{ACTOR, Difference, DifferenceKind, Findings, History, Ours, Reconciler, Setting};
 use crate::error::EngineError;
 
@@ -53,7 +54,20 @@ impl Reconciler {
         let agreed = pool.agreed_head(&[]).await?;
         let head = agreed.head.number;
         let forgotten = self.store.forgotten_payments().await?.into_iter().collect();
-        let setting = Setting { pool, deployment, agreed, forgotten, repair };
+        let first_block = self.first_block(pool, head).await?;
+        let vault = vault_of(&self.vaults, chain.chain_id);
+        let vault_history = VaultHistory::default();
+        let mut setting = Setting {
+            pool,
+            deployment,
+            agreed,
+            vault,
+            first_block,
+            history: vault_history,
+            forgotten,
+            repair,
+        };
+        setting.history = self.vault_history(&setting, findings).await?;
         let mut history = History { network: chain.network, to_block: head, ..History::default() };
         let mut ours = Ours::default();
         let senders = self.senders_of(&setting).await?;
@@ -62,7 +76,24 @@ impl Reconciler {
         }
         let addresses: Vec<Address> = senders.iter().map(|sender| sender.address).collect();
         self.check_transfers(&setting, &addresses, &ours, (findings, &mut history)).await?;
+        self.check_vault_payments(&setting, &ours, findings).await?;
+        self.note_voids(&setting, findings).await?;
         findings.history.push(history);
+        Ok(())
+    }
+
+    /// Numbers that are voided for good.
+    async fn note_voids(
+        &self,
+        setting: &Setting<'_>,
+        findings: &mut Findings,
+    ) -> Result<(), EngineError> {
+        for (number, block) in &setting.history.voided {
+            let header = setting.pool.agreed_header(&setting.agreed, *block).await?;
+            if header.is_some_and(|header| setting.is_final(&header)) {
+                findings.voided.insert((setting.pool.chain().chain_id, *number));
+            }
+        }
         Ok(())
     }
 
@@ -112,7 +143,7 @@ impl Reconciler {
             for (hash, _) in views.iter().flat_map(SlotView::hashes) {
                 ours.hashes.insert(hash);
             }
-            let (shown, read) = self.shown(setting, &views, sender.count, ours).await?;
+            let (shown, read) = self.shown(setting, &views, sender.count).await?;
             history.receipts = history.receipts.saturating_add(read);
             history.slots = history.slots.saturating_add(views.len() as u64);
             for (view, shown) in views.iter().zip(&shown) {
@@ -124,7 +155,7 @@ impl Reconciler {
             );
             nonce = upper;
         }
-        self.check_beyond(setting, sender, end.max(begin), (findings, ours)).await
+        self.check_beyond(setting, sender, end.max(begin), findings).await
     }
 
     async fn views(
@@ -151,7 +182,7 @@ impl Reconciler {
         setting: &Setting<'_>,
         sender: &SenderView,
         end: u64,
-        (findings, ours): (&mut Findings, &mut Ours),
+        findings: &mut Findings,
     ) -> Result<(), EngineError> {
         let beyond = sender.count.saturating_sub(end);
         if beyond > UNKNOWN_MAX {
@@ -171,7 +202,7 @@ impl Reconciler {
                 journaled: None,
             })
             .collect();
-        let (shown, _read) = self.shown(setting, &views, sender.count, ours).await?;
+        let (shown, _read) = self.shown(setting, &views, sender.count).await?;
         for (view, shown) in views.iter().zip(&shown) {
             self.check_slot(setting, view, shown, findings).await?;
         }
@@ -205,7 +236,7 @@ impl Reconciler {
         if view.is_final() {
             self.check_ended(setting, view, shown, findings).await?;
         }
-        let payments = self.carried(view, shown);
+        let payments = self.carried(setting, view, shown);
         let Some((kind, detail)) = compare(setting, view, shown, &payments) else {
             return Ok(());
         };
@@ -328,7 +359,17 @@ fn compare(
             bound.join(", "),
             signed.join(", ")
         );
-        return Some((DifferenceKind::OtherPayments, detail));
+        let kind = DifferenceKind::OtherPayments;
+        // It was mined, and what it pays could not be matched: a repair would have done so.
+        let waits = payments.iter().any(|it| setting.forgotten.contains(&it.reference));
+        if waits && was_paid(view, shown) {
+            let detail = format!(
+                "{detail}; what the transaction pays does not fit the ref, or no node shows it: is this database of \
+                 another deployment?"
+            );
+            return Some((DifferenceKind::Undecided, detail));
+        }
+        return Some((kind, detail));
     }
     if !unknown.is_empty() || matches!(shown, Shown::Adopted(_)) {
         let hashes: Vec<String> = unknown.iter().map(|attempt| attempt.hash.to_string()).collect();

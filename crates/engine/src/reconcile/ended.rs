@@ -1,17 +1,17 @@
 //! Slots that the database calls final: the chain has to show the same, to the last atomic unit.
 
-use portcullis_core::amount::Amount;
-use portcullis_core::calldata::read_transfer;
-use portcullis_core::slot::SlotOutcome;
+use alloy_primitives::Address;
+use portcullis_core::id::WithdrawalId;
+use portcullis_core::slot::{AttemptKind, ItemOutcome, SlotOutcome};
 use portcullis_core::withdrawal::State;
 use portcullis_evm::Receipt;
-use portcullis_store::reconcile::{StoredEnd, StoredSlot};
-use portcullis_store::withdrawal::WithdrawalRecord;
+use portcullis_store::reconcile::StoredSlot;
 
 use super::evidence::{Shown, outcome_of};
 use super::slots::SlotView;
 use super::{ACTOR, Difference, DifferenceKind, Findings, Reconciler, Setting};
 use crate::error::EngineError;
+use crate::evidence::judge;
 
 impl Reconciler {
     pub(super) async fn check_ended(
@@ -41,7 +41,7 @@ impl Reconciler {
         }
         if let Shown::Mined { kind, receipt, .. } = shown {
             let problem = if outcome_of(view, *kind, receipt) == end.outcome {
-                short_payment(stored, end, receipt)
+                short_payment(stored, *kind, receipt, setting.vault)
             } else {
                 Some(format!("the chain shows it {}", outcome_of(view, *kind, receipt).as_str()))
             };
@@ -54,41 +54,22 @@ impl Reconciler {
     }
 }
 
-fn short_payment(stored: &StoredSlot, end: StoredEnd, receipt: &Receipt) -> Option<String> {
-    if end.outcome != SlotOutcome::Paid {
-        return None;
-    }
-    let settled = stored
-        .open
-        .payments
-        .iter()
-        .filter(|record| matches!(record.state, State::Confirmed { .. }));
-    for record in settled {
-        let arrived = arrived(stored, record, receipt);
-        if arrived != Some(record.amount) {
-            let arrived = arrived.unwrap_or_default();
-            return Some(format!(
-                "{} ({}) was to get {} atomic units, {} has {arrived}",
-                record.to, record.external_id, record.amount, receipt.hash
-            ));
-        }
-    }
-    None
-}
-
-/// What reached the recipient by the token's own events. A native payment is the call itself.
-fn arrived(stored: &StoredSlot, record: &WithdrawalRecord, receipt: &Receipt) -> Option<Amount> {
-    let Some(token) = record.token else {
-        return (receipt.succeeded && receipt.to == Some(record.to)).then_some(record.amount);
+fn short_payment(
+    stored: &StoredSlot,
+    kind: AttemptKind,
+    receipt: &Receipt,
+    vault: Option<Address>,
+) -> Option<String> {
+    let verdict = judge(&stored.open, kind, receipt, vault);
+    let paid = |id: WithdrawalId| {
+        verdict.items.iter().any(|(item, outcome)| *item == id && *outcome == ItemOutcome::Paid)
     };
-    receipt
-        .logs
-        .iter()
-        .filter_map(read_transfer)
-        .filter(|transfer| {
-            transfer.token == token
-                && transfer.from == stored.open.slot.sender
-                && transfer.to == record.to
-        })
-        .try_fold(Amount::ZERO, |sum, transfer| sum.checked_add(transfer.amount))
+    let settled = stored.open.payments.iter();
+    let mut settled = settled.filter(|record| matches!(record.state, State::Confirmed { .. }));
+    settled.find(|record| !paid(record.id)).map(|record| {
+        format!(
+            "{} ({}) was to get {} atomic units, and {} does not show exactly that",
+            record.to, record.external_id, record.amount, receipt.hash
+        )
+    })
 }

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
 use portcullis_core::chain::ChainSpec;
-use portcullis_core::slot::{AttemptKind, Consumption, Payload, SlotOutcome, explain_consumption};
+use portcullis_core::slot::{
+    AttemptKind, Consumption, Payload, Purpose, SlotOutcome, explain_consumption,
+};
 use portcullis_core::time::Timestamp;
-use portcullis_evm::{Decision, Evidence, HeadBlock, QuorumReceipt, Receipt};
+use portcullis_evm::{Decision, Evidence, QuorumReceipt, Receipt};
 use portcullis_store::reconcile::{ImportedAttempt, ImportedEnd};
 
 use super::slots::SlotView;
-use super::{Ours, Reconciler, Setting};
+use super::{Reconciler, Setting};
 use crate::error::EngineError;
 
 /// Receipts that are asked for at a time.
@@ -46,7 +48,6 @@ impl Reconciler {
         setting: &Setting<'_>,
         views: &[SlotView],
         count: u64,
-        ours: &mut Ours,
     ) -> Result<(Vec<Shown>, u64), EngineError> {
         let asked: Vec<(usize, AttemptKind, B256)> = views
             .iter()
@@ -69,11 +70,7 @@ impl Reconciler {
                 continue;
             }
             let receipts = by_view.remove(&index).unwrap_or_default();
-            let one = self.judge(setting, view, receipts).await?;
-            if let Shown::Mined { receipt, .. } = &one {
-                ours.saw_block(receipt.block.number);
-            }
-            shown.push(one);
+            shown.push(self.judge(setting, view, receipts).await?);
         }
         Ok((shown, read))
     }
@@ -176,7 +173,7 @@ impl Reconciler {
         let Some(header) = header.filter(|header| header.hash == receipt.block.hash) else {
             return Ok(None);
         };
-        if !chain.is_final(depth, age_ms(&head, &header)) {
+        if !setting.is_final(&header) {
             return Ok(None);
         }
         let outcome = outcome_of(view, kind, receipt);
@@ -199,14 +196,11 @@ impl Reconciler {
     }
 }
 
-const fn age_ms(head: &HeadBlock, block: &HeadBlock) -> i64 {
-    head.timestamp_ms.saturating_sub(block.timestamp_ms)
-}
-
 pub(super) fn outcome_of(view: &SlotView, kind: AttemptKind, receipt: &Receipt) -> SlotOutcome {
     match (kind, receipt.succeeded) {
         (AttemptKind::Cancel, _) if view.is_fill() => SlotOutcome::Filled,
         (AttemptKind::Cancel, _) => SlotOutcome::Canceled,
+        (AttemptKind::Payload, true) if view.purpose() == Purpose::Void => SlotOutcome::Voided,
         (AttemptKind::Payload, true) => SlotOutcome::Paid,
         (AttemptKind::Payload, false) => SlotOutcome::Reverted,
     }

@@ -9,15 +9,17 @@ mod outgoing;
 mod payments;
 mod slots;
 mod start;
+mod vault;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
+use portcullis_core::chain::ChainSpec;
 use portcullis_core::id::DeploymentId;
 use portcullis_core::number::PaymentRef;
 use portcullis_core::withdrawal::HoldReason;
-use portcullis_evm::ProviderPool;
+use portcullis_evm::{HeadBlock, ProviderPool};
 use portcullis_keys::journal::JournalReader;
 use portcullis_store::audit::AuditHead;
 use portcullis_store::reconcile::ReconciliationRecord;
@@ -27,6 +29,7 @@ use portcullis_store::{Store, StoreError};
 pub use difference::{Difference, DifferenceKind, History, Reconciliation};
 pub use start::what_journal_knows_more;
 
+use self::vault::VaultHistory;
 use crate::error::EngineError;
 use crate::{RoleParts, Surroundings};
 
@@ -47,6 +50,7 @@ pub struct Reconciler {
     store: Store,
     pools: Vec<Arc<ProviderPool>>,
     around: Surroundings,
+    vaults: BTreeMap<u64, Address>,
     journal: JournalReader,
 }
 
@@ -58,14 +62,16 @@ struct Findings {
     balances: u64,
     /// Transfers out of our senders that nobody explains: chain, token, recipient and amount.
     unexplained: BTreeSet<(u64, Option<Address>, Address, portcullis_core::amount::Amount)>,
+    /// Numbers that the vaults have used up for good without a payment.
+    voided: BTreeSet<(u64, U256)>,
 }
 
 impl Reconciler {
     /// A reconciler of the parts' database with `journal`. It asks every chain of the parts.
     #[must_use]
     pub fn new(parts: RoleParts, journal: JournalReader) -> Self {
-        let RoleParts { store, pools, around, .. } = parts;
-        Self { store, pools, around, journal }
+        let RoleParts { store, pools, around, vaults, .. } = parts;
+        Self { store, pools, around, vaults, journal }
     }
 
     /// Compares, and with `repair` brings the database to what journal and chain prove. While it repairs, a halt is in
@@ -243,6 +249,15 @@ impl Reconciler {
                 if record.state == held {
                     continue;
                 }
+                if findings.voided.contains(&(record.chain_id, record.number.to_u256())) {
+                    let detail = "the vault has voided its number: it was canceled";
+                    let kind = DifferenceKind::OtherPayments;
+                    findings.differences.push(Difference::new(kind, record.id, detail));
+                    if repair {
+                        self.store.end_voided(record.id, detail).await?;
+                    }
+                    continue;
+                }
                 let Some((kind, detail)) = self.doubt(findings, record) else { continue };
                 let subject = record.id.to_string();
                 findings.differences.push(Difference::new(kind, subject, detail.clone()));
@@ -299,20 +314,28 @@ struct Setting<'a> {
     pool: &'a ProviderPool,
     deployment: Option<DeploymentId>,
     agreed: portcullis_evm::AgreedHead,
+    /// The vault of the chain, where it has one.
+    vault: Option<Address>,
+    /// The first block that can hold a payment of ours.
+    first_block: u64,
+    history: VaultHistory,
     /// Payments without a row, which wait for their client.
     forgotten: BTreeSet<PaymentRef>,
     repair: bool,
 }
 
-/// Hashes that are ours, and the lowest block that any of them is in.
+impl Setting<'_> {
+    /// Whether a block lies at the conservative depth and age.
+    fn is_final(&self, block: &HeadBlock) -> bool {
+        let head = self.agreed.head;
+        let depth = ChainSpec::depth(block.number, head.number);
+        let age_ms = head.timestamp_ms.saturating_sub(block.timestamp_ms);
+        self.pool.chain().is_final(depth, age_ms)
+    }
+}
+
+/// Hashes that are ours.
 #[derive(Default)]
 struct Ours {
     hashes: BTreeSet<B256>,
-    lowest_block: Option<u64>,
-}
-
-impl Ours {
-    fn saw_block(&mut self, number: u64) {
-        self.lowest_block = Some(self.lowest_block.map_or(number, |lowest| lowest.min(number)));
-    }
 }

@@ -21,46 +21,58 @@ impl Reconciler {
     ) -> Result<(), EngineError> {
         let chain = setting.pool.chain();
         let tokens = self.store.tokens(chain.chain_id).await?;
-        let head = setting.agreed.head.number;
-        let recent = head.saturating_sub(chain.conservative.blocks);
-        let first = ours.lowest_block.map_or(recent, |lowest| lowest.min(recent));
-        history.from_block = first;
+        history.from_block = setting.first_block;
         if tokens.is_empty() || senders.is_empty() {
             return Ok(());
         }
+        let query = LogQuery {
+            addresses: tokens,
+            topics: vec![
+                vec![Erc20::Transfer::SIGNATURE_HASH],
+                senders.iter().map(|from| from.into_word()).collect(),
+            ],
+            blocks: setting.first_block..=setting.agreed.head.number,
+        };
+        let logs = self.logs_in_ranges(setting, query, findings).await?;
+        history.transfers = logs.len() as u64;
+        for log in &logs {
+            check_log(chain.chain_id, log, ours, findings);
+        }
+        Ok(())
+    }
+
+    /// Reads logs range by range. What cannot be read even block by block is a difference; the rest of it is not read.
+    pub(super) async fn logs_in_ranges(
+        &self,
+        setting: &Setting<'_>,
+        query: LogQuery,
+        findings: &mut Findings,
+    ) -> Result<Vec<MinedLog>, EngineError> {
+        let network = setting.pool.chain().network;
+        let (mut from, last) = (*query.blocks.start(), *query.blocks.end());
         let mut span = BLOCKS_MAX;
-        let mut from = first;
-        while from <= head {
-            let to = from.saturating_add(span.saturating_sub(1)).min(head);
-            let query = LogQuery {
-                addresses: tokens.clone(),
-                topics: vec![
-                    vec![Erc20::Transfer::SIGNATURE_HASH],
-                    senders.iter().map(|sender| sender.into_word()).collect(),
-                ],
-                blocks: from..=to,
-            };
-            let logs = match setting.pool.logs(&query).await {
-                Ok(logs) => logs,
+        let mut all = Vec::new();
+        while from <= last {
+            let to = from.saturating_add(span.saturating_sub(1)).min(last);
+            let part = LogQuery { blocks: from..=to, ..query.clone() };
+            match setting.pool.logs(&part).await {
+                Ok(logs) => all.extend(logs),
                 Err(error) if span == 1 => {
-                    let subject = format!("network {}: logs from block {from}", chain.network);
+                    let subject = format!("network {network}: logs from block {from}");
+                    let detail = format!("{error}; an archive node may have them");
                     let kind = DifferenceKind::Undecided;
-                    findings.differences.push(Difference::new(kind, subject, error.to_string()));
-                    return Ok(());
+                    findings.differences.push(Difference::new(kind, subject, detail));
+                    return Ok(all);
                 }
                 Err(_) => {
                     span = (span / 2).max(1);
                     continue;
                 }
-            };
-            history.transfers = history.transfers.saturating_add(logs.len() as u64);
-            for log in &logs {
-                check_log(chain.chain_id, log, ours, findings);
             }
-            tracing::info!(network = chain.network, to, head, "transfers compared");
+            tracing::info!(network, to, last, "logs read");
             from = to.saturating_add(1);
         }
-        Ok(())
+        Ok(all)
     }
 }
 

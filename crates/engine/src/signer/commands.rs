@@ -35,7 +35,7 @@ impl SignerRole {
             let leases = [held.lease.clone()];
             let open = self.store.slot(command.slot).await?;
             progress = progress.or(match (command.kind, open) {
-                (CommandKind::Fill, None) => self.fill(&leases, &command).await?,
+                (CommandKind::Fill, None) => self.fill(&held.lease, &command).await?,
                 (_, None) => self.answer(&command, "there is no such slot").await?,
                 (CommandKind::Fill, Some(_)) => self.answer(&command, "the slot is no gap").await?,
                 (kind, Some(open)) => self.replace(chain, &leases, &command, kind, &open).await?,
@@ -102,18 +102,34 @@ impl SignerRole {
             })
     }
 
-    /// Opens a slot of the system; resuming signs it as a zero self-transfer.
-    async fn fill(&self, leases: &[Lease], command: &Command) -> Result<Progress, EngineError> {
-        let payload = Payload::self_transfer(command.slot.sender);
+    /// Opens a slot of the system; resuming signs it as a zero self-transfer. A nonce that the journal knows is no
+    /// gap: the database is older than what was signed.
+    async fn fill(&self, lease: &Lease, command: &Command) -> Result<Progress, EngineError> {
+        let slot = command.slot;
+        let (sender, nonce) = (slot.sender, slot.nonce);
+        if self.signer.journal().slot(slot).is_some() {
+            let detail = format!(
+                "nonce {nonce} of {sender} has no slot in the database, and the journal knows what was signed for it: \
+                 a restored or a second database. Run reconcile"
+            );
+            self.store.raise_halt("journal", &detail).await?;
+            return self.answer(command, "the journal knows this nonce: it is not filled").await;
+        }
+        let senders = self.store.senders(slot.chain_id).await?;
+        let next = senders.iter().find(|(known, _)| *known == sender).map(|(_, next)| *next);
+        if next.is_none_or(|next| nonce > next) {
+            return self.answer(command, "this nonce is not the next one, nor below it").await;
+        }
+        let payload = Payload::self_transfer(sender);
         let new = NewSlot {
             id: self.around.slot_id(),
-            slot: command.slot,
+            slot,
             purpose: Purpose::Fill,
             rail: Rail::Direct,
-            payload_digest: payload.digest(command.slot),
+            payload_digest: payload.digest(slot),
             payments: Vec::new(),
         };
-        self.store.bind(leases, &[new]).await?;
+        self.store.fill_gap(lease, &new).await?;
         self.answer(command, "the gap is a slot of the system now").await
     }
 

@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, U256};
 use portcullis_core::amount::Amount;
 use portcullis_core::calldata::direct_payment;
+use portcullis_core::error_class::ErrorClass;
 use portcullis_core::fee::Fees;
+use portcullis_core::id::WithdrawalId;
+use portcullis_core::recovery::gas_after_rides;
 use portcullis_core::slot::{Purpose, Rail};
 use portcullis_evm::{BlockTag, CallRequest, EstimateError};
+use portcullis_store::dead_letter::LetterError;
 use portcullis_store::sender::SenderLoad;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
@@ -15,6 +19,7 @@ use super::pay::{DEFER_MS, Ride};
 use super::plan::{Room, share};
 use super::{SignerChain, SignerRole};
 use crate::error::EngineError;
+use crate::poison::fail_request;
 
 /// Gas that a transfer is thought to need before the node has said so; only for choosing a sender.
 const GAS_GUESS: u64 = 150_000;
@@ -114,12 +119,16 @@ impl SignerRole {
             .map(|(_, sender, payload)| CallRequest::of_payload(*sender, payload))
             .collect();
         let estimates = chain.pool.estimate_gas(&calls).await;
+        let ids: Vec<WithdrawalId> = chosen.iter().map(|(record, ..)| record.id).collect();
+        let dry = self.store.out_of_gas_rides(&ids).await?;
+        let gas_max = chain.spec().transaction_gas_max;
         let mut rides = Vec::with_capacity(chosen.len());
         let mut unknown = Vec::new();
         for ((record, sender, payload), estimate) in chosen.into_iter().zip(estimates) {
             match estimate {
                 Ok(gas) => {
-                    let gas_limit = with_headroom(gas);
+                    let earlier = dry.get(&record.id).copied().unwrap_or(0);
+                    let gas_limit = gas_after_rides(with_headroom(gas), earlier, gas_max);
                     let (purpose, rail) = (Purpose::Pay, Rail::Direct);
                     let records = vec![record];
                     rides.push(Ride { sender, purpose, rail, records, payload, gas_limit });
@@ -127,6 +136,15 @@ impl SignerRole {
                 Err(EstimateError::Reverted { reason }) => {
                     let detail = reason.unwrap_or_else(|| "without a reason".into());
                     self.store.fail_preflight(&[record.id], &format!("reverts: {detail}")).await?;
+                }
+                Err(EstimateError::OutOfGas(words)) => {
+                    let error = LetterError {
+                        class: ErrorClass::OutOfGas,
+                        code: Some("estimate".to_owned()),
+                        message: words,
+                        details: None,
+                    };
+                    fail_request(&self.store, &self.around, record.id, error, DEFER_MS).await?;
                 }
                 Err(error) => {
                     tracing::warn!(withdrawal = %record.id, %error, "no gas estimate; put off");

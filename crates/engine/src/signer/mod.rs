@@ -29,11 +29,13 @@ use portcullis_keys::{Signer, SigningRefusal};
 use portcullis_store::Store;
 use portcullis_store::lease::Lease;
 use portcullis_store::slot::NewAttempt;
+use portcullis_store::transition::Stage;
 
 use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::lease::LeaseHolder;
+use crate::poison::{Narrowing, RETRY_MS, fail_request, is_of_the_work, letter_error};
 use crate::settings::EngineSettings;
 use crate::{Progress, RoleParts, Surroundings};
 
@@ -48,6 +50,7 @@ pub struct SignerRole {
     settings: EngineSettings,
     around: Surroundings,
     doorbells: Doorbells,
+    narrowing: Narrowing,
 }
 
 /// One chain of the signer.
@@ -89,8 +92,8 @@ impl SignerRole {
             })
             .collect();
         let leases = LeaseHolder::new(store.clone(), around.clone(), settings.lease_ms);
-        let compared_at = Mutex::default();
-        Self { store, signer, chains, compared_at, leases, settings, around, doorbells }
+        let (compared_at, narrowing) = (Mutex::default(), Narrowing::default());
+        Self { store, signer, chains, compared_at, leases, settings, around, doorbells, narrowing }
     }
 
     /// One set of work for each chain. A halted engine signs nothing. A node that does not answer
@@ -155,13 +158,33 @@ impl SignerRole {
         }
         let resumed = self.resume(chain, &held).await?;
         let commanded = self.obey(chain, &held).await?;
-        let paid = self.pay(chain, &held).await?;
+        let paid = match self.pay(chain, &held).await {
+            Ok(paid) => paid,
+            Err(error) => return Err(self.blame(chain, error).await?),
+        };
+        self.narrowing.widen();
         let voided = self.void(chain, &held).await?;
         let progress = resumed.or(commanded).or(paid).or(voided);
         if progress == Progress::Worked {
             self.doorbells.ring(Bell::Broadcast);
         }
         Ok(progress)
+    }
+
+    /// A set that cannot be paid is halved; one that fails alone has failed a receive. Returns the error.
+    async fn blame(
+        &self,
+        chain: &SignerChain,
+        error: EngineError,
+    ) -> Result<EngineError, EngineError> {
+        let chain_id = Some(chain.spec().chain_id);
+        if is_of_the_work(&error)
+            && self.narrowing.narrow(self.settings.batch_max)
+            && let Some(id) = self.store.first_due(Stage::Sign, chain_id).await?
+        {
+            fail_request(&self.store, &self.around, id, letter_error(&error), RETRY_MS).await?;
+        }
+        Ok(error)
     }
 
     /// The first price of this chain now; `None` while it is above the cap.

@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
+use portcullis_core::error_class::ErrorClass;
 use portcullis_core::fee::Fees;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::intent::SigningIntent;
 use portcullis_core::slot::{AttemptKind, Payload, Purpose, Rail, Slot};
 use portcullis_core::withdrawal::HoldReason;
 use portcullis_keys::SigningRefusal;
+use portcullis_store::dead_letter::LetterError;
 use portcullis_store::lease::Lease;
 use portcullis_store::sender::SenderLoad;
 use portcullis_store::slot::NewSlot;
 use portcullis_store::transition::Stage;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
+use super::resume::is_passing;
 use super::{Held, SignerChain, SignerRole};
 use crate::Progress;
 use crate::error::EngineError;
+use crate::poison::fail_request;
 
 /// How long a payment waits that cannot be made now.
 pub(super) const DEFER_MS: i64 = 2_000;
@@ -53,7 +57,8 @@ impl SignerRole {
             Rail::Direct => free,
             Rail::Vault => free.saturating_mul(self.settings.vault_items_max as u64),
         };
-        let queued = self.store.queued(chain_id, room.min(self.settings.batch_max)).await?;
+        let limit = room.min(self.narrowing.limit(self.settings.batch_max));
+        let queued = self.store.queued(chain_id, limit).await?;
         if queued.is_empty() {
             return Ok(Progress::Idle);
         }
@@ -81,7 +86,7 @@ impl SignerRole {
         held: &[Held],
     ) -> Result<Vec<SenderLoad>, EngineError> {
         let mut loads = self.store.sender_loads(chain_id).await?;
-        loads.retain(|load| held.iter().any(|held| held.address == load.address));
+        loads.retain(|load| !load.is_held && held.iter().any(|held| held.address == load.address));
         Ok(loads)
     }
 
@@ -148,8 +153,17 @@ impl SignerRole {
         } else if has_another_number(record, refusal) {
             self.store.hold(&ids, HoldReason::Restore, &detail).await?;
         } else {
-            let until = self.around.clock.now().plus_millis(DEFER_MS.saturating_mul(15));
-            self.store.defer(&ids, until, &detail).await?;
+            let pause_ms = DEFER_MS.saturating_mul(15);
+            self.defer(&ids, pause_ms, &detail).await?;
+            if !is_passing(refusal) {
+                let error = LetterError {
+                    class: ErrorClass::InvalidTransaction,
+                    code: Some("refused_by_signer".to_owned()),
+                    message: detail,
+                    details: None,
+                };
+                fail_request(&self.store, &self.around, record.id, error, pause_ms).await?;
+            }
         }
         Ok(())
     }

@@ -102,7 +102,7 @@ pub(super) fn cancel_intent(open: &OpenSlot, fees: Fees) -> SigningIntent {
 }
 
 /// Whether the refusal may pass by itself: prices fall, a journal is repaired. A slot is not given up for it.
-const fn is_passing(refusal: &SigningRefusal) -> bool {
+pub(super) const fn is_passing(refusal: &SigningRefusal) -> bool {
     matches!(
         refusal,
         SigningRefusal::FeePerGasAboveCap { .. }

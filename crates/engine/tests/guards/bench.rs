@@ -1,10 +1,12 @@
 //! A chain, a keystore and a database with one queued payment, and the roles on them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, U256, hex};
 use alloy_rpc_client::RpcClient;
+use alloy_sol_types::{SolCall, SolValue, sol};
 use portcullis_core::amount::Amount;
 use portcullis_core::asset::Asset;
 use portcullis_core::chain::ChainSpec;
@@ -33,6 +35,16 @@ use zeroize::Zeroizing;
 
 use crate::stop::StopBefore;
 
+sol! {
+    struct Listing {
+        address token;
+        uint104 dailyCap;
+        uint24 callGas;
+    }
+
+    function setOperator(address operator, bool allowed) external;
+}
+
 pub(crate) const LOCAL: u64 = 31_337;
 pub(crate) const POLYGON: u64 = 137;
 
@@ -48,6 +60,8 @@ pub(crate) struct Bench {
     pub(crate) chain: &'static ChainSpec,
     pub(crate) stop: StopBefore,
     pub(crate) token: Address,
+    /// Who pays on the vault rail.
+    pub(crate) vault: Option<Address>,
     pub(crate) wallet: Address,
     pub(crate) to: Address,
     directory: TempDir,
@@ -94,6 +108,7 @@ impl Bench {
             chain,
             stop: StopBefore::default(),
             token,
+            vault: None,
             wallet,
             to: Address::repeat_byte(0xbe),
             directory,
@@ -104,6 +119,20 @@ impl Bench {
             entropy: Arc::new(Mutex::new(entropy)),
         };
         bench.fill().await;
+        bench
+    }
+
+    /// The same with a vault, which has the money and which the wallet operates. The node's own account owns it.
+    pub(crate) async fn with_vault(chain_id: u64) -> Self {
+        let mut bench = Self::new(chain_id).await;
+        let (node, owner) = (&bench.node, bench.node.owner());
+        let vault = node.deploy(vault_code(owner, bench.token).into()).expect("deploys");
+        for operator in [bench.wallet, owner] {
+            let call = setOperatorCall { operator, allowed: true };
+            node.call_as_owner(vault, call.abi_encode().into()).expect("an operator");
+        }
+        node.mint(bench.token, vault, U256::from(1_000_000)).expect("mints");
+        bench.vault = Some(vault);
         bench
     }
 
@@ -176,7 +205,7 @@ impl Bench {
         let parts = RoleParts {
             store: store.clone(),
             pools: vec![Arc::new(pool.expect("a pool"))],
-            vaults: std::collections::BTreeMap::new(),
+            vaults: self.vaults(),
             settings: EngineSettings::default(),
             around,
             doorbells: Doorbells::local(),
@@ -192,6 +221,10 @@ impl Bench {
         }
     }
 
+    fn vaults(&self) -> BTreeMap<u64, Address> {
+        self.vault.iter().map(|vault| (self.chain.chain_id, *vault)).collect()
+    }
+
     fn open_signer(&self) -> Signer {
         let path = self.directory.path().join("keystore.json");
         let mut keystore = Keystore::open(&path, &passphrase(), None).expect("opens");
@@ -201,8 +234,8 @@ impl Bench {
             max_fee_per_gas_wei: 5_000_000_000_000,
             transaction_fee_wei_max: u128::MAX,
             gas_limit_max: 1_000_000,
-            vault: None,
             amount_max: [(Some(self.token), units(1_000_000))].into(),
+            vault: self.vault,
         };
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let sealing = self.sealing.as_ref().clone();
@@ -248,7 +281,8 @@ impl Bench {
     /// What the chain itself says that the customer got.
     pub(crate) fn payments(&self) -> Vec<TransferLog> {
         let mut logs = self.node.transfer_logs(self.token);
-        logs.retain(|log| log.from == self.wallet && log.to == self.to);
+        let ours = |from| from == self.wallet || Some(from) == self.vault;
+        logs.retain(|log| ours(log.from) && log.to == self.to);
         logs
     }
 
@@ -289,6 +323,22 @@ impl Machine {
 
 pub(crate) fn units(units: u64) -> Amount {
     Amount::from_atomic(U256::from(units))
+}
+
+/// The init code of a vault that pays `token` up to more than there is.
+fn vault_code(owner: Address, token: Address) -> Vec<u8> {
+    let text = include_str!("../../../../contracts/artifacts/PayoutVault.json");
+    let artefact: serde_json::Value = serde_json::from_str(text).expect("is JSON");
+    let code = artefact["bytecode"].as_str().expect("has a bytecode");
+    let listing = Listing {
+        token,
+        dailyCap: alloy_primitives::aliases::U104::from(1_000_000_000_u64),
+        callGas: alloy_primitives::aliases::U24::from(150_000_u32),
+    };
+    let arguments = (owner, owner, Vec::<Address>::new(), vec![listing]);
+    let mut code = hex::decode(code).expect("is hexadecimal");
+    code.extend(arguments.abi_encode_params());
+    code
 }
 
 fn passphrase() -> SecretString {

@@ -6,3 +6,4 @@ mod releasing;
 mod remembering;
 mod sending;
 mod stop;
+mod vault;

@@ -82,7 +82,7 @@ async fn nonce_too_low_does_not_move_a_payment_to_another_nonce() {
     machine.send().await;
     let rides = machine.store.rides(&[id]).await.expect("reads");
     let outcome = rides[0].attempts[0].last_outcome.as_deref();
-    assert_eq!(outcome, Some("nonce_too_low"), "the node said something else");
+    assert_eq!(outcome, Some("NONCE_TOO_LOW nonce_too_low"), "the node said something else");
     assert!(rides.len() == 1 && rides[0].live, "it left its slot: {rides:?}");
     for _ in 0..3 {
         machine.processor.step().await.expect("judges");

@@ -202,3 +202,50 @@ async fn what_only_the_journal_knows_waits_for_its_client_or_is_canceled() {
         go_on(&house, &machine).await;
     }
 }
+
+#[tokio::test]
+async fn an_old_copy_of_the_vault_rail_is_brought_to_what_the_vault_paid() {
+    let house = House::build_with_vault(2).await;
+    let machine = house.start().await;
+    for (name, to) in [("queued", "bob"), ("twin", "bob"), ("third", "carol")] {
+        machine.post(&house, &house.wish(name, to, 40)).await;
+    }
+    let copy = house.copy("old.db");
+    machine.store.back_up(&copy).await.expect("a copy");
+    for (name, to) in [("later", "bob"), ("last", "dave")] {
+        machine.post(&house, &house.wish(name, to, 40)).await;
+    }
+    machine.run(&house, 25).await;
+    house.assert_paid_once();
+    machine.assert_all_ended(&house).await;
+    let machine = restore(&house, machine, &copy).await;
+    let outcome = machine.reconcile(true).await;
+    assert_eq!(outcome.remaining(), 0, "{outcome}");
+    assert_eq!(machine.status(&house, "queued").await, "CONFIRMED");
+    assert_eq!(machine.status(&house, "last").await, "CONFIRMED", "imported");
+    go_on(&house, &machine).await;
+}
+
+#[tokio::test]
+async fn without_a_journal_the_vaults_events_alone_find_the_payment_of_a_retry() {
+    let house = House::build_with_vault(1).await;
+    let machine = house.start().await;
+    machine.post(&house, &house.wish("known", "carol", 7)).await;
+    let copy = house.copy("old.db");
+    machine.store.back_up(&copy).await.expect("a copy");
+    machine.post(&house, &house.wish("forgotten", "bob", 40)).await;
+    machine.run(&house, 25).await;
+    house.stop(machine).await;
+    house.put_back(&copy);
+    let machine = house.start().await;
+    machine.store.raise_halt("restore", "a test").await.expect("halts");
+    let outcome = machine.reconcile_without_journal(true).await;
+    assert_eq!(outcome.remaining(), 0, "{outcome}");
+    assert_eq!(machine.status(&house, "known").await, "CONFIRMED");
+    assert_eq!(outcome.forgotten, 1, "{outcome}");
+    let answers = machine.post_all(&house).await;
+    assert!(answers.iter().all(|it| matches!(it, Submitted::Existing(_))), "{answers:?}");
+    assert_eq!(machine.status(&house, "forgotten").await, "CONFIRMED");
+    house.assert_paid_once();
+    machine.store.check_ledger().await.expect("balances");
+}

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rpc_client::RpcClient;
+use alloy_sol_types::SolValue;
 use portcullis_core::amount::Amount;
 use portcullis_core::asset::Asset;
 use portcullis_core::chain::ChainSpec;
@@ -19,6 +20,7 @@ use portcullis_engine::{
     SignerRole, Surroundings,
 };
 use portcullis_evm::{PoolLimits, Provider, ProviderPool};
+use portcullis_keys::journal::JournalReader;
 use portcullis_keys::{ChainCaps, Journal, KdfCost, Keystore, Signer};
 use portcullis_store::deposit::NewDeposit;
 use portcullis_store::intake::{Intake, Submission, Submitted};
@@ -38,6 +40,7 @@ pub(crate) struct House {
     pub(crate) tenant: TenantId,
     pub(crate) token: Asset,
     pub(crate) wallets: Vec<Address>,
+    pub(crate) vault: Option<Address>,
     pub(crate) wishes: Mutex<Vec<Wish>>,
     sealing: Arc<SealingKeys>,
     deployment: DeploymentId,
@@ -124,12 +127,34 @@ impl House {
             tenant: TenantId::from_bytes([1; 16]),
             token,
             wallets,
+            vault: None,
             wishes: Mutex::default(),
             sealing: Arc::new(SealingKeys::new(SealKeyId(1), Zeroizing::new([7; 32]))),
             deployment: DeploymentId::from_bytes([9; 16]),
             entropy: Mutex::new(SeededEntropy::new(5)),
         };
         house.furnish().await;
+        house
+    }
+
+    /// The same house, paying over a vault that has all the money.
+    pub(crate) async fn build_with_vault(wallets: u64) -> Self {
+        let mut house = Self::build(wallets).await;
+        let text = include_str!("../../../../contracts/artifacts/PayoutVault.json");
+        let artifact: serde_json::Value = serde_json::from_str(text).expect("an artifact");
+        let code = artifact["bytecode"].as_str().expect("bytecode");
+        let token = house.token.token.expect("a token");
+        let (owner, treasury) = (house.node.owner(), address_of("treasury"));
+        let listing = vec![(token, u128::from(u64::MAX), 200_000_u32)];
+        let arguments = (owner, treasury, house.wallets.clone(), listing).abi_encode_params();
+        let mut init: Vec<u8> = alloy_primitives::hex::decode(code).expect("hexadecimal");
+        init.extend(arguments);
+        let vault = house.node.deploy(init.into()).expect("deploys");
+        house.node.mint(token, vault, U256::from(10).pow(U256::from(15))).expect("mints");
+        house.vault = Some(vault);
+        for block in 1..=14 {
+            house.node.mine(house.clock.now().plus_millis(-30_000 + block * 1_000));
+        }
         house
     }
 
@@ -202,7 +227,7 @@ impl House {
             max_fee_per_gas_wei: 5_000_000_000_000,
             transaction_fee_wei_max: u128::MAX,
             gas_limit_max: 1_000_000,
-            vault: None,
+            vault: self.vault,
             amount_max: BTreeMap::from([(None, plenty), (self.token.token, plenty)]),
         };
         let sealing = self.sealing.as_ref().clone();
@@ -220,7 +245,7 @@ impl House {
         let parts = RoleParts {
             store: store.clone(),
             pools: vec![pool],
-            vaults: std::collections::BTreeMap::new(),
+            vaults: self.vault.map(|vault| (chain().chain_id, vault)).into_iter().collect(),
             settings: EngineSettings {
                 rebroadcast_after_ms: 4_000,
                 bump_after_ms: 20_000,
@@ -350,6 +375,13 @@ impl Machine {
 
     pub(crate) async fn reconcile(&self, repair: bool) -> Reconciliation {
         let journal = self.signer.journal().clone();
+        let reconciler = Reconciler::new(self.parts.clone(), journal);
+        reconciler.reconcile(repair).await.expect("reconciles")
+    }
+
+    /// As after the loss of the journal: chain and database are all that is left.
+    pub(crate) async fn reconcile_without_journal(&self, repair: bool) -> Reconciliation {
+        let journal = JournalReader::empty(Path::new("none"));
         let reconciler = Reconciler::new(self.parts.clone(), journal);
         reconciler.reconcile(repair).await.expect("reconciles")
     }

@@ -12,6 +12,7 @@ mod tests;
 use std::fmt;
 
 use alloy_primitives::B256;
+pub use portcullis_core::error_class::ErrorClass;
 
 use crate::failure::{RpcFailure, says_rate_limit};
 
@@ -89,23 +90,6 @@ pub enum UnknownKind {
     WrongAnswer,
     /// A message that the table does not know. An alarm: the table needs it.
     Unmatched,
-}
-
-/// The classes of errors that the product's API and dead letters speak of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "each variant is its own name in the API")]
-pub enum ErrorClass {
-    Network,
-    Timeout,
-    NonceTooLow,
-    NonceTooHigh,
-    GasPriceTooLow,
-    ReplacementUnderpriced,
-    OutOfGas,
-    InsufficientFunds,
-    InvalidTransaction,
-    ExecutionReverted,
-    Unknown,
 }
 
 /// What to do after an answer. Always in the same slot; no answer ever justifies another nonce.
@@ -243,53 +227,6 @@ impl fmt::Display for SendOutcome {
             Self::Unknown { kind, message } => write!(formatter, " ({kind:?}: {message})"),
             _ => Ok(()),
         }
-    }
-}
-
-impl ErrorClass {
-    /// Every class.
-    pub const ALL: [Self; 11] = [
-        Self::Network,
-        Self::Timeout,
-        Self::NonceTooLow,
-        Self::NonceTooHigh,
-        Self::GasPriceTooLow,
-        Self::ReplacementUnderpriced,
-        Self::OutOfGas,
-        Self::InsufficientFunds,
-        Self::InvalidTransaction,
-        Self::ExecutionReverted,
-        Self::Unknown,
-    ];
-
-    /// The stable text of the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Network => "NETWORK",
-            Self::Timeout => "TIMEOUT",
-            Self::NonceTooLow => "NONCE_TOO_LOW",
-            Self::NonceTooHigh => "NONCE_TOO_HIGH",
-            Self::GasPriceTooLow => "GAS_PRICE_TOO_LOW",
-            Self::ReplacementUnderpriced => "REPLACEMENT_UNDERPRICED",
-            Self::OutOfGas => "OUT_OF_GAS",
-            Self::InsufficientFunds => "INSUFFICIENT_FUNDS",
-            Self::InvalidTransaction => "INVALID_TRANSACTION",
-            Self::ExecutionReverted => "EXECUTION_REVERTED",
-            Self::Unknown => "UNKNOWN",
-        }
-    }
-
-    /// From the stable text.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|class| class.as_str() == text)
-    }
-}
-
-impl fmt::Display for ErrorClass {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
     }
 }
 

@@ -225,7 +225,19 @@ catalogue! {
         "An account begins with its first deposit.";
     NotCancelable = "NOT_CANCELABLE", CONFLICT, false,
         "The withdrawal can no longer be canceled.",
-        "Once it is bound to a transaction it may be paid at any moment; the message names its status. Follow it to its end.";
+        "A block holds it, or it is at its end; the message names its status. Follow it to its end.";
+    BoundInBatch = "BOUND_IN_BATCH", CONFLICT, false,
+        "The withdrawal travels in a transaction with others, or by the vault, and cannot be canceled alone.",
+        "Follow it to its end. An operator can cancel the whole transaction: its withdrawals are queued again then.";
+    RodeVault = "RODE_VAULT", CONFLICT, false,
+        "The vault was asked to pay this withdrawal once, so its money is not free before its number is voided on chain.",
+        "Follow it to its end: it is paid by a later transaction, or held for an operator.";
+    DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND", NOT_FOUND, false,
+        "There is no such dead letter.",
+        "List them with `GET /v1/internal/dead-letters?include_ended=true`. Ended ones are forgotten after four days.";
+    DeadLetterEnded = "DEAD_LETTER_ENDED", CONFLICT, false,
+        "The dead letter has ended already.",
+        "Look at it: `end` says how, by whom and why.";
     EstimateReverted = "ESTIMATE_REVERTED", UNPROCESSABLE_ENTITY, false,
         "The node says that this payment would fail.",
         "The token refuses the transfer: it may be paused, or the recipient blocked.";

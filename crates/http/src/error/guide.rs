@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use portcullis_core::error_class::ErrorClass;
+
 use super::ApiCode;
 
 const INTRODUCTION: &str = "\
@@ -38,6 +40,18 @@ same request again with the same `external_id` until it answers.
 The codes, in the order of the path that a request takes:
 ";
 
+const CLASSES: &str = "
+# Error classes
+
+What a node says when signed bytes are handed to it is sorted into these classes. They are the first word of an attempt's
+`outcome`, and `error.type` of a dead letter. A class steers what is tried next, always in the same slot; whether a payment
+was made is told by the chain's receipts alone, never by an error. A redriven letter is taken up again by itself, after one
+minute, two, four, up to an hour.
+
+| class | letter | what is done |
+| --- | --- | --- |
+";
+
 /// The text of `docs/guide/errors.md`.
 #[must_use]
 pub fn errors_guide() -> String {
@@ -53,6 +67,11 @@ pub fn errors_guide() -> String {
             code.status().as_u16(),
             code.advice(),
         );
+    }
+    text.push_str(CLASSES);
+    for class in ErrorClass::ALL {
+        let letter = if class.is_redriven() { "redriven" } else { "waits for an operator" };
+        let _infallible = writeln!(text, "| `{class}` | {letter} | {} |", class.action().advice());
     }
     text
 }

@@ -5,12 +5,14 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use portcullis_evm::{Decision, FaultReport, ProviderPool, ProviderStatus};
+use portcullis_store::alarm::AlarmKind;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::{Api, ApiState, RequestContext};
 use crate::error::ApiError;
 use crate::parts::Concern;
+use crate::view::network_of;
 
 /// The process answers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -168,8 +170,36 @@ pub(crate) async fn metrics(State(api): State<Api>, context: RequestContext) -> 
         }
         Err(error) => tracing::warn!(%error, "the number of halts is unknown"),
     }
+    tell_alarms(&api, &context).await;
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, text)], (api.parts.metrics_render)()).into_response()
+}
+
+/// Alarms in force and open dead letters, as gauges.
+async fn tell_alarms(api: &ApiState, context: &RequestContext) {
+    let count = |many: usize| f64::from(u32::try_from(many).unwrap_or(u32::MAX));
+    match api.read(context, api.parts.store.alarms()).await {
+        Ok(alarms) => {
+            for kind in AlarmKind::ALL {
+                let of_kind = alarms.iter().filter(|alarm| alarm.kind == kind).count();
+                metrics::gauge!("portcullis_alarms", "kind" => kind.as_str()).set(count(of_kind));
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the number of alarms is unknown"),
+    }
+    match api.read(context, api.parts.store.count_dead_letters()).await {
+        Ok(letters) => {
+            for (queue, open, waiting) in letters {
+                let (queue, most) = (queue.as_str(), u64::from(u32::MAX));
+                let whole =
+                    |many: u64| f64::from(u32::try_from(many.min(most)).unwrap_or(u32::MAX));
+                metrics::gauge!("portcullis_dead_letters_open", "queue" => queue).set(whole(open));
+                metrics::gauge!("portcullis_dead_letters_waiting", "queue" => queue)
+                    .set(whole(waiting));
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the number of dead letters is unknown"),
+    }
 }
 
 const DATABASE: &str = "database";
@@ -250,7 +280,23 @@ async fn of_database(api: &ApiState, context: &RequestContext) -> Result<Vec<Con
         let detail = format!("nothing is signed since {since}: {}: {}", halt.reason, halt.detail);
         passing("halts", detail)
     });
-    Ok(halted.collect())
+    let mut concerns: Vec<Concern> = halted.collect();
+    for alarm in api.read(context, store.alarms()).await? {
+        let since = alarm.raised_at.to_rfc3339();
+        let network = network_of(alarm.chain_id);
+        let detail = format!("network {network}: since {since}: {}", alarm.detail);
+        concerns.push(passing(alarm.kind.as_str(), detail));
+    }
+    for (queue, open, waiting) in api.read(context, store.count_dead_letters()).await? {
+        if open > 0 {
+            let queue = queue.as_str();
+            let detail = format!(
+                "{queue} has {open} letters, {waiting} of them wait for an operator: `portcullis admin dead-letter list`"
+            );
+            concerns.push(passing("dead_letters", detail));
+        }
+    }
+    Ok(concerns)
 }
 
 fn blocking(component: &str, detail: String) -> Concern {

@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use portcullis_core::id::{AssetId, ExternalId};
+use portcullis_core::id::{AssetId, ExternalId, WithdrawalId};
 use portcullis_core::withdrawal::{Priority, StateCode};
 use portcullis_store::access::Scope;
-use portcullis_store::withdrawal::WithdrawalFilter;
+use portcullis_store::withdrawal::{WithdrawalFilter, WithdrawalRecord};
 
 use super::withdrawals::show_all;
 use crate::api::{Api, RequestContext};
@@ -73,14 +73,23 @@ pub(crate) async fn list_withdrawals(
     parameters.finish()?;
     // One more than the page tells whether there is more.
     filter.limit = limit.saturating_add(1);
-    let listing = api.parts.store.withdrawals(caller.tenant, &filter);
-    let mut records = api.read(&context, listing).await?;
+    let listing = api.parts.store.list_withdrawals(caller.tenant, &filter);
+    let listing = api.read(&context, listing).await?;
     let page_items = usize::try_from(limit).unwrap_or(usize::MAX);
-    let has_more = records.len() > page_items;
-    records.truncate(page_items);
-    let next_cursor = records.last().filter(|_| has_more).map(|last| cursor_after(last.id));
+    let mut ids = listing.ids;
+    let has_more = ids.len() > page_items;
+    ids.truncate(page_items);
+    let next_cursor = ids.last().filter(|_| has_more).map(|last| cursor_after(*last));
+    let is_shown = |id: &WithdrawalId| ids.contains(id);
+    let records: Vec<WithdrawalRecord> =
+        listing.records.into_iter().filter(|record| is_shown(&record.id)).collect();
+    let unreadable: Vec<WithdrawalId> = listing.unreadable.into_iter().filter(is_shown).collect();
+    if !unreadable.is_empty() {
+        tracing::error!(?unreadable, "withdrawals whose rows are damaged are not shown");
+    }
     let data = show_all(&api, &context, &records).await?;
-    Ok(Json(Page { data, has_more, next_cursor }))
+    let unreadable = unreadable.iter().map(ToString::to_string).collect();
+    Ok(Json(Page { data, has_more, next_cursor, unreadable }))
 }
 
 fn read_limit(parameters: &mut Parameters, items_max: u64) -> u64 {

@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod batch;
+pub(crate) mod dead_letters;
 pub(crate) mod documents;
 pub(crate) mod fees;
 pub(crate) mod health;

@@ -7,8 +7,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_core::id::WithdrawalId;
 use portcullis_store::access::Scope;
+use portcullis_store::cancel::CancelOutcome;
 use portcullis_store::withdrawal::WithdrawalRecord;
-use portcullis_store::work::CancelOutcome;
 
 use crate::api::{Api, ApiState, RequestContext};
 use crate::auth::Caller;
@@ -109,8 +109,10 @@ pub(crate) async fn read_withdrawal(
 
 /// Take a withdrawal back
 ///
-/// Possible until it is bound to a transaction. The reserved balance becomes available again. Canceling a
-/// canceled withdrawal is no error.
+/// Until it is bound to a transaction: at once, and the reserved balance becomes available again. Canceling a
+/// canceled withdrawal is no error. While a transaction carries it alone and is not in a block: 202, and a transaction that
+/// pays nothing is put in its place. The chain takes one of the two; when that is final, the withdrawal is `CANCELED` or
+/// `CONFIRMED`.
 #[utoipa::path(
     post,
     path = "/v1/withdrawals/{id}/cancel",
@@ -119,11 +121,12 @@ pub(crate) async fn read_withdrawal(
     params(("id" = String, Path, description = "`wd_` and 26 characters", example = "wd_01kaha8gr0000000000000007a")),
     responses(
         (status = 200, description = "Canceled", body = WithdrawalView),
+        (status = 202, description = "Asked for: follow it to see whether it is canceled or paid", body = WithdrawalView),
         (status = 400, description = "`INVALID_ID`", body = ErrorEnvelope),
         (status = 401, description = "No valid API key", body = ErrorEnvelope),
         (status = 403, description = "The key lacks `withdrawals:write`", body = ErrorEnvelope),
         (status = 404, description = "`WITHDRAWAL_NOT_FOUND`", body = ErrorEnvelope),
-        (status = 409, description = "`NOT_CANCELABLE`: it is bound to a transaction, or at its end", body = ErrorEnvelope),
+        (status = 409, description = "`NOT_CANCELABLE`: a block holds it, or it is at its end; `BOUND_IN_BATCH`: its transaction carries others; `RODE_VAULT`: the vault was asked to pay it once", body = ErrorEnvelope),
         (status = 503, description = "`DATABASE_UNAVAILABLE` or `OUTCOME_UNKNOWN`", body = ErrorEnvelope),
     ),
 )]
@@ -132,20 +135,23 @@ pub(crate) async fn cancel_withdrawal(
     context: RequestContext,
     caller: Caller,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<WithdrawalView>, ApiError> {
+) -> Result<Response, ApiError> {
     caller.require(Scope::WithdrawalsWrite)?;
     let id = parse_id(id)?;
     let store = &api.parts.store;
     let canceling = Box::pin(store.cancel(caller.tenant, id, &caller.actor));
-    let record = match api.write(&context, canceling).await? {
-        CancelOutcome::Canceled(record) => record,
+    let (status, record) = match api.write(&context, canceling).await? {
+        CancelOutcome::Canceled(record) => (StatusCode::OK, record),
+        CancelOutcome::Asked(record) => (StatusCode::ACCEPTED, record),
+        CancelOutcome::BoundInBatch => return Err(ApiError::new(ApiCode::BoundInBatch)),
+        CancelOutcome::RodeVault => return Err(ApiError::new(ApiCode::RodeVault)),
         CancelOutcome::Unknown => return Err(ApiError::new(ApiCode::WithdrawalNotFound)),
         CancelOutcome::Refused(status) => {
             let message = format!("a withdrawal that is {status} can no longer be canceled");
             return Err(ApiError::with_message(ApiCode::NotCancelable, message));
         }
     };
-    Ok(Json(show(&api, &context, &record).await?))
+    Ok((status, Json(show(&api, &context, &record).await?)).into_response())
 }
 
 fn parse_id(id: Result<Path<String>, PathRejection>) -> Result<WithdrawalId, ApiError> {

@@ -59,7 +59,7 @@ fn bound_body() -> Value {
 }
 
 #[tokio::test]
-async fn a_bound_withdrawal_is_not_cancelable_and_shows_its_attempts() {
+async fn a_bound_withdrawal_is_canceled_in_its_slot_and_shows_its_attempts() {
     let house = House::open().await;
     house.store.register_senders(80_002, &[(house.sender, 41)]).await.expect("registers");
     let id = queued(&house).await;
@@ -77,8 +77,12 @@ async fn a_bound_withdrawal_is_not_cancelable_and_shows_its_attempts() {
     };
     house.store.bind(&leases, &[new]).await.expect("binds");
     let answer = house.post(&format!("/v1/withdrawals/{id}/cancel"), &json!({})).await;
-    assert_eq!((answer.status.as_u16(), answer.code()), (409, "NOT_CANCELABLE"));
-    assert!(answer.text.contains("SIGNING"), "{}", answer.text);
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    assert_eq!(answer.body["status"], "SIGNING", "nothing is decided yet");
+    let again = house.post(&format!("/v1/withdrawals/{id}/cancel"), &json!({})).await;
+    assert_eq!((again.status, &again.body), (StatusCode::ACCEPTED, &answer.body));
+    let commands = house.store.open_commands(80_002, 9).await.expect("reads");
+    assert_eq!(commands.len(), 1, "asked for once");
     let signed = SignedAttempt {
         slot,
         kind: AttemptKind::Payload,
@@ -114,4 +118,31 @@ async fn a_bound_withdrawal_is_not_cancelable_and_shows_its_attempts() {
     assert_eq!((replayed.status, &replayed.body), (StatusCode::OK, &view));
     let listed = house.get("/v1/withdrawals?status=SIGNED").await;
     assert_eq!(listed.body["data"], json!([view]));
+}
+
+#[tokio::test]
+async fn a_withdrawal_among_others_is_not_canceled_alone() {
+    let house = House::open().await;
+    house.store.register_senders(80_002, &[(house.sender, 41)]).await.expect("registers");
+    let one = queued(&house).await;
+    let body = json!({
+        "external_id": "bound-2", "account_id": "alice", "network": DEAD, "asset": "POL",
+        "amount": "1", "to_address": PAYEE,
+    });
+    let two = house.pay(&body).await.body["id"].as_str().and_then(|id| id.parse().ok());
+    let two: WithdrawalId = two.expect("an id");
+    let pass = |_: &_, _| Verdict::Pass(Rule::Default);
+    assert_eq!(house.store.validate(10, &pass).await.expect("validates"), 1);
+    let leases = house.store.acquire_leases(&["sender:test".to_owned()], "test", 60_000).await;
+    let new = NewSlot {
+        id: SlotId::from_bytes([5; 16]),
+        slot: Slot { chain_id: 80_002, sender: house.sender, nonce: 41 },
+        purpose: Purpose::Pay,
+        rail: Rail::Direct,
+        payload_digest: B256::repeat_byte(3),
+        payments: vec![one, two],
+    };
+    house.store.bind(&leases.expect("leases"), &[new]).await.expect("binds");
+    let answer = house.post(&format!("/v1/withdrawals/{one}/cancel"), &json!({})).await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (409, "BOUND_IN_BATCH"));
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::house::{House, good};
 
-const ROUTES: [(&str, &str); 14] = [
+const ROUTES: [(&str, &str); 18] = [
     ("post", "/v1/withdrawals"),
     ("get", "/v1/withdrawals"),
     ("post", "/v1/withdrawals/batch"),
@@ -18,6 +18,10 @@ const ROUTES: [(&str, &str); 14] = [
     ("post", "/v1/accounts/{id}/deposits"),
     ("get", "/v1/accounts/{id}"),
     ("get", "/v1/networks"),
+    ("get", "/v1/internal/dead-letters"),
+    ("get", "/v1/internal/dead-letters/{id}"),
+    ("post", "/v1/internal/dead-letters/{id}/redrive"),
+    ("post", "/v1/internal/dead-letters/{id}/discard"),
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/health"),

@@ -32,6 +32,7 @@ pub(crate) const KEY: &str = "pk_live_the_key_that_may_do_everything";
 pub(crate) const READER: &str = "pk_live_the_key_that_reads_withdrawals";
 pub(crate) const REVOKED: &str = "pk_live_the_key_that_was_revoked";
 pub(crate) const STRANGER: &str = "pk_live_the_key_of_the_other_tenant";
+pub(crate) const OPERATOR: &str = "pk_live_the_key_of_an_operator";
 pub(crate) const PAYEE: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 pub(crate) const LIVE: &str = "localhost";
 pub(crate) const DEAD: &str = "polygon-amoy";
@@ -187,6 +188,14 @@ impl House {
         self.send(request).await
     }
 
+    pub(crate) async fn post_as(&self, path: &str, body: &Value, key: &str) -> Answer {
+        let request = request(Method::POST, path, key)
+            .header("content-type", "application/json")
+            .body(body.to_string().into())
+            .expect("a request");
+        self.send(request).await
+    }
+
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_text(path, body.to_string()).await
     }
@@ -286,6 +295,7 @@ async fn register(store: &Store, keys: &SealingKeys, token: Address) -> (TenantI
         (1, READER, "withdrawals:read"),
         (1, REVOKED, "withdrawals:read"),
         (2, STRANGER, "withdrawals:read,withdrawals:write,deposits:write,accounts:read"),
+        (1, OPERATOR, "operations"),
     ];
     for (place, (owner, secret, scopes)) in (1_u8..).zip(secrets) {
         let new = NewApiKey {

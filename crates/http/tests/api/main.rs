@@ -4,6 +4,7 @@ mod access;
 mod bad_input;
 mod batch;
 mod cancel;
+mod dead_letters;
 mod documents;
 mod doubt;
 mod fees;

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::FlagValue;
 
 use self::copies::{BackupArgs, ReconcileArgs, RestoreArgs};
-use self::operate::{AuditCommand, HaltCommand, SlotCommand, WithdrawalCommand};
+use self::operate::{AuditCommand, DeadLetterCommand, HaltCommand, SlotCommand, WithdrawalCommand};
 
 /// What `--help` says below the commands.
 const EXIT_CODES: &str = "\
@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Compare database, journal, ledger and chain, and repair the database
     Reconcile(ReconcileArgs),
+    /// Check providers, clock, assets, wallets, vault, journal and files; say what to do
+    Doctor,
 }
 
 /// `serve`
@@ -242,6 +244,9 @@ pub(crate) enum AdminCommand {
     /// One nonce of one hot wallet: look, bump, cancel, fill
     #[command(subcommand)]
     Slot(SlotCommand),
+    /// Work that failed too often
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
     /// Withdrawals that wait for a decision
     #[command(subcommand)]
     Withdrawal(WithdrawalCommand),

@@ -69,6 +69,50 @@ pub(crate) enum SlotCommand {
     Fill(SlotOrderArgs),
 }
 
+/// `admin dead-letter`
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+A dead letter is about a withdrawal or a transaction that failed five times; neither is lost. Letters whose class passes by
+itself are redriven without you.
+
+Examples:
+  portcullis admin dead-letter list
+  portcullis admin dead-letter inspect 17
+  portcullis admin dead-letter redrive 17 --reason \"the cap is raised\"
+  portcullis admin dead-letter discard 17 --reason \"handled by support, ticket 881\"")]
+pub(crate) enum DeadLetterCommand {
+    /// List the open letters
+    List {
+        /// Only this queue: request-dlq, signed-tx-dlq or broadcast-tx-dlq
+        #[arg(long)]
+        queue: Option<String>,
+        /// Also those that ended in the last four days
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show a letter: what it is about, what went wrong, and what becomes of it
+    Inspect {
+        /// Its number
+        id: i64,
+    },
+    /// Take its work up again, from the first try
+    Redrive {
+        /// Its number
+        id: i64,
+        /// Why; it goes to the audit log
+        #[arg(long)]
+        reason: String,
+    },
+    /// Remove the letter; a withdrawal that no transaction carries is held, anything else goes on
+    Discard {
+        /// Its number
+        id: i64,
+        /// Why; it goes to the audit log
+        #[arg(long)]
+        reason: String,
+    },
+}
+
 /// `admin withdrawal`
 #[derive(Debug, Subcommand)]
 pub(crate) enum WithdrawalCommand {

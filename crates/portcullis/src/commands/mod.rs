@@ -3,6 +3,8 @@
 mod admin_access;
 mod admin_asset;
 mod copies;
+mod dead_letter;
+mod doctor;
 mod init;
 mod init_template;
 mod keys;
@@ -15,6 +17,8 @@ mod show_config;
 pub(crate) use admin_access::{api_key, tenant};
 pub(crate) use admin_asset::asset;
 pub(crate) use copies::{backup, restore};
+pub(crate) use dead_letter::dead_letter;
+pub(crate) use doctor::doctor;
 pub(crate) use init::init;
 pub(crate) use keys::{keys, open_keystore};
 pub(crate) use migrate::migrate;

@@ -3,7 +3,7 @@
 use alloy_primitives::hex;
 use portcullis_core::address::parse_address;
 use portcullis_core::chain::ChainSpec;
-use portcullis_core::slot::Slot;
+use portcullis_core::slot::{Purpose, Slot};
 use portcullis_store::command::CommandKind;
 use portcullis_store::slot::OpenSlot;
 use portcullis_store::work::ResumeOutcome;
@@ -145,13 +145,15 @@ async fn show(arguments: &SlotArgs, session: &Session) -> Result<(), Failure> {
     for attempt in &open.attempts {
         let (kind, hash) = (attempt.kind.as_str(), attempt.hash);
         let fee = attempt.fees.max_fee_per_gas_wei;
-        lines.push(format!("  {kind} {hash} at most {fee} wei per gas"));
+        let outcome = attempt.last_outcome.as_deref().unwrap_or("not sent yet");
+        lines.push(format!("  {kind} {hash} at most {fee} wei per gas: {outcome}"));
     }
     session.output.show(&lines.join("\n"), &value);
     Ok(())
 }
 
 fn slot_value(open: &OpenSlot) -> Value {
+    let source = if open.purpose == Purpose::Fill { "SYSTEM" } else { "REQUEST" };
     let payments: Vec<Value> = open
         .payments
         .iter()
@@ -166,11 +168,12 @@ fn slot_value(open: &OpenSlot) -> Value {
         .map(|attempt| {
             json!({ "kind": attempt.kind.as_str(), "hash": attempt.hash,
                 "max_fee_per_gas_wei": attempt.fees.max_fee_per_gas_wei.to_string(),
+                "outcome": attempt.last_outcome,
                 "committed_at": attempt.committed_at.to_rfc3339() })
         })
         .collect();
     json!({ "id": open.id, "sender": open.slot.sender, "nonce": open.slot.nonce,
-        "stage": open.stage.as_str(), "purpose": open.purpose.as_str(),
+        "stage": open.stage.as_str(), "purpose": open.purpose.as_str(), "source": source,
         "cancel_requested": open.cancel_requested, "payments": payments, "attempts": attempts })
 }
 
@@ -188,7 +191,7 @@ fn slot_of(arguments: &SlotArgs) -> Result<Slot, Failure> {
     Ok(Slot { chain_id: spec.chain_id, sender, nonce: arguments.nonce })
 }
 
-fn check_reason(reason: &str) -> Result<(), Failure> {
+pub(super) fn check_reason(reason: &str) -> Result<(), Failure> {
     if reason.trim().is_empty() {
         return Err(Failure::Usage("--reason: say why; it goes to the audit log".to_owned()));
     }

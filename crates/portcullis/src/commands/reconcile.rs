@@ -33,6 +33,7 @@ pub(crate) async fn reconcile(
     let parts = RoleParts {
         store: foundation.store.clone(),
         pools: foundation.chains.iter().map(|chain| Arc::clone(&chain.pool)).collect(),
+        vaults: config.vaults(),
         settings: config.engine.settings,
         around: Surroundings {
             clock: Arc::clone(clock),
@@ -40,6 +41,7 @@ pub(crate) async fn reconcile(
             instance: format!("reconcile_{:032x}", random::entropy()?),
         },
         doorbells: Doorbells::local(),
+        vaults: config.vaults(),
     };
     let outcome = Reconciler::new(parts, journal).reconcile(arguments.repair).await;
     foundation.store.close().await;

@@ -1,7 +1,10 @@
 //! Depth: confirmations, and the end of slots.
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::B256;
-use portcullis_core::id::SlotId;
+use portcullis_core::id::{SlotId, WithdrawalId};
+use portcullis_core::recovery::OUT_OF_GAS_RIDES_MAX;
 use portcullis_core::slot::{ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{BlockRef, Effect, Event, ReleaseCause, State};
@@ -9,13 +12,15 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::ConsumedSlot;
 use crate::convert::{Place, bigint};
+use crate::damage::read_sound_slots;
 use crate::db::Transaction;
 use crate::deployment::raise_in;
 use crate::entity::slot;
 use crate::error::StoreError;
+use crate::gas::dry_rides;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::{NewPosting, ROWS_PER_STATEMENT, refused_subjects};
-use crate::slot::{OpenSlot, move_slots, open_slots_by_id, read_open_slots, slot_keys};
+use crate::slot::{OpenSlot, move_slots, open_slots_by_id, slot_keys};
 use crate::transition::{apply, posting_of};
 use crate::withdrawal::WithdrawalRecord;
 
@@ -45,7 +50,7 @@ pub(super) async fn confirm_in(
         .all(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let mut slots = read_open_slots(&tx.inner, tx.name, rows).await?;
+    let mut slots = read_sound_slots(&tx.inner, tx.name, rows).await?.noted(&tx.damage);
     set_unsettled_aside(tx, &mut slots).await?;
     let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
     move_slots(tx, &ids, SlotStage::Included, SlotStage::Confirmed).await?;
@@ -99,10 +104,14 @@ pub(super) async fn finalize_in(
     expect_consumed_so(tx, slots).await?;
     let mut moves = Vec::new();
     let current = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
+    let dry = dry_rides_of(tx, slots).await?;
     for slot in slots {
-        let Some(open) = current.iter().find(|open| open.id == slot.open.id) else { continue };
+        // A slot must not end before its payments do.
+        let Some(open) = current.iter().find(|open| open.id == slot.open.id) else {
+            return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
+        };
         for record in &open.payments {
-            let Some(event) = end_of(tx, slot.outcome, open, record)? else { continue };
+            let Some(event) = end_of(tx, slot, open, (record, &dry))? else { continue };
             let detail = format!("{} by {}", slot.outcome.as_str(), slot.hash);
             moves.push((record, event, Some(detail)));
         }
@@ -111,17 +120,38 @@ pub(super) async fn finalize_in(
     move_slots(tx, &ids, SlotStage::Confirmed, SlotStage::Final).await
 }
 
+/// How often each payment ran out of gas.
+type DryRides = BTreeMap<WithdrawalId, u32>;
+
+/// How often the payments of reverted slots ran out of gas, this time included.
+async fn dry_rides_of(tx: &Transaction, slots: &[ConsumedSlot]) -> Result<DryRides, StoreError> {
+    let reverted = slots.iter().filter(|slot| slot.outcome == SlotOutcome::Reverted);
+    let ids: Vec<WithdrawalId> =
+        reverted.flat_map(|slot| &slot.open.payments).map(|record| record.id).collect();
+    dry_rides(&tx.inner, tx.name, &ids, &[SlotStage::Confirmed, SlotStage::Final]).await
+}
+
+/// A transaction that used up its gas says nothing about the payment: it rides again with more, a few times.
+fn cause_of_revert(slot: &ConsumedSlot, dry: &DryRides, record: &WithdrawalRecord) -> ReleaseCause {
+    let rides = dry.get(&record.id).copied().unwrap_or(0);
+    if rides == 0 || rides > OUT_OF_GAS_RIDES_MAX {
+        return ReleaseCause::Reverted;
+    }
+    tracing::warn!(withdrawal = %record.id, hash = %slot.hash, rides, "it ran out of gas and rides again");
+    ReleaseCause::OutOfGas
+}
+
 /// What the end of its slot means for a payment that the slot still carries; `None` when it stays as it is. On the vault
 /// rail what was not paid has left before this ([`Store::release_unpaid`](crate::Store::release_unpaid)).
 fn end_of(
     tx: &Transaction,
-    outcome: SlotOutcome,
+    slot: &ConsumedSlot,
     open: &OpenSlot,
-    record: &WithdrawalRecord,
+    (record, dry): (&WithdrawalRecord, &DryRides),
 ) -> Result<Option<Event>, StoreError> {
     let requested = record.cancel_requested;
     let item = open.items.get(&record.id);
-    Ok(match (open.purpose, open.rail, outcome) {
+    Ok(match (open.purpose, open.rail, slot.outcome) {
         (Purpose::Void, _, SlotOutcome::Voided) if item == Some(&ItemOutcome::Voided) => {
             Some(Event::Released(ReleaseCause::Voided { requested }))
         }
@@ -137,9 +167,11 @@ fn end_of(
         (_, Rail::Vault, _) => {
             return Err(StoreError::Conflict { during: tx.name, expected: 0, found: 1 });
         }
-        (_, Rail::Direct, SlotOutcome::Reverted) => Some(Event::Released(ReleaseCause::Reverted)),
+        (_, Rail::Direct, SlotOutcome::Reverted) => {
+            Some(Event::Released(cause_of_revert(slot, dry, record)))
+        }
         (_, Rail::Direct, SlotOutcome::Canceled | SlotOutcome::Filled) => {
-            Some(Event::Released(ReleaseCause::Canceled { requested: false }))
+            Some(Event::Released(ReleaseCause::Canceled { requested }))
         }
     })
 }
@@ -181,6 +213,21 @@ pub(crate) struct Consumed {
     pub(crate) hash: B256,
     pub(crate) block: BlockRef,
     pub(crate) block_at: Timestamp,
+}
+
+/// Slots with what their rows say about their consumption. Those that cannot be read are missing among the slots.
+pub(super) fn with_consumption(seen: &[Consumed], slots: Vec<OpenSlot>) -> Vec<ConsumedSlot> {
+    let consumed = slots.into_iter().filter_map(|open| {
+        let seen = seen.iter().find(|seen| seen.id == open.id)?;
+        Some(ConsumedSlot {
+            open,
+            outcome: seen.outcome,
+            hash: seen.hash,
+            block: seen.block,
+            block_at: seen.block_at,
+        })
+    });
+    consumed.collect()
 }
 
 pub(crate) fn read_consumption(row: &slot::Model) -> Result<Consumed, StoreError> {

@@ -169,6 +169,7 @@ async fn write_inclusion(tx: &Transaction, inclusion: &Inclusion) -> Result<(), 
         .col_expr(slot::Column::BlockNumber, Expr::value(bigint(inclusion.block.number)))
         .col_expr(slot::Column::BlockHash, Expr::value(inclusion.block.hash.to_vec()))
         .col_expr(slot::Column::BlockAt, Expr::value(inclusion.block_at.as_millis()))
+        .col_expr(slot::Column::Receives, Expr::value(0))
         .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
         .filter(slot::Column::Id.eq(inclusion.slot_id.to_bytes().to_vec()))
         .filter(slot::Column::Stage.is_in(UNMINED))

@@ -13,16 +13,17 @@ use portcullis_core::withdrawal::BlockRef;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::convert::bigint;
+use crate::damage::read_sound_slots;
 use crate::db::{Store, transaction};
 use crate::entity::{header, slot};
 use crate::error::StoreError;
 use crate::lease::Lease;
 use crate::sender::UNMINED;
-use crate::slot::{OpenSlot, read_open_slots};
+use crate::slot::OpenSlot;
 
 use advance::{advance_in, read_header};
 pub(crate) use end::read_consumption;
-use end::{confirm_in, consumed, finalize_in};
+use end::{confirm_in, consumed, finalize_in, with_consumption};
 use inclusion::{adopt_in, include_in};
 
 /// A block as the monitor saw it.
@@ -160,7 +161,7 @@ impl Store {
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        read_open_slots(&picture, during, rows).await
+        Ok(read_sound_slots(&picture, during, rows).await?.noted(&self.damage))
     }
 
     /// Records inclusions, each in a block that is stored as canonical. Payments become `CONFIRMING`,
@@ -225,15 +226,8 @@ impl Store {
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
         let seen = rows.iter().map(read_consumption).collect::<Result<Vec<_>, _>>()?;
-        let slots = read_open_slots(&picture, during, rows).await?;
-        let consumed = seen.into_iter().zip(slots).map(|(seen, open)| ConsumedSlot {
-            open,
-            outcome: seen.outcome,
-            hash: seen.hash,
-            block: seen.block,
-            block_at: seen.block_at,
-        });
-        Ok(consumed.collect())
+        let slots = read_sound_slots(&picture, during, rows).await?.noted(&self.damage);
+        Ok(with_consumption(&seen, slots))
     }
 
     /// Ends slots for good: paid ones finish their payments, the others release them, by evidence that

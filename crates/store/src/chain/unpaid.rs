@@ -11,15 +11,16 @@ use sea_orm::{
 };
 
 use super::ConsumedSlot;
-use super::end::{expect_consumed_so, read_consumption};
+use super::end::{expect_consumed_so, read_consumption, with_consumption};
 use crate::convert::{Place, bigint};
+use crate::damage::read_sound_slots;
 use crate::db::{Store, Transaction, transaction};
 use crate::entity::{binding, slot, withdrawal};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::sender::{UNMINED, slot_to_binding};
-use crate::slot::{open_slots_by_id, read_open_slots};
+use crate::slot::open_slots_by_id;
 use crate::transition::apply;
 use crate::withdrawal::{WithdrawalRecord, bindings_of, read_withdrawals};
 
@@ -69,15 +70,8 @@ impl Store {
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
         let seen = rows.iter().map(read_consumption).collect::<Result<Vec<_>, _>>()?;
-        let slots = read_open_slots(&picture, during, rows).await?;
-        let consumed = seen.into_iter().zip(slots).map(|(seen, open)| ConsumedSlot {
-            open,
-            outcome: seen.outcome,
-            hash: seen.hash,
-            block: seen.block,
-            block_at: seen.block_at,
-        });
-        Ok(consumed.collect())
+        let slots = read_sound_slots(&picture, during, rows).await?.noted(&self.damage);
+        Ok(with_consumption(&seen, slots))
     }
 
     /// Lets the payments go that confirmed slots of the vault rail did not make, by evidence that the caller has read
@@ -144,7 +138,7 @@ impl Store {
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        let slots = read_open_slots(&picture, during, rows).await?;
+        let slots = read_sound_slots(&picture, during, rows).await?.noted(&self.damage);
         let mut skipped = Vec::new();
         for open in &slots {
             let is_skipped = |record: &&WithdrawalRecord| {

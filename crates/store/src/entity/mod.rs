@@ -1,6 +1,7 @@
 //! One module a table. Entities never leave this crate: the public records are made of core types.
 
 pub(crate) mod account;
+pub(crate) mod alarm;
 pub(crate) mod api_key;
 pub(crate) mod asset;
 pub(crate) mod attempt;
@@ -8,6 +9,7 @@ pub(crate) mod audit;
 pub(crate) mod balance;
 pub(crate) mod binding;
 pub(crate) mod command;
+pub(crate) mod dead_letter;
 pub(crate) mod deployment;
 pub(crate) mod deposit;
 pub(crate) mod forgotten;

@@ -69,6 +69,7 @@ async fn every_table_has_an_entity_of_the_same_columns() {
     let (store, _directory) = migrated().await;
     let entities: BTreeMap<String, Columns> = BTreeMap::from([
         described(&store, super::account::Entity).await,
+        described(&store, super::alarm::Entity).await,
         described(&store, super::api_key::Entity).await,
         described(&store, super::asset::Entity).await,
         described(&store, super::attempt::Entity).await,
@@ -76,6 +77,7 @@ async fn every_table_has_an_entity_of_the_same_columns() {
         described(&store, super::balance::Entity).await,
         described(&store, super::binding::Entity).await,
         described(&store, super::command::Entity).await,
+        described(&store, super::dead_letter::Entity).await,
         described(&store, super::deployment::Entity).await,
         described(&store, super::deposit::Entity).await,
         described(&store, super::forgotten::Entity).await,

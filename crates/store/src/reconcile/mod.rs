@@ -165,6 +165,27 @@ impl Store {
         transaction!(self, "open_epoch", |tx| open_epoch_in(&tx, epoch, actor))
     }
 
+    /// When the deployment was founded: before any payment of it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn founded_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        let row = deployment::Entity::find_by_id(1)
+            .one(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("founded_at", &error))?;
+        Ok(row.map(|row| Timestamp::from_millis(row.created_at)))
+    }
+
+    /// Ends a withdrawal that no slot carries and whose number the vault has used up without a payment: its money is
+    /// available again.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it moved on meanwhile.
+    pub async fn end_voided(&self, id: WithdrawalId, detail: &str) -> Result<(), StoreError> {
+        transaction!(self, "end_voided", |tx| end_voided_in(&tx, id, detail))
+    }
+
     /// The epoch, and the sequence of the next payout number.
     ///
     /// # Errors
@@ -208,6 +229,16 @@ impl Store {
             hash: place.hash("audit_hash", &row.audit_hash)?.0,
         }))
     }
+}
+
+async fn end_voided_in(tx: &Transaction, id: WithdrawalId, detail: &str) -> Result<(), StoreError> {
+    let records = crate::withdrawal::withdrawals_by_id(&tx.inner, tx.name, &[id]).await?;
+    for record in &records {
+        tx.expect_rows(u64::from(record.state.slot().is_some()), 0)?;
+        let nowhere = SlotId::from_bytes([0; 16]);
+        place::place(tx, record, nowhere, place::Truth::Voided, detail).await?;
+    }
+    Ok(())
 }
 
 fn read_next_number(row: Option<deployment::Model>) -> Result<PayoutNumber, StoreError> {

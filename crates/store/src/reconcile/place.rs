@@ -3,6 +3,7 @@
 
 use portcullis_core::id::SlotId;
 use portcullis_core::ledger::{Bucket, PostingKind};
+use portcullis_core::slot::ItemOutcome;
 use portcullis_core::withdrawal::{FailureReason, State, StateCode};
 use sea_orm::sea_query::{Expr, ExprTrait, Func};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
@@ -29,6 +30,8 @@ pub(crate) enum Truth {
     Paid,
     /// Its transaction reverted, for good.
     Reverted,
+    /// Its number is used up in the vault without a payment, for good.
+    Voided,
 }
 
 impl Truth {
@@ -38,6 +41,7 @@ impl Truth {
             Self::Sent | Self::Reopened => StateCode::Broadcasted,
             Self::Paid => StateCode::Confirmed,
             Self::Reverted => StateCode::Failed,
+            Self::Voided => StateCode::Canceled,
         }
     }
 
@@ -45,7 +49,7 @@ impl Truth {
         match self {
             Self::Unbound | Self::Sent | Self::Reopened => Bucket::Held,
             Self::Paid => Bucket::Paid,
-            Self::Reverted => Bucket::Available,
+            Self::Reverted | Self::Voided => Bucket::Available,
         }
     }
 
@@ -54,7 +58,7 @@ impl Truth {
             // Policy looks at it anew.
             Self::Unbound => Some(Stage::Validate),
             Self::Sent | Self::Reopened => Some(Stage::Monitor),
-            Self::Paid | Self::Reverted => None,
+            Self::Paid | Self::Reverted | Self::Voided => None,
         }
     }
 }
@@ -99,6 +103,9 @@ fn stands_there(record: &WithdrawalRecord, slot: SlotId, truth: Truth) -> bool {
         Truth::Reopened => false,
         Truth::Paid => {
             in_slot && matches!(record.state, State::Confirmed { .. } | State::Held { .. })
+        }
+        Truth::Voided => {
+            matches!(record.state, State::Canceled | State::Rejected | State::Failed { .. })
         }
         Truth::Reverted => {
             matches!(record.state, State::Failed { reason: FailureReason::Reverted })
@@ -219,6 +226,22 @@ pub(crate) async fn unbind(
         tx.expect_rows(released.rows_affected, 1)?;
     }
     Ok(())
+}
+
+/// Writes down that the vault paid this item of the slot.
+pub(crate) async fn mark_item_paid(
+    tx: &Transaction,
+    withdrawal: &[u8],
+    slot: SlotId,
+) -> Result<(), StoreError> {
+    let written = binding::Entity::update_many()
+        .col_expr(binding::Column::Item, Expr::value(ItemOutcome::Paid.as_str()))
+        .filter(binding::Column::SlotId.eq(slot.to_bytes().to_vec()))
+        .filter(binding::Column::WithdrawalId.eq(withdrawal.to_vec()))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(written.rows_affected, 1)
 }
 
 /// Binds a withdrawal to a slot, or again.

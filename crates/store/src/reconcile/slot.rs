@@ -4,13 +4,13 @@ use portcullis_core::id::{AccountId, AssetId, SlotId, WithdrawalId};
 use portcullis_core::ledger::{Bucket, PostingKind};
 use portcullis_core::number::PayoutNumber;
 use portcullis_core::seal::{Seal, SealKeyId};
-use portcullis_core::slot::{SlotOutcome, SlotStage};
+use portcullis_core::slot::{Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{HoldReason, Priority, State};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
 use super::forgotten::{forget, remember};
-use super::place::{Truth, between, bind, place, unbind, write_work};
+use super::place::{Truth, between, bind, mark_item_paid, place, unbind, write_work};
 use super::{ImportedEnd, ImportedPayment, ImportedPurpose, ImportedRequest, SlotImport};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint, token_bytes, wei_bigint};
@@ -37,7 +37,7 @@ pub(super) async fn import_in(tx: &Transaction, import: &SlotImport) -> Result<(
         import_payment(tx, id, import, payment, &detail).await?;
     }
     if let Some(end) = &import.end {
-        release_unpaid(tx, id, end.outcome, &detail).await?;
+        release_unpaid(tx, id, (end.outcome, import.rail), &detail).await?;
     }
     raise_nonce(tx, import).await?;
     let subject = format!("{}:{}:{}", import.slot.chain_id, import.slot.sender, import.slot.nonce);
@@ -212,6 +212,7 @@ async fn import_payment(
     let outcome = import.end.map(|end| end.outcome);
     let truth = match outcome {
         None => Truth::Sent,
+        Some(SlotOutcome::Reverted) if import.rail == Rail::Vault => Truth::Unbound,
         Some(SlotOutcome::Paid) => Truth::Paid,
         Some(SlotOutcome::Reverted) => Truth::Reverted,
         Some(SlotOutcome::Canceled | SlotOutcome::Filled | SlotOutcome::Voided) => Truth::Unbound,
@@ -221,6 +222,9 @@ async fn import_payment(
         if matches!(truth, Truth::Sent | Truth::Paid) {
             bind(tx, &record.id.to_bytes(), slot).await?;
             place(tx, record, slot, truth, detail).await?;
+            if truth == Truth::Paid && import.rail == Rail::Vault {
+                mark_item_paid(tx, &record.id.to_bytes(), slot).await?;
+            }
         }
         return forget(tx, payment.reference).await;
     }
@@ -244,9 +248,8 @@ async fn find(
     payment: &ImportedPayment,
 ) -> Result<Vec<WithdrawalRecord>, StoreError> {
     let Some(request) = &payment.request else {
+        // Without an index: it is rare, and the number may be another one here.
         let rows = withdrawal::Entity::find()
-            .filter(withdrawal::Column::Epoch.eq(bigint(payment.number.epoch)))
-            .filter(withdrawal::Column::Sequence.eq(bigint(payment.number.sequence)))
             .filter(withdrawal::Column::Reference.eq(payment.reference.0.to_vec()))
             .all(&tx.inner)
             .await
@@ -315,6 +318,9 @@ async fn insert_payment(
         return Ok(());
     }
     bind(tx, &record.id.to_bytes(), slot).await?;
+    if truth == Truth::Paid && facts.import.rail == Rail::Vault {
+        mark_item_paid(tx, &record.id.to_bytes(), slot).await?;
+    }
     if truth == Truth::Sent {
         write_work(tx, &record, Some(Stage::Monitor)).await?;
     }
@@ -376,6 +382,7 @@ async fn new_record(
             let place = Place { table: "slots", row: &[] };
             State::Confirmed { slot, block: place.known("block_number", block)?, is_final: true }
         }
+        Truth::Voided => State::Canceled,
         Truth::Reverted => {
             State::Failed { reason: portcullis_core::withdrawal::FailureReason::Reverted }
         }
@@ -460,13 +467,16 @@ async fn write_end(tx: &Transaction, id: SlotId, end: &ImportedEnd) -> Result<()
 async fn release_unpaid(
     tx: &Transaction,
     id: SlotId,
-    outcome: SlotOutcome,
+    (outcome, rail): (SlotOutcome, Rail),
     detail: &str,
 ) -> Result<(), StoreError> {
     let truth = match outcome {
         SlotOutcome::Paid => return Ok(()),
+        // The number is free: on the vault rail it rides again.
+        SlotOutcome::Reverted if rail == Rail::Vault => Truth::Unbound,
+        SlotOutcome::Voided => Truth::Voided,
         SlotOutcome::Reverted => Truth::Reverted,
-        SlotOutcome::Canceled | SlotOutcome::Filled | SlotOutcome::Voided => Truth::Unbound,
+        SlotOutcome::Canceled | SlotOutcome::Filled => Truth::Unbound,
     };
     for record in &bound_to(tx, id).await? {
         unbind(tx, &record.id.to_bytes(), None).await?;

@@ -121,6 +121,17 @@ pub struct WithdrawalFilter {
     pub limit: u64,
 }
 
+/// A page of withdrawals.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// All that were found, newest first.
+    pub ids: Vec<WithdrawalId>,
+    /// Those that can be read, in the same order.
+    pub records: Vec<WithdrawalRecord>,
+    /// Those whose rows are damaged.
+    pub unreadable: Vec<WithdrawalId>,
+}
+
 /// One attempt, as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptRecord {
@@ -167,6 +178,44 @@ pub struct Ride {
     pub attempts: Vec<AttemptRecord>,
 }
 
+impl WithdrawalFilter {
+    fn query(&self, tenant: TenantId) -> sea_orm::Select<withdrawal::Entity> {
+        use withdrawal::Column;
+        let mut query = withdrawal::Entity::find()
+            .filter(Column::TenantId.eq(tenant.to_bytes().to_vec()))
+            .order_by_desc(Column::Id)
+            .limit(self.limit);
+        if let Some(account) = &self.account {
+            query = query.filter(Column::AccountId.eq(account.as_str()));
+        }
+        if let Some(status) = self.status {
+            query = query.filter(Column::State.eq(status.as_str()));
+        }
+        if let Some(chain_id) = self.chain_id {
+            query = query.filter(Column::ChainId.eq(bigint(chain_id)));
+        }
+        if let Some(asset) = self.asset {
+            query = query.filter(Column::AssetId.eq(asset.to_bytes().to_vec()));
+        }
+        if let Some(to) = self.to {
+            query = query.filter(Column::ToAddress.eq(to.to_vec()));
+        }
+        if let Some(priority) = self.priority {
+            query = query.filter(Column::Priority.eq(priority.rank()));
+        }
+        if let Some(from) = self.created_from {
+            query = query.filter(Column::CreatedAt.gte(from.as_millis()));
+        }
+        if let Some(to) = self.created_to {
+            query = query.filter(Column::CreatedAt.lt(to.as_millis()));
+        }
+        if let Some(cursor) = self.cursor {
+            query = query.filter(Column::Id.lt(cursor.to_bytes().to_vec()));
+        }
+        query
+    }
+}
+
 impl Store {
     /// One withdrawal of a tenant.
     ///
@@ -200,49 +249,57 @@ impl Store {
     /// Lists a tenant's withdrawals, newest first.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// When the database does not answer, or a row is damaged.
     pub async fn withdrawals(
         &self,
         tenant: TenantId,
         filter: &WithdrawalFilter,
     ) -> Result<Vec<WithdrawalRecord>, StoreError> {
-        use withdrawal::Column;
-        let mut query = withdrawal::Entity::find()
-            .filter(Column::TenantId.eq(tenant.to_bytes().to_vec()))
-            .order_by_desc(Column::Id)
-            .limit(filter.limit);
-        if let Some(account) = &filter.account {
-            query = query.filter(Column::AccountId.eq(account.as_str()));
-        }
-        if let Some(status) = filter.status {
-            query = query.filter(Column::State.eq(status.as_str()));
-        }
-        if let Some(chain_id) = filter.chain_id {
-            query = query.filter(Column::ChainId.eq(bigint(chain_id)));
-        }
-        if let Some(asset) = filter.asset {
-            query = query.filter(Column::AssetId.eq(asset.to_bytes().to_vec()));
-        }
-        if let Some(to) = filter.to {
-            query = query.filter(Column::ToAddress.eq(to.to_vec()));
-        }
-        if let Some(priority) = filter.priority {
-            query = query.filter(Column::Priority.eq(priority.rank()));
-        }
-        if let Some(from) = filter.created_from {
-            query = query.filter(Column::CreatedAt.gte(from.as_millis()));
-        }
-        if let Some(to) = filter.created_to {
-            query = query.filter(Column::CreatedAt.lt(to.as_millis()));
-        }
-        if let Some(cursor) = filter.cursor {
-            query = query.filter(Column::Id.lt(cursor.to_bytes().to_vec()));
-        }
         let during = "withdrawals";
         let picture = self.snapshot(during).await?;
-        let rows =
-            query.all(&picture).await.map_err(|error| StoreError::of_statement(during, &error))?;
+        let rows = filter
+            .query(tenant)
+            .all(&picture)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
         read_withdrawals(&picture, during, rows).await
+    }
+
+    /// Lists a tenant's withdrawals, newest first, and names those whose rows are damaged.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn list_withdrawals(
+        &self,
+        tenant: TenantId,
+        filter: &WithdrawalFilter,
+    ) -> Result<Listing, StoreError> {
+        let during = "list_withdrawals";
+        let picture = self.snapshot(during).await?;
+        let rows = filter
+            .query(tenant)
+            .all(&picture)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
+        let mut listing = Listing::default();
+        for row in &rows {
+            let place = Place { table: "withdrawals", row: &row.id };
+            listing.ids.push(WithdrawalId::from_bytes(place.id("id", &row.id)?));
+        }
+        match read_withdrawals(&picture, during, rows.clone()).await {
+            Ok(records) => listing.records = records,
+            Err(StoreError::Corrupt { .. }) => {
+                for (row, id) in rows.into_iter().zip(&listing.ids) {
+                    match read_withdrawals(&picture, during, vec![row]).await {
+                        Ok(records) => listing.records.extend(records),
+                        Err(StoreError::Corrupt { .. }) => listing.unreadable.push(*id),
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(listing)
     }
 
     /// Every slot that ever carried one of these withdrawals, oldest first.

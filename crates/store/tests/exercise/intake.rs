@@ -64,13 +64,29 @@ async fn every_payment_has_a_number_of_its_own() {
     let mut numbers = Vec::new();
     for name in ["a", "b", "c"] {
         // One commit each.
-        let outcome = fixture.submit(fixture.submission(name, "alice", 1)).await;
-        let Submitted::Accepted(record) = outcome else { panic!("{name}: {outcome:?}") };
+        let submission = fixture.submission(name, "alice", 1);
+        let outcome = fixture.intake.submit(submission, PATIENCE_MS).await;
+        let Ok(Submitted::Accepted(record)) = outcome else {
+            panic!("{name} got no number of its own: {outcome:?}")
+        };
         numbers.push(record.number);
     }
     let expected: Vec<_> = (1..=3).map(|sequence| PayoutNumber { epoch: 1, sequence }).collect();
     assert_eq!(numbers, expected);
     fixture.check().await;
+}
+
+#[tokio::test]
+async fn after_a_restore_numbers_are_of_an_epoch_that_nobody_has_used() {
+    let fixture = Fixture::open().await;
+    fixture.fund("alice", 100).await;
+    assert_eq!(fixture.accept("a", "alice", 1).await.number.epoch, 1);
+    // The journal, or a backup's own record, knows numbers of these epochs.
+    for (known, opened) in [(1, 2), (1, 2), (5, 6), (2, 6)] {
+        assert_eq!(fixture.store.open_epoch_above(known, "test").await, Ok(opened));
+    }
+    let number = fixture.accept("b", "alice", 1).await.number;
+    assert_eq!(number, PayoutNumber { epoch: 6, sequence: 1 });
 }
 
 #[tokio::test]

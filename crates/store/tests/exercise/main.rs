@@ -4,15 +4,22 @@
 //! goes through [`fixture::Fixture`], in SQL that both dialects read.
 
 mod access;
+mod alarms;
 mod assets;
 mod audit;
+mod backup;
 mod cancellation;
+mod cancels;
 mod chain;
 mod commands;
 mod contention;
+mod damage;
+mod dead_letters;
 mod deposit;
 mod fixture;
 mod follow;
+mod gaps;
+mod gas;
 mod intake;
 mod intake_group;
 mod intake_leader;

@@ -21,7 +21,10 @@ async fn an_empty_database_is_brought_to_the_newest_schema_once() {
     let path = directory.path().join("fresh.db");
     let store = open(&format!("sqlite://{}", path.display())).await.expect("opens");
     let before = store.schema_status().await.expect("reads");
-    assert_eq!((before.current, before.pending), (0, u64::try_from(before.known).expect("few")));
+    // A number may be left out: of two branches one may not need what it reserved.
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite");
+    let files = std::fs::read_dir(folder).expect("is there").count() as u64;
+    assert_eq!((before.current, before.pending), (0, files));
     let refused = store.check_schema().await.expect_err("an empty database is not served");
     assert!(refused.to_string().contains("portcullis migrate up"), "{refused}");
     assert_eq!(store.migrate().await, Ok(before.known));

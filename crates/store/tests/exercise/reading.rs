@@ -121,6 +121,7 @@ async fn a_sender_counts_what_no_block_has_consumed() {
         in_flight: 3,
         promised: BTreeMap::from([(fixture.token.token, units(42))]),
         gas_promised: units(3_000_000_000 * GAS_LIMIT),
+        is_held: false,
     };
     let idle = SenderLoad {
         address: sender(1),
@@ -128,6 +129,7 @@ async fn a_sender_counts_what_no_block_has_consumed() {
         in_flight: 0,
         promised: BTreeMap::new(),
         gas_promised: units(0),
+        is_held: false,
     };
     assert_eq!(loads, [busy, idle], "the dearest attempt of each slot counts");
 }

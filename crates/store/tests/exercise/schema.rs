@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_core::ledger::PostingKind;
 use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::StateCode;
+use portcullis_store::alarm::AlarmKind;
 use portcullis_store::command::CommandKind;
+use portcullis_store::dead_letter::{DeadLetterQueue, LetterEnd};
 use portcullis_store::transition::Stage;
 
 use crate::fixture::Fixture;
@@ -54,6 +56,9 @@ async fn the_lists_of_the_schema_are_those_of_the_code() {
             key("attempts", "kind"),
             texts(&[AttemptKind::Payload, AttemptKind::Cancel].map(AttemptKind::as_str)),
         ),
+        (key("alarms", "kind"), texts(&AlarmKind::ALL.map(AlarmKind::as_str))),
+        (key("dead_letters", "queue"), texts(&DeadLetterQueue::ALL.map(DeadLetterQueue::as_str))),
+        (key("dead_letters", "ended_how"), texts(&LetterEnd::ALL.map(LetterEnd::as_str))),
         (key("commands", "kind"), texts(&CommandKind::ALL.map(CommandKind::as_str))),
     ]);
     assert_eq!(found, expected);

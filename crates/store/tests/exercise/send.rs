@@ -104,3 +104,51 @@ async fn what_a_node_says_is_kept_short() {
     fixture.store.record_sends("one", &[result]).await.expect("records");
     assert!(fixture.number("SELECT length(last_outcome) FROM attempts").await <= 255);
 }
+
+#[tokio::test]
+async fn new_bytes_of_a_slot_send_those_behind_it_again() {
+    let fixture = Fixture::open().await;
+    let slots = signed_slots(&fixture, 3).await;
+    assert_eq!(fixture.send_due().await, 3);
+    assert_eq!(claim(&fixture, "idle", 9).await, [], "nothing is due");
+    let nonces = |all: &[Sendable]| all.iter().map(|it| it.slot.nonce).collect::<Vec<_>>();
+    let dearer = signed(slots[1].slot, AttemptKind::Payload, 2);
+    fixture.commit(&slots[1], &dearer).await.expect("commits");
+    let again = claim(&fixture, "now", 9).await;
+    assert_eq!(nonces(&again), [NONCE_FIRST + 1, NONCE_FIRST + 2], "not the one before it");
+    // Old bytes under way while new ones are committed do not put the new ones off.
+    let newest = signed(slots[1].slot, AttemptKind::Payload, 3);
+    fixture.commit(&slots[1], &newest).await.expect("commits");
+    let late: Vec<SendResult> = again
+        .iter()
+        .map(|sent| SendResult { accepted: true, ..refused(&fixture, sent, 60_000) })
+        .collect();
+    fixture.store.record_sends("now", &late).await.expect("records");
+    let next = claim(&fixture, "next", 9).await;
+    assert_eq!(next[0].hash, newest.hash);
+}
+
+#[tokio::test]
+async fn what_a_provider_took_has_failed_no_more() {
+    let fixture = Fixture::open().await;
+    signed_slots(&fixture, 1).await;
+    for round in 0..3 {
+        let sendable = claim(&fixture, "one", 9).await.remove(0);
+        assert_eq!(sendable.receives, round);
+        let result = refused(&fixture, &sendable, 1);
+        fixture.store.record_sends("one", &[result]).await.expect("records");
+        fixture.clock.advance(1);
+    }
+    assert_eq!(fixture.send_due().await, 1);
+    assert_eq!(fixture.number("SELECT receives FROM slots").await, 0);
+}
+
+#[tokio::test]
+async fn predecessors_are_sent_again_at_once() {
+    let fixture = Fixture::open().await;
+    let slots = signed_slots(&fixture, 3).await;
+    assert_eq!(fixture.send_due().await, 3);
+    fixture.store.send_below(slots[1].slot).await.expect("hurries");
+    let due = claim(&fixture, "now", 9).await;
+    assert_eq!(due.iter().map(|it| it.slot.nonce).collect::<Vec<_>>(), [NONCE_FIRST]);
+}

@@ -1,0 +1,69 @@
+//! Recording what was seen, in sets. One slot that cannot be recorded does not keep the others from it.
+
+use portcullis_core::id::SlotId;
+use portcullis_store::chain::{ConsumedSlot, Inclusion};
+use portcullis_store::dead_letter::DeadLetterQueue;
+use portcullis_store::lease::Lease;
+
+use super::{Monitor, SLOTS_MAX};
+use crate::error::EngineError;
+use crate::poison::{fail_slot, is_of_the_work, letter_error};
+
+impl Monitor {
+    /// Records inclusions; returns how many could not be.
+    pub(super) async fn include_each(
+        &self,
+        lease: &Lease,
+        inclusions: &[Inclusion],
+    ) -> Result<usize, EngineError> {
+        let mut failed = 0_usize;
+        for set in inclusions.chunks(self.set_size()) {
+            let recorded = self.store.include(lease, set).await.map_err(EngineError::from);
+            failed = failed.saturating_add(self.recorded(recorded, set[0].slot_id).await?);
+        }
+        self.settle_size(failed);
+        Ok(failed)
+    }
+
+    /// Ends slots; returns how many could not be ended.
+    pub(super) async fn finalize_each(
+        &self,
+        lease: &Lease,
+        slots: &[ConsumedSlot],
+    ) -> Result<usize, EngineError> {
+        let mut failed = 0_usize;
+        for set in slots.chunks(self.set_size()) {
+            let recorded = self.store.finalize(lease, set).await.map_err(EngineError::from);
+            failed = failed.saturating_add(self.recorded(recorded, set[0].open.id).await?);
+        }
+        self.settle_size(failed);
+        Ok(failed)
+    }
+
+    fn set_size(&self) -> usize {
+        usize::try_from(self.narrowing.limit(SLOTS_MAX)).unwrap_or(usize::MAX)
+    }
+
+    fn settle_size(&self, failed: usize) {
+        if failed == 0 {
+            self.narrowing.widen();
+        }
+    }
+
+    /// Passes a failure on, for the next step to try half as many. A slot that failed alone has failed a receive, and
+    /// the step goes on with the next one.
+    async fn recorded(
+        &self,
+        recorded: Result<(), EngineError>,
+        first: SlotId,
+    ) -> Result<usize, EngineError> {
+        let Err(error) = recorded else { return Ok(0) };
+        if !is_of_the_work(&error) || !self.narrowing.narrow(SLOTS_MAX) {
+            return Err(error);
+        }
+        tracing::warn!(slot = %first, %error, "what the chain shows of a slot cannot be recorded");
+        let queue = DeadLetterQueue::BroadcastTx;
+        fail_slot(&self.store, &self.around, queue, first, letter_error(&error)).await?;
+        Ok(1)
+    }
+}
