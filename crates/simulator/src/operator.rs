@@ -6,6 +6,7 @@ use portcullis_core::withdrawal::{HoldReason, State};
 use portcullis_engine::reconcile::Reconciler;
 use portcullis_engine::{EngineError, Progress, RoleParts};
 use portcullis_keys::Signer;
+use portcullis_store::dead_letter::LetterOutcome;
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::work::ResumeOutcome;
 
@@ -21,7 +22,8 @@ pub(crate) async fn follow_alarms(
     let Some(signer) = signer else { return Ok(Progress::Idle) };
     let words = |error: EngineError| error.to_string();
     if parts.store.halts().await.map_err(|error| words(error.into()))?.is_empty() {
-        return resume_held(&parts).await.map_err(words);
+        let resumed = resume_held(&parts).await.map_err(words)?;
+        return Ok(resumed.or(redrive(&parts).await.map_err(words)?));
     }
     let journal = signer.journal().clone();
     let found = Reconciler::new(parts, journal).reconcile(true).await.map_err(words)?;
@@ -43,6 +45,18 @@ async fn resume_held(parts: &RoleParts) -> Result<Progress, EngineError> {
         }
         let outcome = parts.store.resume(record.id, "operator", "the alarm was followed").await?;
         progress = progress.or(Progress::of(outcome == ResumeOutcome::Resumed));
+    }
+    Ok(progress)
+}
+
+/// Redrives the dead letters that nobody redrives by himself.
+async fn redrive(parts: &RoleParts) -> Result<Progress, EngineError> {
+    let mut progress = Progress::Idle;
+    for letter in parts.store.dead_letters(None, false, 50).await? {
+        let why = "the alarm was followed";
+        let outcome = parts.store.redrive_dead_letter(letter.id, "operator", why).await?;
+        progress = progress
+            .or(Progress::of(matches!(outcome, LetterOutcome::Done | LetterOutcome::Held(_))));
     }
     Ok(progress)
 }
