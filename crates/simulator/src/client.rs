@@ -36,6 +36,8 @@ pub(crate) struct Wish {
     pub(crate) id: Option<String>,
     /// Whether the client would rather have it back.
     pub(crate) is_unwanted: bool,
+    /// Whether an answer under way may be of a database that is gone: it is asked for once more.
+    pub(crate) asks_again: bool,
     body: Value,
 }
 
@@ -49,7 +51,8 @@ impl Wish {
 
     /// A promise was made.
     fn accept(&mut self, withdrawal: &Value) {
-        self.asked = Asked::Accepted;
+        self.asked = if self.asks_again { Asked::Open } else { Asked::Accepted };
+        self.asks_again = false;
         self.id = withdrawal["id"].as_str().map(str::to_owned);
     }
 }
@@ -84,6 +87,7 @@ pub(crate) fn make_wishes(world: &World, count: usize, entropy: &mut SeededEntro
                 asked: Asked::Open,
                 id: None,
                 is_unwanted: false,
+                asks_again: false,
                 body,
             }
         })
@@ -149,6 +153,7 @@ pub(crate) fn request(
 pub(crate) fn reopen(wishes: &mut [Wish], promises: &[usize]) {
     for index in promises {
         wishes[*index].asked = Asked::Open;
+        wishes[*index].asks_again = false;
     }
 }
 

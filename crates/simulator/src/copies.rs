@@ -7,7 +7,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::chaos::Chaos;
-use crate::client::{index_below, reopen};
+use crate::client::{Asked, index_below};
 use crate::machine::{Seat, is_journal_refused};
 use crate::scenario::{Second, Stage};
 use crate::scheduler::{Run, SimulationError};
@@ -211,10 +211,13 @@ impl Run {
 
     /// The clients post all that they ever asked for, also what was answered before.
     fn ask_everything_again(&mut self) {
-        let answered: Vec<usize> = (0..self.wishes.len())
-            .filter(|index| self.wishes[*index].asked == crate::client::Asked::Accepted)
-            .collect();
-        reopen(&mut self.wishes, &answered);
+        for wish in &mut self.wishes {
+            match wish.asked {
+                Asked::Accepted => wish.asked = Asked::Open,
+                Asked::UnderWay => wish.asks_again = true,
+                Asked::Open => {}
+            }
+        }
     }
 }
 

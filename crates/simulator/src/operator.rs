@@ -6,6 +6,7 @@ use portcullis_core::withdrawal::{HoldReason, State};
 use portcullis_engine::reconcile::Reconciler;
 use portcullis_engine::{EngineError, Progress, RoleParts};
 use portcullis_keys::Signer;
+use portcullis_store::dead_letter::LetterOutcome;
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::work::ResumeOutcome;
 
@@ -21,7 +22,8 @@ pub(crate) async fn follow_alarms(
     let Some(signer) = signer else { return Ok(Progress::Idle) };
     let words = |error: EngineError| error.to_string();
     if parts.store.halts().await.map_err(|error| words(error.into()))?.is_empty() {
-        return resume_held(&parts).await.map_err(words);
+        let resumed = resume_held(&parts).await.map_err(words)?;
+        return Ok(resumed.or(redrive(&parts).await.map_err(words)?));
     }
     let journal = signer.journal().clone();
     let found = Reconciler::new(parts, journal).reconcile(true).await.map_err(words)?;
@@ -47,12 +49,24 @@ async fn resume_held(parts: &RoleParts) -> Result<Progress, EngineError> {
     Ok(progress)
 }
 
+/// Redrives the dead letters that nobody redrives by himself.
+async fn redrive(parts: &RoleParts) -> Result<Progress, EngineError> {
+    let mut progress = Progress::Idle;
+    for letter in parts.store.dead_letters(None, false, 50).await? {
+        let why = "the alarm was followed";
+        let outcome = parts.store.redrive_dead_letter(letter.id, "operator", why).await?;
+        progress = progress
+            .or(Progress::of(matches!(outcome, LetterOutcome::Done | LetterOutcome::Held(_))));
+    }
+    Ok(progress)
+}
+
 /// Whether its number is spent for another payment: it can never be paid under it.
 fn needs_its_client(record: &WithdrawalRecord) -> bool {
     let is_restored =
         matches!(record.state, State::Held { reason: HoldReason::Restore, slot: None });
     let said = record.timeline.iter().rev().find_map(|event| event.detail.as_deref());
-    is_restored && said.is_some_and(|said| said.contains("cancel it and ask again"))
+    is_restored && said.is_some_and(|said| said.contains("was signed for"))
 }
 
 impl Run {

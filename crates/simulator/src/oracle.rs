@@ -42,7 +42,12 @@ pub(crate) async fn judge(
             (Asked::Accepted, Some(state)) => {
                 // With honest funds and working tokens nothing may end otherwise.
                 outcome.stuck = outcome.stuck.saturating_add(1);
-                outcome.problems.push(format!("{} ended {state:?}", wish.external_id));
+                let said = record.and_then(|record| {
+                    record.timeline.iter().rev().find_map(|event| event.detail.as_deref())
+                });
+                let said = said.unwrap_or_default();
+                let problem = format!("{} ended {state:?}: {said}", wish.external_id);
+                outcome.problems.push(problem);
             }
             (_, _) => outcome.problems.push(format!("{} was never answered", wish.external_id)),
         }

@@ -350,7 +350,7 @@ impl Run {
             }
             Finished::Cancel { status } => {
                 self.trace(&format!("{actor} took one back: {status}"));
-                if status == 200 {
+                if matches!(status, 200 | 202) {
                     self.outcome.counts.count(Chaos::ClientCancels);
                 }
                 self.ready_at.insert(actor, now.plus_millis(60));

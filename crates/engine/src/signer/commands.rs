@@ -2,8 +2,8 @@
 
 use portcullis_core::fee::{Fees, replacement_fees};
 use portcullis_core::intent::SigningIntent;
-use portcullis_core::number::PaymentRef;
 use portcullis_core::slot::{AttemptKind, Payload, Purpose, Rail, SlotStage};
+use portcullis_keys::SigningRefusal;
 use portcullis_store::command::{Command, CommandKind};
 use portcullis_store::lease::Lease;
 use portcullis_store::slot::{NewSlot, OpenSlot};
@@ -74,27 +74,12 @@ impl SignerRole {
             || newest.kind == AttemptKind::Cancel
             || open.cancel_requested
             || open.payments.is_empty()
-            || !open.left.is_empty()
-            || self.is_unsignable(open);
-        let intent = if cancels {
+            || !open.left.is_empty();
+        let again = payload_intent(open, fees);
+        let intent = if cancels || self.is_unsignable(open, &again) {
             cancel_intent(open, fees)
         } else {
-            SigningIntent {
-                slot: open.slot,
-                purpose: open.purpose,
-                rail: open.rail,
-                kind: AttemptKind::Payload,
-                payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
-                fees,
-                // Of an attempt that is known by its hash alone, the limit is not known either.
-                gas_limit: open
-                    .attempts
-                    .iter()
-                    .map(|attempt| attempt.gas_limit)
-                    .max()
-                    .filter(|gas| *gas > 0)
-                    .unwrap_or(GAS_UNESTIMATED),
-            }
+            again
         };
         let done = [(command.id, format!("signed at {} wei per gas", fees.max_fee_per_gas_wei))];
         let refused = self.sign_and_commit(leases, vec![(open.id, intent)], &done).await?;
@@ -102,23 +87,19 @@ impl SignerRole {
         Ok(Progress::of(refused.is_empty()))
     }
 
-    /// Whether the slot can never be signed again as it was: after a restore its payment got another number here than it
-    /// was signed under, or its payer is not known.
-    fn is_unsignable(&self, open: &OpenSlot) -> bool {
-        if open.payments.iter().any(|record| record.account.is_suspense()) {
-            return true;
-        }
-        let journal = self.signer.journal();
-        let Some(entry) = journal.slot(open.slot) else { return false };
-        let signed: Vec<PaymentRef> = entry
-            .payments
-            .iter()
-            .filter_map(|number| journal.payment(*number))
-            .map(|known| known.reference)
-            .collect();
-        open.payments.iter().any(|record| {
-            !entry.payments.contains(&record.number) && signed.contains(&record.reference)
-        })
+    /// Whether a slot that reconcile or the monitor took from elsewhere can never be signed again as it was: a payment
+    /// has another number here than it was signed under, or no payer yet, or some of a batch are not known.
+    fn is_unsignable(&self, open: &OpenSlot, intent: &SigningIntent) -> bool {
+        let is_taken_over = open.attempts.iter().any(|attempt| attempt.is_adopted);
+        is_taken_over
+            && self.signer.check(intent).is_err_and(|refusal| {
+                !matches!(
+                    refusal,
+                    SigningRefusal::FeePerGasAboveCap { .. }
+                        | SigningRefusal::TransactionFeeAboveCap { .. }
+                        | SigningRefusal::Journal { .. }
+                )
+            })
     }
 
     /// Opens a slot of the system; resuming signs it as a zero self-transfer. A nonce that the journal knows is no
@@ -155,6 +136,22 @@ impl SignerRole {
     async fn answer(&self, command: &Command, answer: &str) -> Result<Progress, EngineError> {
         self.store.answer_commands(&[(command.id, answer.to_owned())]).await?;
         Ok(Progress::Worked)
+    }
+}
+
+/// The same payload at another price.
+fn payload_intent(open: &OpenSlot, fees: Fees) -> SigningIntent {
+    // Of an attempt that is known by its hash alone, the limit is not known either.
+    let known = open.attempts.iter().map(|attempt| attempt.gas_limit).max().filter(|gas| *gas > 0);
+    let unknown = GAS_UNESTIMATED.saturating_mul(open.payments.len() as u64);
+    SigningIntent {
+        slot: open.slot,
+        purpose: open.purpose,
+        rail: open.rail,
+        kind: AttemptKind::Payload,
+        payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
+        fees,
+        gas_limit: known.unwrap_or(unknown),
     }
 }
 

@@ -158,7 +158,10 @@ async fn new_record(
 }
 
 /// The payment's own number; a fresh one where another withdrawal has it here, after a silent restore.
-async fn free_number(tx: &Transaction, number: PayoutNumber) -> Result<PayoutNumber, StoreError> {
+pub(super) async fn free_number(
+    tx: &Transaction,
+    number: PayoutNumber,
+) -> Result<PayoutNumber, StoreError> {
     let taken = withdrawal::Entity::find()
         .filter(withdrawal::Column::Epoch.eq(bigint(number.epoch)))
         .filter(withdrawal::Column::Sequence.eq(bigint(number.sequence)))

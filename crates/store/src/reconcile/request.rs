@@ -12,6 +12,7 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
 use super::Forgotten;
 use super::forgotten::forget;
+use super::insert::free_number;
 use super::place::{between, bind, write_work};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::Place;
@@ -143,7 +144,7 @@ pub(crate) async fn revive_in(
     forgotten: &Forgotten,
     mut record: WithdrawalRecord,
 ) -> Result<(), StoreError> {
-    record.number = forgotten.number;
+    record.number = free_number(tx, forgotten.number).await?;
     record.id = forgotten.withdrawal.unwrap_or(record.id);
     let key = forgotten.slot.to_bytes();
     let row = slot::Entity::find_by_id(key.to_vec())
