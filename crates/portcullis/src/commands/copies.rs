@@ -1,6 +1,7 @@
 //! `backup` and `restore`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,9 @@ const NOT_IN_IT: [&str; 4] = [
     "the sealing key (seal.key_file)",
     "the configuration",
 ];
+
+/// How every file of `SQLite` begins (<https://www.sqlite.org/fileformat.html>, section 1.3.1).
+const DATABASE_HEAD: &[u8; 16] = b"SQLite format 3\0";
 
 /// Runs `backup`.
 pub(crate) async fn backup(arguments: &BackupArgs, session: &Session) -> Result<(), Failure> {
@@ -64,6 +68,7 @@ pub(crate) async fn restore(
         ));
     };
     let _locks = lock_out(&config.data.dir)?;
+    check_database(&arguments.file)?;
     let stamp = clock.now().to_rfc3339().replace([':', '.'], "-");
     let prepared = beside(&target, &format!(".restoring-{stamp}"));
     fs::copy(&arguments.file, &prepared).map_err(|error| {
@@ -96,6 +101,22 @@ pub(crate) async fn restore(
         "replaced_kept_as": kept_text, "next": "portcullis reconcile --repair" });
     output.show(&text, &value);
     Ok(())
+}
+
+/// Refuses what is no file of an embedded database: opening it would only say that the database is unavailable.
+fn check_database(file: &Path) -> Result<(), Failure> {
+    let mut head = [0_u8; DATABASE_HEAD.len()];
+    let read = File::open(file).and_then(|mut opened| opened.read_exact(&mut head));
+    match read {
+        Ok(()) if head == *DATABASE_HEAD => Ok(()),
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
+            Err(Failure::Unavailable(format!("cannot read {}: {error}", file.display())))
+        }
+        _ => Err(Failure::Refused(format!(
+            "{} is no database: name a file that `portcullis backup` wrote",
+            file.display()
+        ))),
+    }
 }
 
 /// Nobody serves from this data directory while the locks are held.
