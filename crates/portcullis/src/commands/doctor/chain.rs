@@ -243,7 +243,8 @@ async fn check_vault(
                 ),
             ),
             Some(left) => {
-                findings.ok(what.clone(), format!("{}: {left} left of the day's cap", asset.symbol));
+                findings
+                    .ok(what.clone(), format!("{}: {left} left of the day's cap", asset.symbol));
             }
             None => {
                 findings.warn(what.clone(), format!("{}: the cap could not be read", asset.symbol));
@@ -298,7 +299,8 @@ async fn probe_fees(
             }
             (Some(_), Some(_)) => findings.ok(what, format!("none in {}", log.transaction_hash)),
             _ => {
-                findings.ok(what, "paid by the vault, which compares for itself: see Failed events");
+                findings
+                    .ok(what, "paid by the vault, which compares for itself: see Failed events");
             }
         }
     }
