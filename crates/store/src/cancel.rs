@@ -1,8 +1,9 @@
-//! A client's wish to take a withdrawal back: at once while nothing carries it, else by a cancel in its slot.
+//! The wish to take a withdrawal back, of its client or of an operator: at once while nothing carries it, else by a cancel
+//! in its slot; and once the vault was asked to pay it, by voiding its number first.
 
 use portcullis_core::id::{SlotId, TenantId, WithdrawalId};
 use portcullis_core::slot::{Purpose, Rail, SlotStage};
-use portcullis_core::withdrawal::{Event, State, StateCode};
+use portcullis_core::withdrawal::{Event, HoldReason, State, StateCode};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, EntityTrait, JoinType, PaginatorTrait, QueryFilter, QuerySelect};
 
@@ -21,8 +22,8 @@ use crate::withdrawal::{WithdrawalRecord, read_slot_facts, withdrawals_by_id};
 pub enum CancelOutcome {
     /// It is canceled, and the money available again.
     Canceled(Box<WithdrawalRecord>),
-    /// A transaction carries it alone, and the signer was asked to put a cancel in its place. Which of the two
-    /// the chain takes is open.
+    /// A transaction carries it alone, and the signer was asked to put a cancel in its place: which of the two
+    /// the chain takes is open. Or the vault was asked to pay it once, and its number is voided before the money is free.
     Asked(Box<WithdrawalRecord>),
     /// The tenant has no such withdrawal.
     Unknown,
@@ -30,8 +31,19 @@ pub enum CancelOutcome {
     Refused(StateCode),
     /// Its transaction carries others as well, or is one of the vault.
     BoundInBatch,
-    /// The vault was asked to pay it once: its number has to be voided on chain before the money is free.
-    RodeVault,
+}
+
+/// What became of an operator's wish to give a held withdrawal up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefundOutcome {
+    /// The money is available again.
+    Refunded,
+    /// Its number is voided on chain first.
+    Voiding,
+    /// There is no such withdrawal.
+    Unknown,
+    /// It is not held, a slot carries it still, or it arrived short.
+    Refused(StateCode),
 }
 
 impl Store {
@@ -57,6 +69,20 @@ impl Store {
             other => Ok(other),
         }
     }
+
+    /// Gives a held withdrawal up, for an operator who gives a reason: its money goes back, after its number was voided
+    /// where the vault was asked to pay it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn refund(
+        &self,
+        id: WithdrawalId,
+        actor: &str,
+        why: &str,
+    ) -> Result<RefundOutcome, StoreError> {
+        transaction!(self, "refund", |tx| refund_in(&tx, id, actor, why))
+    }
 }
 
 async fn cancel_in(
@@ -79,11 +105,52 @@ async fn cancel_in(
         return Ok(CancelOutcome::Refused(record.state.code()));
     }
     if rode_the_vault(tx, &record).await? {
-        return Ok(CancelOutcome::RodeVault);
+        if !record.cancel_requested {
+            wish(tx, &record, actor).await?;
+        }
+        void(tx, &record, &format!("by {actor}")).await?;
+        return Ok(CancelOutcome::Asked(Box::new(record)));
     }
     apply(tx, &[(&record, Event::CancelRequested, Some(format!("by {actor}")))]).await?;
     audit(tx, &record, actor, "withdrawal.cancel").await?;
     Ok(CancelOutcome::Canceled(Box::new(record)))
+}
+
+async fn refund_in(
+    tx: &Transaction,
+    id: WithdrawalId,
+    actor: &str,
+    why: &str,
+) -> Result<RefundOutcome, StoreError> {
+    let mut records = withdrawals_by_id(&tx.inner, tx.name, &[id]).await?;
+    let Some(record) = records.pop() else { return Ok(RefundOutcome::Unknown) };
+    if record.state.give_up().is_err() {
+        return Ok(RefundOutcome::Refused(record.state.code()));
+    }
+    let detail = format!("by {actor}: {why}");
+    let outcome = if rode_the_vault(tx, &record).await? {
+        void(tx, &record, &detail).await?;
+        RefundOutcome::Voiding
+    } else {
+        apply(tx, &[(&record, Event::GivenUp, Some(detail))]).await?;
+        RefundOutcome::Refunded
+    };
+    let subject = id.to_string();
+    let entry = AuditEntry {
+        tenant: Some(record.tenant),
+        actor,
+        action: "withdrawal.refund",
+        subject: &subject,
+        detail: why,
+    };
+    append_audit(tx, &entry).await?;
+    Ok(outcome)
+}
+
+/// Holds it until its number is voided: the signer takes it from there.
+async fn void(tx: &Transaction, record: &WithdrawalRecord, detail: &str) -> Result<(), StoreError> {
+    let event = Event::Held(HoldReason::Voiding);
+    apply(tx, &[(record, event, Some(detail.to_owned()))]).await
 }
 
 /// Whether any slot that ever carried it was one of the vault.

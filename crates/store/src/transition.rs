@@ -105,6 +105,7 @@ const fn kind_of(event: Event) -> &'static str {
         Event::PreflightReverted => "failed",
         Event::Held(_) => "held",
         Event::Resumed => "resumed",
+        Event::GivenUp => "given_up",
     }
 }
 

@@ -79,6 +79,8 @@ pub enum Event {
     Held(HoldReason),
     /// An operator let it go on.
     Resumed,
+    /// An operator gave it up, while nothing carries it and the vault never did.
+    GivenUp,
 }
 
 /// What a move causes, to be committed with it.
@@ -122,6 +124,7 @@ pub fn decide(state: State, event: Event) -> Result<(State, Vec<Effect>), Refuse
         }
         Event::ApprovalRequired => (state.await_approval()?, vec![]),
         Event::CancelRequested => (state.cancel()?, vec![Effect::Release, Effect::Finish]),
+        Event::GivenUp => (state.give_up()?, vec![Effect::Release, Effect::Finish]),
         Event::Bound(slot) => (state.bind(slot)?, vec![]),
         Event::BoundToVoid(slot) => bind_to_void(state, slot)?,
         Event::AttemptCommitted => (state.sign()?, vec![]),

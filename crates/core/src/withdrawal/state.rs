@@ -334,20 +334,40 @@ impl State {
         }
     }
 
-    /// The client takes it back.
+    /// The client takes it back. What is held because nobody knows what happened to it (a restore, a changed row, a
+    /// transfer that arrived short) is not given back by a wish.
     ///
     /// # Errors
-    /// Once it is bound to a slot, and in a terminal state.
+    /// Once it is bound to a slot, held for such a reason, and in a terminal state.
     pub fn cancel(self) -> Result<Self, InvalidTransition> {
         match self {
-            Self::Held { reason: HoldReason::Voiding, .. } => {
-                Err(self.cannot_become(StateCode::Canceled))
-            }
+            Self::Held {
+                reason:
+                    HoldReason::Voiding
+                    | HoldReason::Restore
+                    | HoldReason::Tamper
+                    | HoldReason::Underpaid,
+                ..
+            } => Err(self.cannot_become(StateCode::Canceled)),
             Self::Pending
             | Self::Validating
             | Self::AwaitingApproval
             | Self::Queued
             | Self::Held { slot: None, .. } => Ok(Self::Canceled),
+            other => Err(other.cannot_become(StateCode::Canceled)),
+        }
+    }
+
+    /// An operator gives up what is held: it is not to be paid any more.
+    ///
+    /// # Errors
+    /// Unless it is held without a slot; what arrived short has left, and what is being voided is given up already.
+    pub fn give_up(self) -> Result<Self, InvalidTransition> {
+        match self {
+            Self::Held { reason: HoldReason::Voiding | HoldReason::Underpaid, .. } => {
+                Err(self.cannot_become(StateCode::Canceled))
+            }
+            Self::Held { slot: None, .. } => Ok(Self::Canceled),
             other => Err(other.cannot_become(StateCode::Canceled)),
         }
     }

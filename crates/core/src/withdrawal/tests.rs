@@ -15,7 +15,7 @@ const OTHER_SLOT: SlotId = SlotId::from_bytes([8; 16]);
 const BLOCK: BlockRef = BlockRef { number: 10, hash: B256::ZERO };
 const OTHER_BLOCK: BlockRef = BlockRef { number: 11, hash: B256::ZERO };
 
-const STATES: [State; 20] = [
+const STATES: [State; 23] = [
     State::Pending,
     State::Validating,
     State::AwaitingApproval,
@@ -27,7 +27,10 @@ const STATES: [State; 20] = [
     State::Confirming { slot: SLOT, block: BLOCK },
     State::Confirmed { slot: SLOT, block: BLOCK, is_final: false },
     State::Confirmed { slot: SLOT, block: BLOCK, is_final: true },
+    State::Held { reason: HoldReason::Compliance, slot: None },
     State::Held { reason: HoldReason::Tamper, slot: None },
+    State::Held { reason: HoldReason::Restore, slot: None },
+    State::Held { reason: HoldReason::Underpaid, slot: None },
     State::Held { reason: HoldReason::Underpaid, slot: Some(SLOT) },
     State::Rejected,
     State::Canceled,
@@ -38,7 +41,7 @@ const STATES: [State; 20] = [
     State::Held { reason: HoldReason::Voiding, slot: Some(SLOT) },
 ];
 
-const EVENTS: [Event; 32] = [
+const EVENTS: [Event; 33] = [
     Event::ValidationStarted,
     Event::PolicyPassed,
     Event::PolicyRefused,
@@ -63,6 +66,7 @@ const EVENTS: [Event; 32] = [
     Event::PreflightReverted,
     Event::Held(HoldReason::Underpaid),
     Event::Resumed,
+    Event::GivenUp,
     Event::BoundToVoid(SLOT),
     Event::IncludedBy(OTHER_SLOT, BLOCK),
     Event::Released(ReleaseCause::Unpaid { is_last_ride: false }),
@@ -130,6 +134,7 @@ fn expected(event: Event) -> (&'static [Code], Code) {
             Held,
         ),
         Event::Resumed => (&[Held], Queued),
+        Event::GivenUp => (&[Held], Canceled),
     }
 }
 
@@ -164,7 +169,18 @@ fn refused_for_its_data(state: State, event: Event) -> bool {
         (State::Held { reason: HoldReason::Voiding, .. }, _) | (_, Event::BoundToVoid(_)) => true,
         (_, Event::Released(_)) if voids => true,
         (state, Event::Held(HoldReason::Voiding)) => state.slot().is_some(),
-        (State::Held { slot: Some(_), .. }, Event::CancelRequested | Event::Resumed)
+        (
+            State::Held {
+                reason: HoldReason::Tamper | HoldReason::Restore | HoldReason::Underpaid,
+                ..
+            },
+            Event::CancelRequested,
+        )
+        | (State::Held { reason: HoldReason::Underpaid, .. }, Event::GivenUp)
+        | (
+            State::Held { slot: Some(_), .. },
+            Event::CancelRequested | Event::Resumed | Event::GivenUp,
+        )
         | (State::Held { slot: None, .. }, Event::Released(_))
         | (State::Confirmed { is_final: true, .. }, Event::Finalized) => true,
         (State::Confirming { block, .. }, Event::Included(new)) => block == new,

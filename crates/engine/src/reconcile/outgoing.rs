@@ -29,7 +29,7 @@ impl Reconciler {
             addresses: tokens,
             topics: vec![
                 vec![Erc20::Transfer::SIGNATURE_HASH],
-                senders.iter().map(|from| from.into_word()).collect(),
+                senders.iter().map(Address::into_word).collect(),
             ],
             blocks: setting.first_block..=setting.agreed.head.number,
         };

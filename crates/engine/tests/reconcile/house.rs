@@ -241,7 +241,7 @@ impl House {
         )
         .map(Arc::new)
         .expect("a signer");
-        let random = Mutex::new(SeededEntropy::new(self.random() as u64));
+        let random = Mutex::new(self.entropy.lock().expect("no test panics with it").split());
         let parts = RoleParts {
             store: store.clone(),
             pools: vec![pool],

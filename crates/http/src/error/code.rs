@@ -229,9 +229,6 @@ catalogue! {
     BoundInBatch = "BOUND_IN_BATCH", CONFLICT, false,
         "The withdrawal travels in a transaction with others, or by the vault, and cannot be canceled alone.",
         "Follow it to its end. An operator can cancel the whole transaction: its withdrawals are queued again then.";
-    RodeVault = "RODE_VAULT", CONFLICT, false,
-        "The vault was asked to pay this withdrawal once, so its money is not free before its number is voided on chain.",
-        "Follow it to its end: it is paid by a later transaction, or held for an operator.";
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND", NOT_FOUND, false,
         "There is no such dead letter.",
         "List them with `GET /v1/internal/dead-letters?include_ended=true`. Ended ones are forgotten after four days.";

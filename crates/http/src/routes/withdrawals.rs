@@ -121,12 +121,12 @@ pub(crate) async fn read_withdrawal(
     params(("id" = String, Path, description = "`wd_` and 26 characters", example = "wd_01kaha8gr0000000000000007a")),
     responses(
         (status = 200, description = "Canceled", body = WithdrawalView),
-        (status = 202, description = "Asked for: follow it to see whether it is canceled or paid", body = WithdrawalView),
+        (status = 202, description = "Asked for: follow it to see whether it is canceled or paid; `HELD` with the reason `voiding` is being canceled in the vault", body = WithdrawalView),
         (status = 400, description = "`INVALID_ID`", body = ErrorEnvelope),
         (status = 401, description = "No valid API key", body = ErrorEnvelope),
         (status = 403, description = "The key lacks `withdrawals:write`", body = ErrorEnvelope),
         (status = 404, description = "`WITHDRAWAL_NOT_FOUND`", body = ErrorEnvelope),
-        (status = 409, description = "`NOT_CANCELABLE`: a block holds it, or it is at its end; `BOUND_IN_BATCH`: its transaction carries others; `RODE_VAULT`: the vault was asked to pay it once", body = ErrorEnvelope),
+        (status = 409, description = "`NOT_CANCELABLE`: a block holds it, or it is at its end; `BOUND_IN_BATCH`: its transaction carries others, or is one of the vault", body = ErrorEnvelope),
         (status = 503, description = "`DATABASE_UNAVAILABLE` or `OUTCOME_UNKNOWN`", body = ErrorEnvelope),
     ),
 )]
@@ -144,7 +144,6 @@ pub(crate) async fn cancel_withdrawal(
         CancelOutcome::Canceled(record) => (StatusCode::OK, record),
         CancelOutcome::Asked(record) => (StatusCode::ACCEPTED, record),
         CancelOutcome::BoundInBatch => return Err(ApiError::new(ApiCode::BoundInBatch)),
-        CancelOutcome::RodeVault => return Err(ApiError::new(ApiCode::RodeVault)),
         CancelOutcome::Unknown => return Err(ApiError::new(ApiCode::WithdrawalNotFound)),
         CancelOutcome::Refused(status) => {
             let message = format!("a withdrawal that is {status} can no longer be canceled");

@@ -124,6 +124,15 @@ pub(crate) enum WithdrawalCommand {
         #[arg(long)]
         reason: String,
     },
+    /// Give a held withdrawal up: its money goes back to its account, after the vault has voided its number where it
+    /// was asked to pay it
+    Refund {
+        /// Its id, wd_…
+        id: String,
+        /// Why; it goes to the audit log
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 /// `admin audit`

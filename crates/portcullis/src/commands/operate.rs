@@ -3,7 +3,9 @@
 use alloy_primitives::hex;
 use portcullis_core::address::parse_address;
 use portcullis_core::chain::ChainSpec;
+use portcullis_core::id::WithdrawalId;
 use portcullis_core::slot::{Purpose, Slot};
+use portcullis_store::cancel::RefundOutcome;
 use portcullis_store::command::CommandKind;
 use portcullis_store::slot::OpenSlot;
 use portcullis_store::work::ResumeOutcome;
@@ -60,9 +62,42 @@ pub(crate) async fn withdrawal(
     command: &WithdrawalCommand,
     session: &Session,
 ) -> Result<(), Failure> {
-    let WithdrawalCommand::Resume { id, reason } = command;
+    let (WithdrawalCommand::Resume { id, reason } | WithdrawalCommand::Refund { id, reason }) =
+        command;
     check_reason(reason)?;
     let id = id.parse().map_err(|error| Failure::Usage(format!("{id} {error}")))?;
+    match command {
+        WithdrawalCommand::Resume { .. } => resume(id, reason, session).await,
+        WithdrawalCommand::Refund { .. } => refund(id, reason, session).await,
+    }
+}
+
+async fn refund(id: WithdrawalId, reason: &str, session: &Session) -> Result<(), Failure> {
+    let outcome = session.store.refund(id, &session.actor, reason).await;
+    let (text, answer) = match outcome
+        .map_err(|error| Failure::of_store("cannot refund the withdrawal", &error))?
+    {
+        RefundOutcome::Refunded => ("its money is available again", "refunded"),
+        RefundOutcome::Voiding => (
+            "the vault was asked to pay it: its number is voided on chain first, and the money is free when that \
+                 is final",
+            "voiding",
+        ),
+        RefundOutcome::Unknown => {
+            return Err(Failure::Refused(format!("there is no withdrawal {id}")));
+        }
+        RefundOutcome::Refused(state) => {
+            return Err(Failure::Refused(format!(
+                "{id} is {state}: only what is held, is carried by no slot and did not arrive short can be \
+                     refunded"
+            )));
+        }
+    };
+    session.output.show(&format!("{id}: {text}"), &json!({ "id": id, "outcome": answer }));
+    Ok(())
+}
+
+async fn resume(id: WithdrawalId, reason: &str, session: &Session) -> Result<(), Failure> {
     let outcome = session.store.resume(id, &session.actor, reason).await;
     match outcome.map_err(|error| Failure::of_store("cannot resume the withdrawal", &error))? {
         ResumeOutcome::Resumed => {

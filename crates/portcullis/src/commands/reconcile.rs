@@ -41,7 +41,6 @@ pub(crate) async fn reconcile(
             instance: format!("reconcile_{:032x}", random::entropy()?),
         },
         doorbells: Doorbells::local(),
-        vaults: config.vaults(),
     };
     let outcome = Reconciler::new(parts, journal).reconcile(arguments.repair).await;
     foundation.store.close().await;

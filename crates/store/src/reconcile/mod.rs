@@ -2,6 +2,7 @@
 //! otherwise. Each slot is one transaction, which names the stage that the caller has seen.
 
 mod forgotten;
+mod insert;
 mod place;
 mod read;
 mod reopen;

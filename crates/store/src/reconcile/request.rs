@@ -12,8 +12,8 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
 use super::Forgotten;
 use super::forgotten::forget;
+use super::insert::free_number;
 use super::place::{between, bind, write_work};
-use super::slot::free_number;
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::Place;
 use crate::db::Transaction;

@@ -1,8 +1,8 @@
 //! Clients that take a withdrawal back while a transaction carries it.
 
 use portcullis_core::slot::AttemptKind;
-use portcullis_core::withdrawal::{State, StateCode};
-use portcullis_store::cancel::CancelOutcome;
+use portcullis_core::withdrawal::{HoldReason, State, StateCode};
+use portcullis_store::cancel::{CancelOutcome, RefundOutcome};
 use portcullis_store::command::CommandKind;
 use portcullis_store::slot::NewSlot;
 use portcullis_store::withdrawal::WithdrawalRecord;
@@ -86,7 +86,7 @@ async fn a_payment_among_others_cannot_be_canceled_alone() {
 }
 
 #[tokio::test]
-async fn a_payment_that_rode_the_vault_is_not_canceled_before_its_number_is_voided() {
+async fn a_payment_that_rode_the_vault_is_voided_before_its_money_is_free() {
     let fixture = Fixture::open().await;
     let (record, new, attempt) = fixture.sent("w").await;
     fixture.sql("UPDATE slots SET rail = 'vault'").await;
@@ -101,6 +101,29 @@ async fn a_payment_that_rode_the_vault_is_not_canceled_before_its_number_is_void
     assert_eq!(fixture.finalize(101).await, 1);
     fixture.sql("UPDATE slots SET rail = 'vault'").await;
     assert_eq!(fixture.read(&record).await.state, State::Queued);
-    assert_eq!(cancel(&fixture, &record).await, CancelOutcome::RodeVault, "once it has");
+    let asked = cancel(&fixture, &record).await;
+    assert!(matches!(asked, CancelOutcome::Asked(_)), "{asked:?}");
+    let voiding = State::Held { reason: HoldReason::Voiding, slot: None };
+    let held = fixture.read(&record).await;
+    assert_eq!((held.state, held.cancel_requested), (voiding, true));
+    let again = cancel(&fixture, &record).await;
+    assert_eq!(again, CancelOutcome::Refused(StateCode::Held), "under way already");
+    let voidable = fixture.store.voidable(CHAIN, 9).await.expect("reads");
+    assert_eq!(voidable.len(), 1);
     assert_eq!(fixture.buckets("alice").await, (units(0), units(100), units(0)));
+}
+
+#[tokio::test]
+async fn an_operator_gives_up_what_is_held_and_nothing_else() {
+    let fixture = Fixture::open().await;
+    let refund = |record: &WithdrawalRecord| fixture.store.refund(record.id, "ops", "asked to");
+    let record = fixture.queue("w", 100).await;
+    assert_eq!(refund(&record).await, Ok(RefundOutcome::Refused(StateCode::Queued)));
+    fixture.store.hold(&[record.id], HoldReason::Tamper, "looks odd").await.expect("holds");
+    assert_eq!(cancel(&fixture, &record).await, CancelOutcome::Refused(StateCode::Held));
+    assert_eq!(refund(&record).await, Ok(RefundOutcome::Refunded));
+    assert_eq!(fixture.read(&record).await.state, State::Canceled);
+    assert_eq!(fixture.buckets("alice").await, (units(100), units(0), units(0)));
+    assert_eq!(refund(&record).await, Ok(RefundOutcome::Refused(StateCode::Canceled)));
+    fixture.check().await;
 }
