@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::cli::copies::{BackupArgs, RestoreArgs};
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::guard::is_mixed;
 use crate::output::Output;
 use crate::session::{Session, ready_schema};
 
@@ -97,7 +98,7 @@ pub(crate) async fn restore(
 }
 
 /// Nobody serves from this data directory while the locks are held.
-fn lock_out(directory: &Path) -> Result<Vec<File>, Failure> {
+pub(crate) fn lock_out(directory: &Path) -> Result<Vec<File>, Failure> {
     let mut locks = Vec::new();
     let Ok(entries) = fs::read_dir(directory) else { return Ok(locks) };
     for entry in entries.flatten() {
@@ -185,7 +186,8 @@ async fn deployment_of(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<Option<portcullis_store::deployment::Deployment>, Failure> {
-    if !path.exists() {
+    // Opened with the write-ahead log of another one, it would be spoiled; it is to be kept as it is.
+    if !path.exists() || is_mixed(path) {
         return Ok(None);
     }
     let store = open(path, config, clock).await;
