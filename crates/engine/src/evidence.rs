@@ -138,14 +138,13 @@ fn unexplained(open: &OpenSlot) -> Vec<(WithdrawalId, ItemOutcome)> {
     carried(open).map(|record| (record.id, ItemOutcome::Short)).collect()
 }
 
+/// By ref, which says of which request the vault speaks: what a silent restore brought back may have another number here
+/// than it was signed under.
 fn event_of<'a>(events: &'a [VaultEvent], record: &WithdrawalRecord) -> Option<&'a VaultEvent> {
-    let number = record.number.to_u256();
     events.iter().find(|event| match event {
         VaultEvent::Paid { reference, .. }
         | VaultEvent::Failed { reference, .. }
-        | VaultEvent::Skipped { reference, .. } => {
-            event.number() == number && *reference == record.reference
-        }
+        | VaultEvent::Skipped { reference, .. } => *reference == record.reference,
         VaultEvent::Voided { .. } => false,
     })
 }

@@ -6,6 +6,7 @@ use portcullis_core::withdrawal::{HoldReason, State};
 use portcullis_engine::reconcile::Reconciler;
 use portcullis_engine::{EngineError, Progress, RoleParts};
 use portcullis_keys::Signer;
+use portcullis_store::cancel::RefundOutcome;
 use portcullis_store::dead_letter::LetterOutcome;
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::work::ResumeOutcome;
@@ -70,7 +71,7 @@ fn needs_its_client(record: &WithdrawalRecord) -> bool {
 }
 
 impl Run {
-    /// Clients take back what cannot be paid under its number, and ask for it under another id.
+    /// The operator gives up what cannot be paid under its number, and its client asks for it under another id.
     pub(crate) async fn ask_anew(&mut self) -> Result<(), SimulationError> {
         self.world.gate.set_closed(false);
         let store = self.machine().store.clone();
@@ -83,7 +84,11 @@ impl Run {
             else {
                 continue;
             };
-            store.cancel(record.tenant, record.id, "client").await?;
+            let why = "its number was given twice";
+            let outcome = store.refund(record.id, "operator", why).await?;
+            if outcome != RefundOutcome::Refunded {
+                continue;
+            }
             self.trace(&format!("{external_id} is taken back and asked for anew"));
             self.wishes[index].ask_anew();
         }

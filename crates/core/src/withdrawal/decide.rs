@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use super::state::{BlockRef, FailureReason, HoldReason, InvalidTransition, State, StateCode};
+use super::code::{FailureReason, HoldReason, StateCode};
+use super::state::{BlockRef, InvalidTransition, State};
 use crate::id::SlotId;
 
 /// How a binding came to be released. Each is positive evidence, never an absence.

@@ -1,14 +1,14 @@
 //! A withdrawal: its states, the events that move it, and what each move causes.
 
+mod code;
 mod decide;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use code::{FailureReason, HoldReason, StateCode, UnknownState};
 pub use decide::{Effect, Event, Refused, ReleaseCause, decide};
-pub use state::{
-    BlockRef, FailureReason, HoldReason, InvalidTransition, State, StateCode, UnknownState,
-};
+pub use state::{BlockRef, InvalidTransition, State};
 
 use serde::{Deserialize, Serialize};
 

@@ -26,6 +26,36 @@ struct Operator {
     gas_money: Amount,
 }
 
+/// A call of the vault before its gas is known.
+struct Call {
+    sender: Address,
+    records: Vec<WithdrawalRecord>,
+    payload: Payload,
+}
+
+impl Call {
+    fn new(vault: Address, sender: Address, records: Vec<WithdrawalRecord>) -> Self {
+        let items: Vec<VaultItem> = records.iter().map(item_of).collect();
+        Self { sender, records, payload: vault_payment(vault, &items) }
+    }
+
+    /// The same with as many payments, from the first on, as fit under the limit by what the whole call needs; one at
+    /// least.
+    fn shrunk(mut self, vault: Address, gas: u64, gas_max: u64) -> Self {
+        let items = self.records.len() as u64;
+        // A tenth less: what the call costs apart from its items does not shrink with it.
+        let share = u128::from(items) * u128::from(gas_max) * 9 / (u128::from(gas.max(1)) * 10);
+        let fits = usize::try_from(share).unwrap_or(usize::MAX).clamp(1, self.records.len().max(1));
+        self.records.truncate(fits);
+        Self::new(vault, self.sender, self.records)
+    }
+
+    fn into_ride(self, gas_limit: u64) -> Ride {
+        let Self { sender, records, payload } = self;
+        Ride { sender, purpose: Purpose::Pay, rail: Rail::Vault, records, payload, gas_limit }
+    }
+}
+
 impl SignerRole {
     /// Fills calls of the vault in the order of the queue, and asks the node what each needs. What the vault cannot
     /// afford today waits; so does all of a call that the node refuses, for an item of it is never the reason.
@@ -41,7 +71,7 @@ impl SignerRole {
         let mut operators = self.operators(chain, loads, in_flight_max).await?;
         let price = Amount::from_atomic(U256::from(fees.max_fee_per_gas_wei));
         let guess = price.checked_mul(GAS_GUESS).unwrap_or(Amount::ZERO);
-        let mut chosen: Vec<(Address, Vec<WithdrawalRecord>, Payload)> = Vec::new();
+        let mut chosen: Vec<Call> = Vec::new();
         for records in chunked(records, self.settings.vault_items_max.max(1)) {
             let Some(sender) = take_operator(&mut operators, guess) else {
                 let ids: Vec<_> = records.iter().map(|record| record.id).collect();
@@ -54,27 +84,44 @@ impl SignerRole {
                 }
                 continue;
             };
-            let items: Vec<VaultItem> = records.iter().map(item_of).collect();
-            let payload = vault_payment(vault, &items);
-            chosen.push((sender, records, payload));
+            chosen.push(Call::new(vault, sender, records));
         }
-        let calls: Vec<CallRequest> = chosen
-            .iter()
-            .map(|(sender, _, payload)| CallRequest::of_payload(*sender, payload))
-            .collect();
-        let estimates = chain.pool.estimate_gas(&calls).await;
-        let mut rides = Vec::with_capacity(chosen.len());
-        for ((sender, records, payload), estimate) in chosen.into_iter().zip(estimates) {
-            match estimate {
-                Ok(gas) => {
-                    let (purpose, rail) = (Purpose::Pay, Rail::Vault);
-                    let gas_limit = with_headroom(gas);
-                    rides.push(Ride { sender, purpose, rail, records, payload, gas_limit });
-                }
-                Err(error) => self.put_batch_off(chain, sender, &records, &error).await?,
-            }
+        let gas_max = self.signer.gas_limit_max(chain.spec().chain_id, fees.max_fee_per_gas_wei);
+        let (mut rides, dear) = self.estimated(chain, chosen, gas_max).await?;
+        // A call that would cost more than may be signed carries fewer payments; the others stay queued.
+        let smaller: Vec<Call> =
+            dear.into_iter().map(|(call, gas)| call.shrunk(vault, gas, gas_max)).collect();
+        let (more, dear) = self.estimated(chain, smaller, gas_max).await?;
+        rides.extend(more);
+        for (call, _) in dear {
+            let ids: Vec<_> = call.records.iter().map(|record| record.id).collect();
+            let why =
+                "waiting: at this price of gas a call of the vault may cost more than the cap";
+            self.defer(&ids, DEFER_MS, why).await?;
         }
         Ok(rides)
+    }
+
+    /// Asks the node what calls need. Comes back with those that may be signed, and with those that need more gas than
+    /// that, each with what it needs.
+    async fn estimated(
+        &self,
+        chain: &SignerChain,
+        calls: Vec<Call>,
+        gas_max: u64,
+    ) -> Result<(Vec<Ride>, Vec<(Call, u64)>), EngineError> {
+        let requests: Vec<CallRequest> =
+            calls.iter().map(|call| CallRequest::of_payload(call.sender, &call.payload)).collect();
+        let estimates = chain.pool.estimate_gas(&requests).await;
+        let (mut rides, mut dear) = (Vec::with_capacity(calls.len()), Vec::new());
+        for (call, estimate) in calls.into_iter().zip(estimates) {
+            match estimate.map(with_headroom) {
+                Ok(gas_limit) if gas_limit > gas_max => dear.push((call, gas_limit)),
+                Ok(gas_limit) => rides.push(call.into_ride(gas_limit)),
+                Err(error) => self.put_batch_off(chain, call.sender, &call.records, &error).await?,
+            }
+        }
+        Ok((rides, dear))
     }
 
     /// What the vault can pay now: its balance and what is left of the day's cap, less what calls under way will take.

@@ -7,6 +7,7 @@ use portcullis_core::error_class::ErrorClass;
 use portcullis_core::fee::Fees;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::intent::SigningIntent;
+use portcullis_core::number::PayoutNumber;
 use portcullis_core::slot::{AttemptKind, Payload, Purpose, Rail, Slot};
 use portcullis_core::withdrawal::HoldReason;
 use portcullis_keys::SigningRefusal;
@@ -117,7 +118,7 @@ impl SignerRole {
             };
             let mut answer = self.signer.check(&intent);
             let mut lacks_proof = false;
-            if let Err(SigningRefusal::PaymentElsewhere { elsewhere, number, .. }) = answer {
+            if let Some((number, elsewhere)) = earlier_ride(&record, &answer) {
                 lacks_proof = self.journal_release(chain, &record, number, elsewhere).await?;
                 answer = self.signer.check(&intent);
             }
@@ -226,6 +227,22 @@ impl SignerRole {
         self.sign_and_commit(&leases, asked, &[]).await?;
         metrics::counter!("portcullis_payments_signed_total").increment(payments);
         Ok(())
+    }
+}
+
+/// The ride whose proof the signer asks for, with the number that was signed there.
+fn earlier_ride(
+    record: &WithdrawalRecord,
+    answer: &Result<(), SigningRefusal>,
+) -> Option<(PayoutNumber, Slot)> {
+    match answer {
+        Err(SigningRefusal::PaymentElsewhere { elsewhere, number, .. }) => {
+            Some((*number, *elsewhere))
+        }
+        Err(SigningRefusal::RodeVault { elsewhere, number, .. }) if *number != record.number => {
+            Some((*number, *elsewhere))
+        }
+        _ => None,
     }
 }
 

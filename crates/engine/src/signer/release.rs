@@ -19,7 +19,8 @@ impl SignerRole {
     /// Journals that `record` left `slot`, where it was signed under `number`, if the chain proves it: a receipt on which the chain's release quorum agrees
     /// shows our cancel, a revert, or that the vault did not pay this item. On the direct rail the slot is final in the
     /// database and the receipt at the conservative depth; on the vault rail the chain's confirmations will do,
-    /// because the payment's number guards it (invariant 14). Without that proof
+    /// because the payment's number guards it (invariant 14), unless it is to be paid under another number now. Without
+    /// that proof
     /// nothing is written, and the signer goes on refusing the payment. Says whether the database
     /// knows the slot as one that the payment left: then only the proof is still missing.
     pub(super) async fn journal_release(
@@ -30,17 +31,19 @@ impl SignerRole {
         slot: Slot,
     ) -> Result<bool, EngineError> {
         let Some(open) = self.store.slot(slot).await? else { return Ok(false) };
+        let is_guarded = open.rail == Rail::Vault && number == record.number;
         let needed = match open.rail {
             Rail::Direct if open.stage != SlotStage::Final => return Ok(false),
-            Rail::Direct => chain.spec().conservative.blocks,
-            Rail::Vault => chain.spec().confirmations,
+            Rail::Vault if is_guarded => chain.spec().confirmations,
+            Rail::Direct | Rail::Vault => chain.spec().conservative.blocks,
         };
         // Not by its rides alone: what reconcile imported as unpaid was never bound here.
         if open.payments.iter().any(|payment| payment.reference == record.reference) {
             return Ok(false);
         }
-        if open.stage < SlotStage::Confirmed {
-            // A reorg put the slot back: it may pay after all.
+        let least = if is_guarded { SlotStage::Confirmed } else { SlotStage::Final };
+        if open.stage < least {
+            // A reorg put the slot back: it may pay after all. Or it is not over for good.
             return Ok(true);
         }
         let hashes: Vec<_> = open.attempts.iter().map(|attempt| attempt.hash).collect();
@@ -66,6 +69,7 @@ impl SignerRole {
                     block_hash: receipt.block.hash,
                     transaction_hash: receipt.hash,
                     cause,
+                    is_final: depth >= chain.spec().conservative.blocks,
                 };
                 let release = Release { number, slot, evidence };
                 self.signer.record_release(vec![release]).await?;

@@ -80,6 +80,8 @@ pub struct Ride {
     /// Whether it is proved that the slot did not pay it: for good on the direct rail, at the chain's
     /// confirmations on the vault's.
     pub released: bool,
+    /// Whether that is proved for good: then the next ride needs no guard.
+    pub is_final: bool,
 }
 
 /// The index. Built from all lines at the start, then kept by every append.
@@ -132,7 +134,8 @@ impl Index {
             if record.purpose == Purpose::Void {
                 known.voided = true;
             } else if !known.rides.iter().any(|ride| ride.slot == record.slot) {
-                known.rides.push(Ride { slot: record.slot, rail: record.rail, released: false });
+                let (slot, rail) = (record.slot, record.rail);
+                known.rides.push(Ride { slot, rail, released: false, is_final: false });
             }
             let numbers = self.numbers_of.entry(payment.reference).or_default();
             if !numbers.contains(&payment.number) {
@@ -145,6 +148,7 @@ impl Index {
         let rides = self.payments.get_mut(&record.number).map(|entry| &mut entry.rides);
         for ride in rides.into_iter().flatten().filter(|ride| ride.slot == record.slot) {
             ride.released = true;
+            ride.is_final |= record.evidence.is_final;
         }
     }
 

@@ -107,6 +107,8 @@ pub struct ReleaseEvidence {
     pub transaction_hash: B256,
     /// What that transaction did.
     pub cause: EvidenceCause,
+    /// Whether it lay at the conservative depth: always on the direct rail.
+    pub is_final: bool,
 }
 
 /// How a slot came to be consumed without paying.
@@ -117,8 +119,7 @@ pub enum EvidenceCause {
     Canceled,
     /// By the payload, which reverted.
     Reverted,
-    /// By a call of the vault that paid others and not this one: its number is free. Read at the chain's
-    /// confirmations; the number guards what is below the conservative depth.
+    /// By a call of the vault that paid others and not this one: its number is free.
     ItemFailed,
 }
 

@@ -38,6 +38,7 @@ fn release(bench: &Bench, nonce: u64, sequence: u64) -> JournalRecord {
             block_hash: B256::with_last_byte(2),
             transaction_hash: B256::with_last_byte(3),
             cause: EvidenceCause::Canceled,
+            is_final: true,
         },
         at: NOW,
     })
@@ -91,7 +92,12 @@ fn what_was_appended_is_there_after_a_restart() {
     assert_eq!(nonces, [7, 9]);
     assert_eq!(reader.attempt_hashes(bench.slot(7)), [B256::with_last_byte(7)]);
     assert!(reader.attempt_hashes(bench.slot(8)).is_empty());
-    let ride = |nonce, released| Ride { slot: bench.slot(nonce), rail: Rail::Direct, released };
+    let ride = |nonce, released| Ride {
+        slot: bench.slot(nonce),
+        rail: Rail::Direct,
+        released,
+        is_final: released,
+    };
     let rides = |sequence| reader.payment(payment(sequence).number).map(|known| known.rides);
     assert_eq!(rides(1), Some(vec![ride(7, true)]));
     assert_eq!(rides(2), Some(vec![ride(9, false)]));

@@ -140,6 +140,16 @@ impl Signer {
         self.keys.keys().filter(|(chain, _)| *chain == chain_id).map(|(_, it)| *it).collect()
     }
 
+    /// The highest gas limit that it signs on a chain at this price: its own cap, and what the most costly transaction
+    /// may cost. Zero where it has no caps.
+    #[must_use]
+    pub fn gas_limit_max(&self, chain_id: u64, max_fee_per_gas_wei: u128) -> u64 {
+        let Some(caps) = self.rulebook.caps.get(&chain_id) else { return 0 };
+        let affordable = caps.transaction_fee_wei_max.checked_div(max_fee_per_gas_wei);
+        let affordable = affordable.and_then(|gas| u64::try_from(gas).ok()).unwrap_or(u64::MAX);
+        caps.gas_limit_max.min(affordable)
+    }
+
     /// What the journal knows.
     #[must_use]
     pub const fn journal(&self) -> &JournalReader {
@@ -371,7 +381,7 @@ fn is_news(
     if entry.has_attempt(opposite, evidence.transaction_hash) {
         return Err(JournalError::EvidenceContradicts { number, slot });
     }
-    Ok(!ride.released)
+    Ok(!ride.released || (evidence.is_final && !ride.is_final))
 }
 
 fn unjournaled(error: &JournalError) -> SigningRefusal {

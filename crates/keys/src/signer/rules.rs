@@ -163,8 +163,9 @@ fn check_payment(
             if !ride.released {
                 return Err(SigningRefusal::PaymentElsewhere { withdrawal, number, elsewhere });
             }
-            // Such a ride is released before it is final: until then only its number guards it (invariant 14).
-            let guarded = intent.rail == Rail::Vault && same_number;
+            // Such a ride is released before it is final: until then only its number guards it (invariant 14). To the
+            // direct rail it never goes: a vault that somebody else reaches could still pay that number.
+            let guarded = intent.rail == Rail::Vault && (same_number || ride.is_final);
             if ride.rail == Rail::Vault && !guarded {
                 return Err(SigningRefusal::RodeVault { withdrawal, number, elsewhere });
             }

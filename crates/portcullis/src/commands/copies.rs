@@ -43,10 +43,9 @@ pub(crate) async fn backup(arguments: &BackupArgs, session: &Session) -> Result<
         return Err(Failure::of_store("the backup", &error));
     }
     let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
-    let mut text = format!("{} holds the database ({bytes} bytes). Not in it:", file.display());
-    for missing in NOT_IN_IT {
-        text.push_str(&format!("\n  - {missing}"));
-    }
+    let missing = NOT_IN_IT.join("\n  - ");
+    let shown = file.display();
+    let text = format!("{shown} holds the database ({bytes} bytes). Not in it:\n  - {missing}");
     session.output.show(
         &text,
         &json!({ "file": file.display().to_string(), "bytes": bytes, "not_included": NOT_IN_IT }),

@@ -118,7 +118,7 @@ async fn check_books(
     }
     match store.verify_audit().await {
         Ok(head) => {
-            findings.ok("audit log", format!("{} entries", head.map_or(0, |it| it.sequence)))
+            findings.ok("audit log", format!("{} entries", head.map_or(0, |it| it.sequence)));
         }
         Err(error) => findings.fail("audit log", error.to_string()),
     }

@@ -120,7 +120,8 @@ const CHAIN: &str = r#"
 network = {network}
 # The hard cap of maxFeePerGas: nothing is ever signed above it.
 # max_fee_per_gas_gwei = {cap_gwei}
-# The most that one transaction's fee may cost, in wei; default: 300,000 gas at the cap above, 4,000,000 with a vault.
+# The most that one transaction's fee may cost, in wei; default: 300,000 gas at the cap above, 4,000,000
+# with a vault, and at most one coin: nodes refuse more unless they are told otherwise.
 # transaction_fee_wei_max = "1500000000000000000"
 # gas_limit_max = {gas_max}
 # The PayoutVault that pays here, many payments a transaction and none twice (docs/guide/vault.md). Without it

@@ -69,6 +69,10 @@ const ORDINARY_GAS: u128 = 300_000;
 /// Gas of 50 payments to new holders through the vault, with room, the same way.
 const VAULT_GAS: u128 = 4_000_000;
 
+/// One coin. Nodes refuse a transaction that may cost more unless they are told otherwise (`rpc.txfeecap` of geth and bor,
+/// 1.0 by default): a dearer one would be signed, and taken by nobody.
+const NODE_FEE_WEI_MAX: u128 = 1_000_000_000_000_000_000;
+
 /// The quorum where nothing else is configured and two operators are.
 const QUORUM: usize = 2;
 
@@ -118,8 +122,8 @@ impl ChainConfig {
             section.refuse("max_fee_per_gas_gwei", max_fee_per_gas_wei / GWEI, allowed);
         }
         let usual_gas = if vault.is_some() { VAULT_GAS } else { ORDINARY_GAS };
-        let transaction_fee_wei_max =
-            fee_max.unwrap_or_else(|| max_fee_per_gas_wei.saturating_mul(usual_gas));
+        let transaction_fee_wei_max = fee_max
+            .unwrap_or_else(|| max_fee_per_gas_wei.saturating_mul(usual_gas).min(NODE_FEE_WEI_MAX));
         let gas_limit_max = gas_limit.unwrap_or(spec.transaction_gas_max);
         if gas_limit_max > spec.transaction_gas_max {
             let allowed = format!("at most {}, the chain's own limit", spec.transaction_gas_max);

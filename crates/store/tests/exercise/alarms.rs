@@ -22,7 +22,7 @@ async fn alarms_are_settled_to_what_was_found() {
     assert_eq!(settle(&[one.clone(), two.clone()]).await, AlarmChanges::default(), "told once");
     let since = fixture.now();
     fixture.clock.advance(5_000);
-    let over = settle(&[two.clone()]).await;
+    let over = settle(std::slice::from_ref(&two)).await;
     assert_eq!(over, AlarmChanges { raised: vec![], cleared: vec!["one".into()] });
     let left = fixture.store.alarms().await.expect("reads");
     assert_eq!(left.len(), 1);

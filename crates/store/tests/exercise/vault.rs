@@ -108,7 +108,6 @@ async fn after_three_failed_rides_somebody_has_to_decide() {
         let (new, attempt) = ride(&fixture, nonce, &[&one], Purpose::Pay).await;
         // A whole call that reverts counts like an item that fails, and our own cancel does not.
         let seen = match number {
-            101 => outcomes(&new, &attempt, (number, 0), &[Failed]),
             102 => {
                 let cancel = signed(new.slot, AttemptKind::Cancel, 2);
                 fixture.commit(&new, &cancel).await.expect("commits");

@@ -104,7 +104,8 @@ async fn the_same_intent_gives_the_same_bytes_and_a_bump_does_not() {
     assert_eq!(bumped.payload_digest, first.payload_digest);
     assert_eq!(
         signer.journal().attempt_hashes(bench.slot(1)),
-        [first.hash, first.hash, bumped.hash]
+        [first.hash, bumped.hash],
+        "an attempt is one, however often it was signed"
     );
 }
 

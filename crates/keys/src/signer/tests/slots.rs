@@ -25,6 +25,7 @@ fn evidence(transaction_hash: B256, cause: EvidenceCause) -> ReleaseEvidence {
         block_hash: B256::with_last_byte(5),
         transaction_hash,
         cause,
+        is_final: true,
     }
 }
 

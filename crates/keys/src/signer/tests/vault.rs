@@ -24,11 +24,16 @@ fn void(bench: &Bench, nonce: u64, sequences: &[u64]) -> SigningIntent {
 }
 
 fn release(bench: &Bench, nonce: u64, sequence: u64, hash: B256) -> Release {
+    release_at(bench, nonce, sequence, hash, false)
+}
+
+fn release_at(bench: &Bench, nonce: u64, sequence: u64, hash: B256, is_final: bool) -> Release {
     let evidence = ReleaseEvidence {
         block_number: 5,
         block_hash: B256::with_last_byte(5),
         transaction_hash: hash,
         cause: EvidenceCause::ItemFailed,
+        is_final,
     };
     Release { number: payment(sequence).number, slot: bench.slot(nonce), evidence }
 }
@@ -90,8 +95,8 @@ async fn a_failed_item_rides_again_under_its_number_and_on_the_vault_only() {
     renumbered.payments[0].number.epoch = 2;
     let again = sealed(renumbered.payments[0].clone());
     renumbered.payments[0] = again;
-    let renumbered = sign_one(&signer, renumbered).await;
-    assert!(matches!(renumbered, Err(SigningRefusal::RodeVault { .. })), "{renumbered:?}");
+    let early = sign_one(&signer, renumbered).await;
+    assert!(matches!(early, Err(SigningRefusal::RodeVault { .. })), "{early:?}");
     sign_one(&signer, batch(&bench, 2, &[1, 4])).await.expect("under its own number");
     let neighbour = sign_one(&signer, batch(&bench, 3, &[2])).await;
     assert!(matches!(neighbour, Err(SigningRefusal::PaymentElsewhere { .. })), "{neighbour:?}");
@@ -111,4 +116,22 @@ async fn what_is_voided_is_never_paid_again() {
     let paid = sign_one(&signer, batch(&bench, 3, &[1])).await;
     assert!(matches!(paid, Err(SigningRefusal::PaymentVoided { .. })), "{paid:?}");
     sign_one(&signer, void(&bench, 3, &[1])).await.expect("voiding twice is harmless");
+}
+
+#[tokio::test]
+async fn another_number_rides_when_the_first_ride_is_over_for_good_and_never_directly() {
+    let bench = Bench::new();
+    let signer = vault_signer(&bench);
+    let first = sign_one(&signer, batch(&bench, 1, &[1])).await.expect("in order");
+    let mut renumbered = batch(&bench, 2, &[1]);
+    renumbered.payments[0].number.epoch = 2;
+    renumbered.payments[0] = sealed(renumbered.payments[0].clone());
+    let ended = release_at(&bench, 1, 1, first.hash, true);
+    signer.record_release(vec![release(&bench, 1, 1, first.hash)]).await.expect("it fits");
+    signer.record_release(vec![ended]).await.expect("it is news");
+    drop(signer);
+    let signer = vault_signer(&bench);
+    let direct = sign_one(&signer, bench.pay(2, 1)).await;
+    assert!(matches!(direct, Err(SigningRefusal::RodeVault { .. })), "{direct:?}");
+    sign_one(&signer, renumbered).await.expect("nothing can pay the first number any more");
 }

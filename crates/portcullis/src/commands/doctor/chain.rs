@@ -243,10 +243,11 @@ async fn check_vault(
                 ),
             ),
             Some(left) => {
-                findings.ok(what.clone(), format!("{}: {left} left of the day's cap", asset.symbol))
+                findings
+                    .ok(what.clone(), format!("{}: {left} left of the day's cap", asset.symbol));
             }
             None => {
-                findings.warn(what.clone(), format!("{}: the cap could not be read", asset.symbol))
+                findings.warn(what.clone(), format!("{}: the cap could not be read", asset.symbol));
             }
         }
     }
@@ -266,7 +267,7 @@ async fn probe_fees(
             addresses: vec![token],
             topics: vec![
                 vec![Erc20::Transfer::SIGNATURE_HASH],
-                holders.iter().map(|holder| holder.into_word()).collect(),
+                holders.iter().map(alloy_primitives::Address::into_word).collect(),
             ],
             blocks: head.number.saturating_sub(PROBE_BLOCKS)..=head.number,
         };
@@ -298,7 +299,8 @@ async fn probe_fees(
             }
             (Some(_), Some(_)) => findings.ok(what, format!("none in {}", log.transaction_hash)),
             _ => {
-                findings.ok(what, "paid by the vault, which compares for itself: see Failed events")
+                findings
+                    .ok(what, "paid by the vault, which compares for itself: see Failed events");
             }
         }
     }
