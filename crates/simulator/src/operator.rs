@@ -6,6 +6,7 @@ use portcullis_core::withdrawal::{HoldReason, State};
 use portcullis_engine::reconcile::Reconciler;
 use portcullis_engine::{EngineError, Progress, RoleParts};
 use portcullis_keys::Signer;
+use portcullis_store::cancel::CancelOutcome;
 use portcullis_store::dead_letter::LetterOutcome;
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::work::ResumeOutcome;
@@ -70,24 +71,41 @@ fn needs_its_client(record: &WithdrawalRecord) -> bool {
 }
 
 impl Run {
-    /// Clients take back what cannot be paid under its number, and ask for it under another id.
+    /// Clients take back what cannot be paid under its number; when that has come to its end unpaid, they ask for the
+    /// same under another id, and never before.
     pub(crate) async fn ask_anew(&mut self) -> Result<(), SimulationError> {
         self.world.gate.set_closed(false);
         let store = self.machine().store.clone();
         for record in all_withdrawals(&store).await? {
-            if !needs_its_client(&record) {
-                continue;
-            }
             let external_id = record.external_id.as_str();
             let Some(index) = self.wishes.iter().position(|wish| wish.external_id == external_id)
             else {
                 continue;
             };
-            store.cancel(record.tenant, record.id, "client").await?;
-            self.trace(&format!("{external_id} is taken back and asked for anew"));
-            self.wishes[index].ask_anew();
+            if needs_its_client(&record) {
+                let outcome = store.cancel(record.tenant, record.id, "client").await?;
+                self.trace(&format!("{external_id} is taken back: {}", name_of(&outcome)));
+                self.wishes[index].is_given_up = true;
+            } else if self.wishes[index].is_given_up && has_ended_unpaid(&record.state) {
+                self.trace(&format!("{external_id} is asked for anew"));
+                self.wishes[index].ask_anew();
+            }
         }
         self.world.gate.set_closed(true);
         Ok(())
+    }
+}
+
+pub(crate) const fn has_ended_unpaid(state: &State) -> bool {
+    matches!(state, State::Canceled | State::Failed { .. } | State::Rejected)
+}
+
+const fn name_of(outcome: &CancelOutcome) -> &'static str {
+    match outcome {
+        CancelOutcome::Canceled(_) => "canceled",
+        CancelOutcome::Asked(_) => "asked for",
+        CancelOutcome::Unknown => "unknown",
+        CancelOutcome::Refused(_) => "refused",
+        CancelOutcome::BoundInBatch => "bound in a batch",
     }
 }
