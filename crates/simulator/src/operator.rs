@@ -6,7 +6,6 @@ use portcullis_core::withdrawal::{HoldReason, State};
 use portcullis_engine::reconcile::Reconciler;
 use portcullis_engine::{EngineError, Progress, RoleParts};
 use portcullis_keys::Signer;
-use portcullis_store::cancel::RefundOutcome;
 use portcullis_store::dead_letter::LetterOutcome;
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::work::ResumeOutcome;
@@ -41,7 +40,7 @@ async fn resume_held(parts: &RoleParts) -> Result<Progress, EngineError> {
     let mut progress = Progress::Idle;
     for record in all_withdrawals(&parts.store).await? {
         let is_loose = matches!(record.state, State::Held { slot: None, .. });
-        if !is_loose || needs_its_client(&record) {
+        if !is_loose || has_a_spent_number(&record) {
             continue;
         }
         let outcome = parts.store.resume(record.id, "operator", "the alarm was followed").await?;
@@ -63,7 +62,7 @@ async fn redrive(parts: &RoleParts) -> Result<Progress, EngineError> {
 }
 
 /// Whether its number is spent for another payment: it can never be paid under it.
-fn needs_its_client(record: &WithdrawalRecord) -> bool {
+fn has_a_spent_number(record: &WithdrawalRecord) -> bool {
     let is_restored =
         matches!(record.state, State::Held { reason: HoldReason::Restore, slot: None });
     let said = record.timeline.iter().rev().find_map(|event| event.detail.as_deref());
@@ -71,28 +70,32 @@ fn needs_its_client(record: &WithdrawalRecord) -> bool {
 }
 
 impl Run {
-    /// The operator gives up what cannot be paid under its number, and its client asks for it under another id.
+    /// An operator gives up what cannot be paid under its number; when that has come to its end unpaid, its client asks
+    /// for the same under another id, and never before.
     pub(crate) async fn ask_anew(&mut self) -> Result<(), SimulationError> {
         self.world.gate.set_closed(false);
         let store = self.machine().store.clone();
         for record in all_withdrawals(&store).await? {
-            if !needs_its_client(&record) {
-                continue;
-            }
             let external_id = record.external_id.as_str();
             let Some(index) = self.wishes.iter().position(|wish| wish.external_id == external_id)
             else {
                 continue;
             };
-            let why = "its number was given twice";
-            let outcome = store.refund(record.id, "operator", why).await?;
-            if outcome != RefundOutcome::Refunded {
-                continue;
+            if has_a_spent_number(&record) {
+                let why = "its number belongs to another payment";
+                let outcome = store.refund(record.id, "operator", why).await?;
+                self.trace(&format!("{external_id} is given up: {outcome:?}"));
+                self.wishes[index].is_given_up = true;
+            } else if self.wishes[index].is_given_up && has_ended_unpaid(&record.state) {
+                self.trace(&format!("{external_id} is asked for anew"));
+                self.wishes[index].ask_anew();
             }
-            self.trace(&format!("{external_id} is taken back and asked for anew"));
-            self.wishes[index].ask_anew();
         }
         self.world.gate.set_closed(true);
         Ok(())
     }
+}
+
+pub(crate) const fn has_ended_unpaid(state: &State) -> bool {
+    matches!(state, State::Canceled | State::Failed { .. } | State::Rejected)
 }

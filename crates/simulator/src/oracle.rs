@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, U256};
-use portcullis_core::withdrawal::{State, StateCode};
+use portcullis_core::withdrawal::State;
 use portcullis_store::Store;
 use portcullis_store::withdrawal::{WithdrawalFilter, WithdrawalRecord};
 use portcullis_testkit::PaidLog;
 
 use crate::client::{Asked, Wish};
+use crate::operator::has_ended_unpaid;
 use crate::report::Outcome;
 use crate::world::World;
 
@@ -86,7 +87,7 @@ fn check_others(records: &[WithdrawalRecord], wishes: &[Wish], outcome: &mut Out
         if !seen.insert(external_id) {
             outcome.problems.push(format!("{external_id} made two withdrawals"));
         }
-        if !wished.contains(external_id) && record.state != State::Canceled {
+        if !wished.contains(external_id) && !has_ended_unpaid(&record.state) {
             outcome
                 .problems
                 .push(format!("{external_id} was taken back and is {:?}", record.state));
@@ -204,8 +205,5 @@ pub(crate) async fn all_withdrawals(
 
 /// How many are not at their end yet.
 pub(crate) fn unfinished(records: &[WithdrawalRecord]) -> usize {
-    let ended = |record: &&WithdrawalRecord| {
-        record.state.is_terminal() || record.state.code() == StateCode::Held
-    };
-    records.len().saturating_sub(records.iter().filter(ended).count())
+    records.iter().filter(|record| !record.state.is_terminal()).count()
 }

@@ -19,7 +19,8 @@ fn judge(seeds: RangeInclusive<u64>) {
     for seed in seeds {
         let outcome = run(seed, SimulationOptions::default());
         assert!(outcome.is_good(), "seed {seed}: {:#?}", outcome.problems);
-        assert!(outcome.replayed >= 100, "seed {seed}: {} were replayed", outcome.replayed);
+        // On the vault rail one transaction carries many payments.
+        assert!(outcome.replayed >= 20, "seed {seed}: {} were replayed", outcome.replayed);
         totals.add(&outcome);
     }
     println!("{totals}");
