@@ -36,7 +36,7 @@ pub(crate) struct Wish {
     pub(crate) id: Option<String>,
     /// Whether the client would rather have it back.
     pub(crate) is_unwanted: bool,
-    /// Whether it was taken back because it cannot be paid under its number.
+    /// Whether it was given up because it cannot be paid under its number.
     pub(crate) is_given_up: bool,
     /// Whether an answer under way may be of a database that is gone: it is asked for once more.
     pub(crate) asks_again: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    /// Asks for the same under another id: under the old one it was taken back.
+    /// Asks for the same under another id: under the old one it was given up.
     pub(crate) fn ask_anew(&mut self) {
         self.external_id.push_str("-again");
         self.body["external_id"] = json!(self.external_id);

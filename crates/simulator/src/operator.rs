@@ -6,7 +6,6 @@ use portcullis_core::withdrawal::{HoldReason, State};
 use portcullis_engine::reconcile::Reconciler;
 use portcullis_engine::{EngineError, Progress, RoleParts};
 use portcullis_keys::Signer;
-use portcullis_store::cancel::CancelOutcome;
 use portcullis_store::dead_letter::LetterOutcome;
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::work::ResumeOutcome;
@@ -41,7 +40,7 @@ async fn resume_held(parts: &RoleParts) -> Result<Progress, EngineError> {
     let mut progress = Progress::Idle;
     for record in all_withdrawals(&parts.store).await? {
         let is_loose = matches!(record.state, State::Held { slot: None, .. });
-        if !is_loose || needs_its_client(&record) {
+        if !is_loose || has_a_spent_number(&record) {
             continue;
         }
         let outcome = parts.store.resume(record.id, "operator", "the alarm was followed").await?;
@@ -63,7 +62,7 @@ async fn redrive(parts: &RoleParts) -> Result<Progress, EngineError> {
 }
 
 /// Whether its number is spent for another payment: it can never be paid under it.
-fn needs_its_client(record: &WithdrawalRecord) -> bool {
+fn has_a_spent_number(record: &WithdrawalRecord) -> bool {
     let is_restored =
         matches!(record.state, State::Held { reason: HoldReason::Restore, slot: None });
     let said = record.timeline.iter().rev().find_map(|event| event.detail.as_deref());
@@ -71,8 +70,8 @@ fn needs_its_client(record: &WithdrawalRecord) -> bool {
 }
 
 impl Run {
-    /// Clients take back what cannot be paid under its number; when that has come to its end unpaid, they ask for the
-    /// same under another id, and never before.
+    /// An operator gives up what cannot be paid under its number; when that has come to its end unpaid, its client asks
+    /// for the same under another id, and never before.
     pub(crate) async fn ask_anew(&mut self) -> Result<(), SimulationError> {
         self.world.gate.set_closed(false);
         let store = self.machine().store.clone();
@@ -82,9 +81,10 @@ impl Run {
             else {
                 continue;
             };
-            if needs_its_client(&record) {
-                let outcome = store.cancel(record.tenant, record.id, "client").await?;
-                self.trace(&format!("{external_id} is taken back: {}", name_of(&outcome)));
+            if has_a_spent_number(&record) {
+                let why = "its number belongs to another payment";
+                let outcome = store.refund(record.id, "operator", why).await?;
+                self.trace(&format!("{external_id} is given up: {outcome:?}"));
                 self.wishes[index].is_given_up = true;
             } else if self.wishes[index].is_given_up && has_ended_unpaid(&record.state) {
                 self.trace(&format!("{external_id} is asked for anew"));
@@ -98,14 +98,4 @@ impl Run {
 
 pub(crate) const fn has_ended_unpaid(state: &State) -> bool {
     matches!(state, State::Canceled | State::Failed { .. } | State::Rejected)
-}
-
-const fn name_of(outcome: &CancelOutcome) -> &'static str {
-    match outcome {
-        CancelOutcome::Canceled(_) => "canceled",
-        CancelOutcome::Asked(_) => "asked for",
-        CancelOutcome::Unknown => "unknown",
-        CancelOutcome::Refused(_) => "refused",
-        CancelOutcome::BoundInBatch => "bound in a batch",
-    }
 }

@@ -18,6 +18,7 @@ use alloy_primitives::{Address, B256, U256};
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::id::DeploymentId;
 use portcullis_core::number::PaymentRef;
+use portcullis_core::slot::SlotStage;
 use portcullis_core::withdrawal::HoldReason;
 use portcullis_evm::{HeadBlock, ProviderPool};
 use portcullis_keys::journal::JournalReader;
@@ -261,11 +262,28 @@ impl Reconciler {
                 let Some((kind, detail)) = self.doubt(findings, record) else { continue };
                 let subject = record.id.to_string();
                 findings.differences.push(Difference::new(kind, subject, detail.clone()));
-                if repair {
+                if repair && is_voiding(record) && self.can_pay_no_more(record).await? {
+                    self.store.end_voided(record.id, &detail).await?;
+                } else if repair {
                     self.hold(record, &detail).await?;
                 }
             }
         }
+    }
+
+    /// Whether every slot that was ever signed for the request is over for good. What is given up and has a number that
+    /// is another's has no number of its own to void: then this is what its refund needs.
+    async fn can_pay_no_more(&self, record: &WithdrawalRecord) -> Result<bool, EngineError> {
+        for slot in self.journal.slots_of_request(record.reference) {
+            let is_over = self.store.slot(slot).await?.is_some_and(|open| {
+                let carries = |other: &WithdrawalRecord| other.reference == record.reference;
+                open.stage == SlotStage::Final && !open.payments.iter().any(carries)
+            });
+            if !is_over {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn doubt(
@@ -276,7 +294,8 @@ impl Reconciler {
         let known = self.journal.payment(record.number);
         if let Some(other) = known.filter(|known| known.reference != record.reference) {
             let detail = format!(
-                "its number {} was signed for {} ({}): it is held, and its client can cancel it and ask again",
+                "its number {} was signed for {} ({}): it is held; give it up with `admin withdrawal refund`, and its \
+                 client can ask again under another id",
                 record.number, other.withdrawal, other.external_id
             );
             return Some((DifferenceKind::UsedNumber, detail));
@@ -295,6 +314,11 @@ impl Reconciler {
             other => Ok(other?),
         }
     }
+}
+
+const fn is_voiding(record: &WithdrawalRecord) -> bool {
+    let state = &record.state;
+    matches!(state, portcullis_core::withdrawal::State::Held { reason: HoldReason::Voiding, .. })
 }
 
 /// Adds what is new.

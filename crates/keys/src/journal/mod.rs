@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use alloy_primitives::{Address, B256};
-use portcullis_core::number::PayoutNumber;
+use portcullis_core::number::{PaymentRef, PayoutNumber};
 use portcullis_core::slot::Slot;
 use portcullis_core::time::Timestamp;
 
@@ -248,6 +248,14 @@ impl JournalReader {
     #[must_use]
     pub fn payment(&self, number: PayoutNumber) -> Option<PaymentEntry> {
         self.index().payment(number).cloned()
+    }
+
+    /// Every slot that was ever to pay this request, under whatever number.
+    #[must_use]
+    pub fn slots_of_request(&self, reference: PaymentRef) -> Vec<Slot> {
+        let index = self.index();
+        let rides = index.payments_of(reference).flat_map(|(_, known)| known.rides.iter());
+        rides.map(|ride| ride.slot).collect()
     }
 
     /// The last head of the audit log that was written down.

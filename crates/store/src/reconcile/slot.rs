@@ -8,7 +8,7 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
 use super::forgotten::{forget, remember};
 use super::insert::{Facts, insert_payment};
-use super::place::{Truth, bind, mark_item_paid, place, unbind};
+use super::place::{Truth, bind, forget_binding, mark_item_paid, place, unbind};
 use super::{ImportedEnd, ImportedPayment, SlotImport};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint, wei_bigint};
@@ -182,6 +182,7 @@ async fn release_others(
             unbind(tx, &record.id.to_bytes(), None).await?;
             let detail = "its slot was signed for another payment, or for none";
             place(tx, &record, id, Truth::Unbound, detail).await?;
+            forget_binding(tx, id, &record.id.to_bytes()).await?;
         }
     }
     Ok(())
