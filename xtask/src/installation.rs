@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use alloy_primitives::{Address, U256};
 use anyhow::{Context, Result, bail};
@@ -156,10 +156,26 @@ impl Installation {
         Ok(())
     }
 
+    /// Runs a command with `--json` to its end, however it ends.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.command(arguments);
+        command.output().with_context(|| format!("{} could not be started", self.binary.display()))
+    }
+
     fn administer<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
+        self.answer(self.command(arguments))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("--json").arg("--config").arg(&self.config).args(arguments);
-        self.answer(command)
+        for name in own_variables() {
+            command.env_remove(name);
+        }
+        command
     }
 
     /// Runs it to its end and reads its answer, one JSON object on standard output.

@@ -1,6 +1,6 @@
 //! Old copies of the database: noticed before a request is taken in, and while the engine runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,20 +21,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(crate) fn refuse_mixed_files(config: &Config) -> Result<(), Failure> {
     let url = config.database.url()?;
     let Some(path) = file_of(&url) else { return Ok(()) };
-    let is_copy = is_marked(&path).unwrap_or(false);
-    let [_, log, index] = files_of(&path);
-    let has_log = std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0);
-    if !is_copy || !has_log {
+    if !is_mixed(&path) {
         return Ok(());
     }
+    let [_, log, index] = files_of(&path);
     Err(Failure::Refused(format!(
-        "{} is a backup, and {} belongs to the database that it replaced: move {} and {} away, then start again \
+        "{} is a backup, and {} belongs to the database that it replaced: move {} and {} away and try again \
          (`portcullis restore` does all of this)",
         path.display(),
         log.display(),
         log.display(),
         index.display()
     )))
+}
+
+/// Whether the file is a backup, and beside it lies a write-ahead log, which no backup has.
+pub(crate) fn is_mixed(path: &Path) -> bool {
+    let [_, log, _] = files_of(path);
+    let has_log = std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0);
+    has_log && is_marked(path).unwrap_or(false)
 }
 
 /// Before the first request is taken in: whether this database is an old one. It is halted then, and with it intake.

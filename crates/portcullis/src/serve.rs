@@ -81,7 +81,6 @@ impl Process {
         tokio::spawn(telemetry::keep_up(metrics.clone()));
         // Before anything is opened: a second process on the same port ends here.
         let listener = self.listen().await?;
-        guard::refuse_mixed_files(&self.config)?;
         let foundation = Foundation::lay(&self.config, Arc::clone(&self.clock)).await?;
         let doorbells = Doorbells::local();
         let engine = self.engine(&foundation, &doorbells).await?;

@@ -9,6 +9,7 @@ use portcullis_store::{Store, StoreOptions};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::guard;
 use crate::output::Output;
 
 /// An open store, and who asks.
@@ -44,8 +45,10 @@ impl Session {
     }
 }
 
-/// Opens the database of the configuration; its directory is made where it is the data directory.
+/// Opens the database of the configuration; its directory is made where it is the data directory. A backup that lies
+/// beside the write-ahead log of another database is refused: opening it would mix the two for good.
 pub(crate) async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<Store, Failure> {
+    guard::refuse_mixed_files(config)?;
     let url = config.database.url()?;
     if config.database.is_default() {
         make_directory(&config.data.dir)?;

@@ -1,6 +1,7 @@
 //! `backup` and `restore`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde_json::json;
 use crate::cli::copies::{BackupArgs, RestoreArgs};
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::guard::is_mixed;
 use crate::output::Output;
 use crate::session::{Session, ready_schema};
 
@@ -25,6 +27,9 @@ const NOT_IN_IT: [&str; 4] = [
     "the sealing key (seal.key_file)",
     "the configuration",
 ];
+
+/// How every file of `SQLite` begins (<https://www.sqlite.org/fileformat.html>, section 1.3.1).
+const DATABASE_HEAD: &[u8; 16] = b"SQLite format 3\0";
 
 /// Runs `backup`.
 pub(crate) async fn backup(arguments: &BackupArgs, session: &Session) -> Result<(), Failure> {
@@ -62,6 +67,7 @@ pub(crate) async fn restore(
         ));
     };
     let _locks = lock_out(&config.data.dir)?;
+    check_database(&arguments.file)?;
     let stamp = clock.now().to_rfc3339().replace([':', '.'], "-");
     let prepared = beside(&target, &format!(".restoring-{stamp}"));
     fs::copy(&arguments.file, &prepared).map_err(|error| {
@@ -96,8 +102,24 @@ pub(crate) async fn restore(
     Ok(())
 }
 
+/// Refuses what is no file of an embedded database: opening it would only say that the database is unavailable.
+fn check_database(file: &Path) -> Result<(), Failure> {
+    let mut head = [0_u8; DATABASE_HEAD.len()];
+    let read = File::open(file).and_then(|mut opened| opened.read_exact(&mut head));
+    match read {
+        Ok(()) if head == *DATABASE_HEAD => Ok(()),
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
+            Err(Failure::Unavailable(format!("cannot read {}: {error}", file.display())))
+        }
+        _ => Err(Failure::Refused(format!(
+            "{} is no database: name a file that `portcullis backup` wrote",
+            file.display()
+        ))),
+    }
+}
+
 /// Nobody serves from this data directory while the locks are held.
-fn lock_out(directory: &Path) -> Result<Vec<File>, Failure> {
+pub(crate) fn lock_out(directory: &Path) -> Result<Vec<File>, Failure> {
     let mut locks = Vec::new();
     let Ok(entries) = fs::read_dir(directory) else { return Ok(locks) };
     for entry in entries.flatten() {
@@ -185,7 +207,8 @@ async fn deployment_of(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<Option<portcullis_store::deployment::Deployment>, Failure> {
-    if !path.exists() {
+    // Opened with the write-ahead log of another one, it would be spoiled; it is to be kept as it is.
+    if !path.exists() || is_mixed(path) {
         return Ok(None);
     }
     let store = open(path, config, clock).await;

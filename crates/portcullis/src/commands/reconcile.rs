@@ -7,10 +7,11 @@ use portcullis_engine::reconcile::Reconciler;
 use portcullis_engine::{Doorbells, RoleParts, Surroundings};
 use serde_json::json;
 
-use super::copies::journal_of;
+use super::copies::{journal_of, lock_out};
 use crate::cli::copies::ReconcileArgs;
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::guard;
 use crate::output::Output;
 use crate::random;
 use crate::wire::Foundation;
@@ -23,6 +24,12 @@ pub(crate) async fn reconcile(
     output: Output,
 ) -> Result<(), Failure> {
     let foundation = Foundation::lay(config, Arc::clone(clock)).await?;
+    // A copy that was put back by hand becomes what a start would make of it, with a halt that this lifts in the end.
+    // Where an engine serves, it is the engine that notices.
+    if let Ok(locks) = lock_out(&config.data.dir) {
+        guard::notice_old_copy(&foundation.store, None).await?;
+        drop(locks);
+    }
     let journal = journal_of(config)?;
     if journal.lines() == 0 {
         tracing::warn!(

@@ -1,5 +1,6 @@
 //! The binary as a user runs it: a new installation, keys, administration, and a server whose node is down.
 
+mod copies;
 mod dead_letter;
 mod fake_node;
 mod installation;

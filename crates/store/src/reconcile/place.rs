@@ -282,6 +282,22 @@ pub(crate) async fn bind(
         .map_err(|error| tx.failed(&error))
 }
 
+/// Nothing was ever signed for the withdrawal in that slot: it never rode it.
+pub(super) async fn forget_binding(
+    tx: &Transaction,
+    slot: SlotId,
+    withdrawal: &[u8],
+) -> Result<(), StoreError> {
+    binding::Entity::delete_many()
+        .filter(binding::Column::SlotId.eq(slot.to_bytes().to_vec()))
+        .filter(binding::Column::WithdrawalId.eq(withdrawal.to_vec()))
+        .filter(binding::Column::ReleasedAt.ne(0))
+        .exec(&tx.inner)
+        .await
+        .map(|_| ())
+        .map_err(|error| tx.failed(&error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,20 +317,4 @@ mod tests {
             }
         }
     }
-}
-
-/// Nothing was ever signed for the withdrawal in that slot: it never rode it.
-pub(super) async fn forget_binding(
-    tx: &Transaction,
-    slot: SlotId,
-    withdrawal: &[u8],
-) -> Result<(), StoreError> {
-    binding::Entity::delete_many()
-        .filter(binding::Column::SlotId.eq(slot.to_bytes().to_vec()))
-        .filter(binding::Column::WithdrawalId.eq(withdrawal.to_vec()))
-        .filter(binding::Column::ReleasedAt.ne(0))
-        .exec(&tx.inner)
-        .await
-        .map(|_| ())
-        .map_err(|error| tx.failed(&error))
 }
