@@ -18,7 +18,6 @@ use alloy_primitives::{Address, B256, U256};
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::id::DeploymentId;
 use portcullis_core::number::PaymentRef;
-use portcullis_core::slot::SlotStage;
 use portcullis_core::withdrawal::HoldReason;
 use portcullis_evm::{HeadBlock, ProviderPool};
 use portcullis_keys::journal::JournalReader;
@@ -32,6 +31,7 @@ pub use start::what_journal_knows_more;
 
 use self::vault::VaultHistory;
 use crate::error::EngineError;
+use crate::given_up::can_pay_no_more;
 use crate::{RoleParts, Surroundings};
 
 /// The halts that are answered when database, journal and chain agree.
@@ -262,28 +262,16 @@ impl Reconciler {
                 let Some((kind, detail)) = self.doubt(findings, record) else { continue };
                 let subject = record.id.to_string();
                 findings.differences.push(Difference::new(kind, subject, detail.clone()));
-                if repair && is_voiding(record) && self.can_pay_no_more(record).await? {
+                if repair
+                    && is_voiding(record)
+                    && can_pay_no_more(&self.store, &self.journal, record).await?
+                {
                     self.store.end_voided(record.id, &detail).await?;
                 } else if repair {
                     self.hold(record, &detail).await?;
                 }
             }
         }
-    }
-
-    /// Whether every slot that was ever signed for the request is over for good. What is given up and has a number that
-    /// is another's has no number of its own to void: then this is what its refund needs.
-    async fn can_pay_no_more(&self, record: &WithdrawalRecord) -> Result<bool, EngineError> {
-        for slot in self.journal.slots_of_request(record.reference) {
-            let is_over = self.store.slot(slot).await?.is_some_and(|open| {
-                let carries = |other: &WithdrawalRecord| other.reference == record.reference;
-                open.stage == SlotStage::Final && !open.payments.iter().any(carries)
-            });
-            if !is_over {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     fn doubt(

@@ -5,18 +5,21 @@ use portcullis_core::number::PayoutNumber;
 use portcullis_core::slot::{Purpose, Rail};
 use portcullis_core::vault::vault_void;
 use portcullis_evm::CallRequest;
+use portcullis_store::withdrawal::WithdrawalRecord;
 
 use super::direct::with_headroom;
 use super::pay::Ride;
 use super::{Held, SignerChain, SignerRole};
 use crate::Progress;
 use crate::error::EngineError;
+use crate::given_up::can_pay_no_more;
 
 /// Numbers that one call voids.
 const VOIDS_MAX: u64 = 100;
 
 impl SignerRole {
-    /// Voids what is held for it and whose rides are all over for good, in one call.
+    /// Voids what is held for it and whose rides are all over for good, in one call. What has another payment's number
+    /// is not voided: its refund ends without, once nothing that was signed for it can pay any more.
     pub(super) async fn void(
         &self,
         chain: &SignerChain,
@@ -25,13 +28,16 @@ impl SignerRole {
         let chain_id = chain.spec().chain_id;
         let Some(vault) = chain.vault else { return Ok(Progress::Idle) };
         let records = self.store.voidable(chain_id, VOIDS_MAX).await?;
+        let (records, others): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|record| self.has_its_own_number(record));
+        let ended = self.end_refunds(&others).await?;
         if records.is_empty() {
-            return Ok(Progress::Idle);
+            return Ok(ended);
         }
         let loads = self.loads(chain_id, held).await?;
         let most = self.settings.in_flight_max.min(chain.spec().in_flight_max);
-        let Some(sender) = freest(&loads, most) else { return Ok(Progress::Idle) };
-        let Some(fees) = self.first_price(chain).await? else { return Ok(Progress::Idle) };
+        let Some(sender) = freest(&loads, most) else { return Ok(ended) };
+        let Some(fees) = self.first_price(chain).await? else { return Ok(ended) };
         let numbers: Vec<PayoutNumber> = records.iter().map(|record| record.number).collect();
         let payload = vault_void(vault, &numbers);
         let call = CallRequest::of_payload(sender, &payload);
@@ -39,14 +45,34 @@ impl SignerRole {
             Some(Ok(gas)) => with_headroom(gas),
             Some(Err(error)) => {
                 tracing::warn!(%vault, %error, "no node would execute a void; waiting");
-                return Ok(Progress::Idle);
+                return Ok(ended);
             }
-            None => return Ok(Progress::Idle),
+            None => return Ok(ended),
         };
         let (purpose, rail) = (Purpose::Void, Rail::Vault);
         let ride = Ride { sender, purpose, rail, records, payload, gas_limit };
         self.bind_and_sign(chain_id, held, &loads, vec![ride], fees).await?;
         Ok(Progress::Worked)
+    }
+
+    /// Whether the journal knows the number for this request, or not at all.
+    fn has_its_own_number(&self, record: &WithdrawalRecord) -> bool {
+        let known = self.signer.journal().payment(record.number);
+        known.is_none_or(|known| known.reference == record.reference)
+    }
+
+    async fn end_refunds(&self, records: &[WithdrawalRecord]) -> Result<Progress, EngineError> {
+        let mut progress = Progress::Idle;
+        for record in records {
+            if can_pay_no_more(&self.store, self.signer.journal(), record).await? {
+                let number = record.number;
+                let detail =
+                    format!("its number {number} is another payment's, and nothing of it can pay");
+                self.store.end_voided(record.id, &detail).await?;
+                progress = Progress::Worked;
+            }
+        }
+        Ok(progress)
     }
 }
 
