@@ -62,7 +62,7 @@ impl SignerRole {
             let depth = ChainSpec::depth(receipt.block.number, agreed.head.number);
             let canonical = chain.pool.agreed_header(&agreed, receipt.block.number).await?;
             let is_canonical = canonical.is_some_and(|header| header.hash == receipt.block.hash);
-            let Some(consumer) = self.consumer(chain, &open, receipt).await? else {
+            let Some(consumer) = self.consumer(chain, &open, receipt).await else {
                 let hash = attempt.hash;
                 tracing::warn!(%hash, number = %record.number, "no proof that it is of the slot");
                 return Ok(true);
@@ -94,34 +94,32 @@ impl SignerRole {
         chain: &SignerChain,
         open: &OpenSlot,
         receipt: &Receipt,
-    ) -> Result<Option<Consumer>, EngineError> {
+    ) -> Option<Consumer> {
         let entry = self.signer.journal().slot(open.slot);
         let attempts = entry.iter().flat_map(|entry| &entry.attempts);
         if let Some(known) = attempts.into_iter().find(|attempt| attempt.hash == receipt.hash) {
-            return Ok(Some(Consumer::Ours(known.kind)));
+            return Some(Consumer::Ours(known.kind));
         }
-        let shown = chain.pool.quorum_transactions(&[receipt.hash], Decision::Release).await?;
+        let shown = chain.pool.quorum_transactions(&[receipt.hash], Decision::Release).await;
+        let shown = shown.unwrap_or_default();
         let shown = shown.first().and_then(|shown| shown.undisputed());
-        let Some(consumed) = shown.filter(|shown| shown.block == receipt.block) else {
-            return Ok(None);
-        };
-        let of_slot = consumed
+        let consumed = shown.filter(|shown| shown.block == receipt.block)?;
+        let mined = consumed
             .transaction
             .as_ref()
-            .filter(|mined| (mined.from, mined.nonce) == (open.slot.sender, open.slot.nonce));
-        let Some(mined) = of_slot else { return Ok(None) };
+            .filter(|mined| (mined.from, mined.nonce) == (open.slot.sender, open.slot.nonce))?;
         let signed = entry.as_ref().and_then(|entry| entry.payload_digests().next());
         let digest = signed.unwrap_or(open.payload_digest);
         let explained = mined.payload().map_or(Consumption::Foreign, |payload| {
             explain_consumption(open.slot, digest, &[], mined.hash, &payload)
         });
-        Ok(Some(match explained {
+        Some(match explained {
             Consumption::KnownAttempt | Consumption::SamePayload => {
                 Consumer::Ours(AttemptKind::Payload)
             }
             Consumption::SelfTransfer => Consumer::Ours(AttemptKind::Cancel),
             Consumption::Foreign => Consumer::Foreign,
-        }))
+        })
     }
 
     async fn read_release(
