@@ -142,9 +142,13 @@ async fn a_gap_that_the_journal_has_signed_is_never_filled() {
     desk.ask(1).await;
     // Signed and journaled; no byte has left, and then its rows are gone.
     desk.signing.step().await.expect("signs");
-    for statement in
-        ["DELETE FROM attempts", "DELETE FROM bindings", "DELETE FROM slots", "DELETE FROM work"]
-    {
+    for statement in [
+        "DELETE FROM attempts",
+        "DELETE FROM bindings",
+        "DELETE FROM slots",
+        "DELETE FROM work",
+        "DELETE FROM withdrawals",
+    ] {
         desk.sql(statement).await;
     }
     desk.ask(1).await;
