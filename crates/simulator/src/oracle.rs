@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, U256};
-use portcullis_core::withdrawal::State;
+use portcullis_core::withdrawal::{FailureReason, State};
 use portcullis_store::Store;
 use portcullis_store::withdrawal::{WithdrawalFilter, WithdrawalRecord};
 use portcullis_testkit::PaidLog;
@@ -43,8 +43,9 @@ pub(crate) async fn judge(
             // Taken back, and so not to be paid.
             (Asked::Accepted, Some(State::Canceled)) if wish.is_unwanted || wish.is_refused => {}
             // Before the vault is configured, a plain transfer to such a recipient fails before it is bound.
-            (Asked::Accepted, Some(State::Failed { .. }))
-                if wish.is_refused && outcome.rail == RailPlan::Both => {}
+            (Asked::Accepted, Some(State::Failed { reason }))
+                if wish.is_refused
+                    && (reason == FailureReason::Voided || outcome.rail == RailPlan::Both) => {}
             (Asked::Accepted, Some(state)) => {
                 // With honest funds and working tokens nothing may end otherwise.
                 outcome.stuck = outcome.stuck.saturating_add(1);

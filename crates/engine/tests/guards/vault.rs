@@ -1,7 +1,7 @@
 //! The vault rail: what the vault says, and what it does not say.
 
 use portcullis_core::vault::vault_void;
-use portcullis_core::withdrawal::{HoldReason, State, StateCode};
+use portcullis_core::withdrawal::{FailureReason, HoldReason, State, StateCode};
 use portcullis_store::cancel::RefundOutcome;
 use portcullis_testkit::TokenOrder;
 
@@ -60,7 +60,8 @@ async fn what_failed_on_its_last_ride_is_voided_and_given_back() {
     let refunded = machine.store.refund(id, "test", "the token refuses the recipient").await;
     assert_eq!(refunded, Ok(RefundOutcome::Voiding));
     machine.run(&bench, 40).await;
-    assert_eq!(bench.read(&machine.store, id).await.state, State::Canceled);
+    let ended = bench.read(&machine.store, id).await.state;
+    assert_eq!(ended, State::Failed { reason: FailureReason::Voided });
     let vault = bench.vault.expect("has one");
     assert_eq!(bench.node.voided_numbers(vault), [record.number.to_u256()]);
     assert_eq!(bench.payments(), []);
