@@ -10,6 +10,7 @@ mod doorbell;
 mod driver;
 mod error;
 mod evidence;
+mod foreign;
 mod given_up;
 mod lease;
 mod monitor;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use alloy_primitives::{Address, B256};
 use futures::future::join_all;
 
-use crate::chain_types::BlockTag;
+use crate::chain_types::{BlockTag, ConsumedNonce, KnownTransaction};
 use crate::evidence::{
     AgreedCount, CONSUMPTION, Decision, Evidence, QuorumConsumption, QuorumError, QuorumReceipt,
     RECEIPT, Subject, Voice, Vote, merge, merge_counts,
@@ -75,6 +75,34 @@ impl ProviderPool {
         let heard = expect_answers(join_all(asked).await, needed)?;
         let name = |index: usize| format!("receipt {}", hashes[index]);
         Ok(self.judge_each(&heard, hashes.len(), needed, &RECEIPT, name))
+    }
+
+    /// Mined transactions with their contents and blocks, as the quorum of independent operators shows them: what a
+    /// receipt does not tell. One verdict a hash; one that is in no block counts as not shown.
+    ///
+    /// # Errors
+    /// As [`Self::quorum_receipts`].
+    pub async fn quorum_transactions(
+        &self,
+        hashes: &[B256],
+        decision: Decision,
+    ) -> Result<Vec<QuorumConsumption>, QuorumError> {
+        let needed = self.needed(decision)?;
+        if hashes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = self.voices().into_iter().map(|upstream| async move {
+            let answers = match upstream.transactions_by_hash(hashes).await {
+                Ok(known) => {
+                    known.into_iter().map(|known| Ok(known.and_then(consumed_by))).collect()
+                }
+                Err(error) => vec![Err(error)],
+            };
+            Heard { upstream, answers }
+        });
+        let heard = expect_answers(join_all(asked).await, needed)?;
+        let name = |index: usize| format!("transaction {}", hashes[index]);
+        Ok(self.judge_each(&heard, hashes.len(), needed, &CONSUMPTION, name))
     }
 
     /// Who consumed a nonce, as the quorum of independent operators shows it. See
@@ -234,6 +262,10 @@ impl ProviderPool {
             }
         }
     }
+}
+
+fn consumed_by(known: KnownTransaction) -> Option<ConsumedNonce> {
+    known.block.map(|block| ConsumedNonce { block, transaction: Some(known.transaction) })
 }
 
 fn vote<T: Clone>(heard: &Heard<Option<T>>, index: usize) -> Vote<'_, T> {

@@ -15,6 +15,7 @@ use portcullis_store::slot::OpenSlot;
 use super::{Monitor, SLOTS_MAX, View};
 use crate::error::EngineError;
 use crate::evidence::judge;
+use crate::foreign::halt_for_foreign_use;
 
 /// Slots without a receipt that one step looks for in the blocks themselves: each costs several reads.
 const SEARCHES_MAX: usize = 8;
@@ -123,7 +124,7 @@ impl Monitor {
                      restored database, or another holder of the key. Run reconcile",
                     next.unwrap_or_default()
                 );
-                self.store.raise_halt("foreign", &detail).await?;
+                halt_for_foreign_use(&self.store, &detail).await?;
             }
         }
         Ok(())
@@ -159,7 +160,7 @@ impl Monitor {
                 Consumption::SelfTransfer => AttemptKind::Cancel,
                 Consumption::Foreign => {
                     if agreeing >= pool.needed(Decision::Stop)? {
-                        self.store.raise_halt("foreign", &foreign(open, &consumed)).await?;
+                        halt_for_foreign_use(&self.store, &foreign(open, &consumed)).await?;
                     }
                     continue;
                 }

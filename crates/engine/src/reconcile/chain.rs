@@ -10,6 +10,7 @@ use portcullis_keys::journal::SlotEntry;
 use portcullis_store::command::CommandKind;
 use portcullis_store::reconcile::{ImportedPayment, SlotImport, StoredSlot};
 
+use super::accept::ForeignView;
 use super::evidence::Shown;
 use super::payments::was_paid;
 use super::slots::SlotView;
@@ -54,7 +55,7 @@ impl Reconciler {
         let agreed = pool.agreed_head(&[]).await?;
         let head = agreed.head.number;
         let forgotten = self.store.forgotten_payments().await?.into_iter().collect();
-        let first_block = self.first_block(pool, head).await?;
+        let (first_block, from_ms) = self.first_block(pool, head).await?;
         let vault = vault_of(&self.vaults, chain.chain_id);
         let vault_history = VaultHistory::default();
         let mut setting = Setting {
@@ -68,7 +69,8 @@ impl Reconciler {
             repair,
         };
         setting.history = self.vault_history(&setting, findings).await?;
-        let mut history = History { network: chain.network, to_block: head, ..History::default() };
+        let network = chain.network;
+        let mut history = History { network, to_block: head, from_ms, ..History::default() };
         let mut ours = Ours::default();
         let senders = self.senders_of(&setting).await?;
         for sender in &senders {
@@ -223,8 +225,16 @@ impl Reconciler {
             return Ok(());
         }
         match shown {
-            Shown::Foreign(detail) => {
-                findings.differences.push(differ(DifferenceKind::Foreign, detail.clone()));
+            Shown::Foreign { detail, hash, end } => {
+                let mut difference = differ(DifferenceKind::Foreign, detail.clone());
+                if let Some(hash) = hash {
+                    difference = difference.resting_on(*hash, end.is_some());
+                }
+                if let Some(end) = end {
+                    let seen = ForeignView { view: view.clone(), end: *end };
+                    findings.foreign.insert(difference.id.clone(), seen);
+                }
+                findings.differences.push(difference);
                 return Ok(());
             }
             Shown::Unsure(detail) => {
@@ -260,7 +270,7 @@ impl Reconciler {
         match shown {
             Shown::Adopted(attempt) => attempts.push(*attempt),
             Shown::Mined { end: known, .. } => end = *known,
-            Shown::Open | Shown::Foreign(_) | Shown::Unsure(_) => {}
+            Shown::Open | Shown::Foreign { .. } | Shown::Unsure(_) => {}
         }
         let import = SlotImport {
             id: self.around.slot_id(),

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use alloy_primitives::{B256, hex, keccak256};
 use portcullis_core::slot::Slot;
+use portcullis_core::time::Timestamp;
+use portcullis_store::reconcile::AcceptedDifference;
 use serde::Serialize;
 
 /// What kind of difference it is. The text form is stable.
@@ -67,6 +70,12 @@ impl DifferenceKind {
         }
     }
 
+    /// Whether an operator may accept it, once it is final: nothing repairs it, and nothing is paid by accepting it.
+    #[must_use]
+    pub const fn is_for_operator(self) -> bool {
+        matches!(self, Self::Foreign | Self::UnknownTransfer | Self::NotPaid)
+    }
+
     /// What to do where `--repair` cannot.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
@@ -95,6 +104,8 @@ impl DifferenceKind {
 /// One difference between database, journal, ledger and chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
+    /// A digest of what was seen, and of no words: the same at the next look.
+    pub id: String,
     /// What kind.
     pub kind: DifferenceKind,
     /// What it is about: a slot, a withdrawal, a chain.
@@ -103,6 +114,8 @@ pub struct Difference {
     pub detail: String,
     /// Whether it was there and is not any more.
     pub repaired: bool,
+    /// Whether `reconcile accept` takes it: nothing repairs it, and what it rests on is final.
+    pub acceptable: bool,
 }
 
 impl Difference {
@@ -111,7 +124,15 @@ impl Difference {
         subject: impl fmt::Display,
         detail: impl Into<String>,
     ) -> Self {
-        Self { kind, subject: subject.to_string(), detail: detail.into(), repaired: false }
+        let (subject, detail) = (subject.to_string(), detail.into());
+        let id = id_of(kind, &subject, "");
+        Self { id, kind, subject, detail, repaired: false, acceptable: false }
+    }
+
+    /// Names the transaction that it rests on, and says whether that is final.
+    pub(super) fn resting_on(self, hash: B256, is_final: bool) -> Self {
+        let id = id_of(self.kind, &self.subject, &hash.to_string());
+        Self { id, acceptable: is_final && self.kind.is_for_operator(), ..self }
     }
 
     pub(super) fn of_slot(kind: DifferenceKind, slot: Slot, detail: impl Into<String>) -> Self {
@@ -123,8 +144,24 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = if self.repaired { "repaired" } else { self.kind.remedy() };
-        write!(formatter, "{}: {}: {} [{end}]", self.kind.as_str(), self.subject, self.detail)
+        write!(formatter, "{}: {}: {} [{end}", self.kind.as_str(), self.subject, self.detail)?;
+        if self.acceptable && !self.repaired {
+            write!(
+                formatter,
+                "; or accept it: `portcullis reconcile accept {} --reason …`",
+                self.id
+            )?;
+        } else if self.kind.is_for_operator() && !self.repaired {
+            write!(formatter, "; it can be accepted once it is final")?;
+        }
+        write!(formatter, "]")
     }
+}
+
+/// Twelve hexadecimal digits.
+fn id_of(kind: DifferenceKind, subject: &str, evidence: &str) -> String {
+    let digest = keccak256(format!("{}\n{subject}\n{evidence}", kind.as_str()));
+    hex::encode(&digest[..6])
 }
 
 /// Which history of a chain was read.
@@ -140,6 +177,9 @@ pub struct History {
     pub from_block: u64,
     /// The newest block.
     pub to_block: u64,
+    /// When that first block was made, as the chain tells it: an hour before the deployment was founded, or where the
+    /// providers' headers begin. Milliseconds since 1970.
+    pub from_ms: i64,
     /// Transfer logs of our senders.
     pub transfers: u64,
 }
@@ -148,8 +188,16 @@ impl fmt::Display for History {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{}: {} slots, {} receipts, {} transfers in the logs of blocks {} to {}",
-            self.network, self.slots, self.receipts, self.transfers, self.from_block, self.to_block
+            "{}: {} slots, {} receipts, {} transfers in the logs of blocks {} to {}: everything since {}. Providers that \
+             keep receipts and logs for less leave `undecided` differences, and what consumed a nonce is found by the \
+             state of old blocks: both take an archive node",
+            self.network,
+            self.slots,
+            self.receipts,
+            self.transfers,
+            self.from_block,
+            self.to_block,
+            Timestamp::from_millis(self.from_ms).to_rfc3339()
         )
     }
 }
@@ -165,6 +213,8 @@ pub struct Reconciliation {
     pub halts_lifted: Vec<String>,
     /// Balances of the ledger that were recomputed.
     pub balances: u64,
+    /// Differences that an operator has accepted, ever.
+    pub accepted: Vec<AcceptedDifference>,
     /// Payments that wait for a client's retry to say what they pay or whose they are.
     pub forgotten: u64,
 }
@@ -184,6 +234,10 @@ impl fmt::Display for Reconciliation {
         }
         for history in &self.history {
             writeln!(formatter, "read {history}")?;
+        }
+        for accepted in &self.accepted {
+            let AcceptedDifference { id, kind, subject, reason, actor, .. } = accepted;
+            writeln!(formatter, "accepted {id}: {kind}: {subject} [by {actor}: {reason}]")?;
         }
         for halt in &self.halts_lifted {
             writeln!(formatter, "the halt {halt} is lifted")?;

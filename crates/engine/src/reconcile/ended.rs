@@ -46,8 +46,11 @@ impl Reconciler {
                 Some(format!("the chain shows it {}", outcome_of(view, *kind, receipt).as_str()))
             };
             if let Some(detail) = problem {
-                let kind = DifferenceKind::NotPaid;
-                findings.differences.push(Difference::of_slot(kind, view.slot, detail));
+                let difference = Difference::of_slot(DifferenceKind::NotPaid, view.slot, detail)
+                    .resting_on(receipt.hash, true);
+                if !findings.is_accepted(&difference) {
+                    findings.differences.push(difference);
+                }
             }
         }
         Ok(())

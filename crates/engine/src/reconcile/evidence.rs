@@ -36,7 +36,14 @@ pub(super) enum Shown {
     /// By a transaction that is not among the known attempts, and explained.
     Adopted(ImportedAttempt),
     /// By something else; or by nothing that anybody shows.
-    Foreign(String),
+    Foreign {
+        /// In words.
+        detail: String,
+        /// Which transaction, where there is one.
+        hash: Option<B256>,
+        /// The slot's end by it, once it lies at the conservative depth and the release quorum shows it.
+        end: Option<ImportedEnd>,
+    },
     /// Not enough is shown.
     Unsure(String),
 }
@@ -125,9 +132,8 @@ impl Reconciler {
         };
         let Some(mined) = consumed.transaction.as_ref() else {
             let block = consumed.block.number;
-            return Ok(Shown::Foreign(format!(
-                "block {block} consumed it without a transaction of it"
-            )));
+            let detail = format!("block {block} consumed it without a transaction of it");
+            return Ok(Shown::Foreign { detail, hash: None, end: None });
         };
         let payload: Option<Payload> = mined.payload();
         let known: Vec<B256> = view.hashes().into_iter().map(|(hash, _)| hash).collect();
@@ -144,14 +150,29 @@ impl Reconciler {
             Consumption::SamePayload => AttemptKind::Payload,
             Consumption::SelfTransfer => AttemptKind::Cancel,
             Consumption::Foreign => {
-                let block = consumed.block.number;
-                return Ok(Shown::Foreign(format!(
-                    "consumed in block {block} by {}, which neither database nor journal knows",
-                    mined.hash
-                )));
+                return self.foreign(setting, view, mined.hash, consumed.block.number).await;
             }
         };
         Ok(Shown::Adopted(ImportedAttempt { hash: mined.hash, kind, at: self.around.clock.now() }))
+    }
+
+    async fn foreign(
+        &self,
+        setting: &Setting<'_>,
+        view: &SlotView,
+        hash: B256,
+        block: u64,
+    ) -> Result<Shown, EngineError> {
+        let receipts = setting.pool.quorum_receipts(&[hash], Decision::Paid).await?;
+        let end = match receipts.first().and_then(|receipt| receipt.agreed()) {
+            // Of ours it pays as much as a cancel: nothing.
+            Some(receipt) => self.end_of(setting, view, AttemptKind::Cancel, receipt).await?,
+            None => None,
+        };
+        let detail = format!(
+            "consumed in block {block} by {hash}, which neither database nor journal knows"
+        );
+        Ok(Shown::Foreign { detail, hash: Some(hash), end })
     }
 
     /// The end of a slot, where its receipt lies at the conservative depth on the agreed chain. That it did not pay is

@@ -1,6 +1,7 @@
 //! `reconcile`: compares database, journal, ledger and chain, and brings the database to what the other two prove
 //! (invariants 11 and 12). It writes to the database alone; the journal and the chain are the judges.
 
+mod accept;
 mod chain;
 mod difference;
 mod ended;
@@ -22,10 +23,11 @@ use portcullis_core::withdrawal::HoldReason;
 use portcullis_evm::{HeadBlock, ProviderPool};
 use portcullis_keys::journal::{JournalReader, PaymentEntry};
 use portcullis_store::audit::AuditHead;
-use portcullis_store::reconcile::ReconciliationRecord;
+use portcullis_store::reconcile::{AcceptedDifference, ReconciliationRecord};
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::{Store, StoreError};
 
+pub use accept::AcceptOutcome;
 pub use difference::{Difference, DifferenceKind, History, Reconciliation};
 pub use start::what_journal_knows_more;
 
@@ -65,6 +67,17 @@ struct Findings {
     unexplained: BTreeSet<(u64, Option<Address>, Address, portcullis_core::amount::Amount)>,
     /// Numbers that the vaults have used up for good without a payment.
     voided: BTreeSet<(u64, U256)>,
+    /// What an operator has accepted: no difference any more.
+    accepted: Vec<AcceptedDifference>,
+    /// The slots of foreign transactions that are final, by the difference's id.
+    foreign: BTreeMap<String, accept::ForeignView>,
+}
+
+impl Findings {
+    /// Whether an operator has accepted just this.
+    fn is_accepted(&self, difference: &Difference) -> bool {
+        self.accepted.iter().any(|accepted| accepted.id == difference.id)
+    }
 }
 
 impl Reconciler {
@@ -114,6 +127,7 @@ impl Reconciler {
             history: found.history,
             halts_lifted: Vec::new(),
             balances: found.balances,
+            accepted: found.accepted,
             forgotten: self.store.forgotten_payments().await?.len() as u64,
         };
         if repair && outcome.remaining() == 0 {
@@ -164,7 +178,8 @@ impl Reconciler {
     }
 
     async fn look(&self, repair: bool) -> Result<Findings, EngineError> {
-        let mut findings = Findings::default();
+        let accepted = self.store.accepted_differences().await?;
+        let mut findings = Findings { accepted, ..Findings::default() };
         let deployment = self.store.deployment().await?.map(|deployment| deployment.id);
         self.check_books(&mut findings).await?;
         self.check_numbers(&mut findings, repair).await?;

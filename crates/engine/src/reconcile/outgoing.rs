@@ -35,9 +35,37 @@ impl Reconciler {
         };
         let logs = self.logs_in_ranges(setting, query, findings).await?;
         history.transfers = logs.len() as u64;
-        for log in &logs {
-            check_log(chain.chain_id, log, ours, findings);
+        for log in logs.iter().filter(|log| !ours.hashes.contains(&log.transaction_hash)) {
+            self.check_log(setting, log, findings).await?;
         }
+        Ok(())
+    }
+
+    /// A transfer by a transaction that is not ours.
+    async fn check_log(
+        &self,
+        setting: &Setting<'_>,
+        log: &MinedLog,
+        findings: &mut Findings,
+    ) -> Result<(), EngineError> {
+        let Some(transfer) = read_transfer(&log.log) else { return Ok(()) };
+        let header = setting.pool.agreed_header(&setting.agreed, log.block.number).await?;
+        let header = header.filter(|header| header.hash == log.block.hash);
+        let is_final = header.is_some_and(|header| setting.is_final(&header));
+        let subject = format!("transaction {} log {}", log.transaction_hash, log.log_index);
+        let detail = format!(
+            "moves {} atomic units of {} from {} to {}",
+            transfer.amount, transfer.token, transfer.from, transfer.to
+        );
+        let difference = Difference::new(DifferenceKind::UnknownTransfer, subject, detail)
+            .resting_on(log.transaction_hash, is_final);
+        if findings.is_accepted(&difference) {
+            return Ok(());
+        }
+        let chain_id = setting.pool.chain().chain_id;
+        let paid = (chain_id, Some(transfer.token), transfer.to, transfer.amount);
+        findings.unexplained.insert(paid);
+        findings.differences.push(difference);
         Ok(())
     }
 
@@ -74,19 +102,4 @@ impl Reconciler {
         }
         Ok(all)
     }
-}
-
-fn check_log(chain_id: u64, log: &MinedLog, ours: &Ours, findings: &mut Findings) {
-    if ours.hashes.contains(&log.transaction_hash) {
-        return;
-    }
-    let Some(transfer) = read_transfer(&log.log) else { return };
-    let paid = (chain_id, Some(transfer.token), transfer.to, transfer.amount);
-    findings.unexplained.insert(paid);
-    let subject = format!("transaction {} log {}", log.transaction_hash, log.log_index);
-    let detail = format!(
-        "moves {} atomic units of {} from {} to {}",
-        transfer.amount, transfer.token, transfer.from, transfer.to
-    );
-    findings.differences.push(Difference::new(DifferenceKind::UnknownTransfer, subject, detail));
 }

@@ -33,12 +33,12 @@ pub(super) struct PaidItem {
 }
 
 impl Reconciler {
-    /// The first block that can hold a payment of this deployment: the one at whose time it was founded.
+    /// The first block that can hold a payment of this deployment: the one at whose time it was founded. With its time.
     pub(super) async fn first_block(
         &self,
         pool: &portcullis_evm::ProviderPool,
         head: u64,
-    ) -> Result<u64, EngineError> {
+    ) -> Result<(u64, i64), EngineError> {
         let founded = self.store.founded_at().await?.unwrap_or(Timestamp::from_millis(0));
         // Clocks differ: an hour is more than enough.
         let founded_ms = founded.plus_millis(-3_600_000).as_millis();
@@ -53,7 +53,8 @@ impl Reconciler {
                 high = middle;
             }
         }
-        Ok(low)
+        let first_ms = pool.header(low).await?.map_or(founded_ms, |header| header.timestamp_ms);
+        Ok((low, first_ms))
     }
 
     /// Reads the vault's events; what cannot be read is a difference.

@@ -10,6 +10,7 @@ use portcullis_evm::{AgreedCount, Decision};
 
 use super::{SignerChain, SignerRole};
 use crate::error::EngineError;
+use crate::foreign::halt_for_foreign_use;
 use crate::reconcile::what_journal_knows_more;
 
 /// The newest slots of a sender that are compared one by one. Older ones are covered by the nonce.
@@ -85,7 +86,7 @@ impl SignerRole {
                     "the chain counts {count} transactions of {address}, the database opened {nonce_next} \
                      slots: a restored database, or another holder of the key. Run reconcile"
                 );
-                self.store.raise_halt("foreign", &detail).await?;
+                halt_for_foreign_use(&self.store, &detail).await?;
                 return Ok(false);
             }
             if let Some(detail) = self.unjournaled(chain_id, *address, *nonce_next).await? {

@@ -4,7 +4,9 @@ use alloy_primitives::B256;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::id::WithdrawalId;
 use portcullis_core::number::PayoutNumber;
-use portcullis_core::slot::{AttemptKind, ItemOutcome, Rail, Slot, SlotOutcome, SlotStage};
+use portcullis_core::slot::{
+    AttemptKind, Consumption, ItemOutcome, Rail, Slot, SlotOutcome, SlotStage, explain_consumption,
+};
 use portcullis_evm::{AgreedHead, Decision, QuorumError, QuorumReceipt, Receipt};
 use portcullis_keys::journal::{EvidenceCause, ReleaseEvidence};
 use portcullis_keys::signer::Release;
@@ -60,7 +62,12 @@ impl SignerRole {
             let depth = ChainSpec::depth(receipt.block.number, agreed.head.number);
             let canonical = chain.pool.agreed_header(&agreed, receipt.block.number).await?;
             let is_canonical = canonical.is_some_and(|header| header.hash == receipt.block.hash);
-            let Some(cause) = cause_of(chain, &open, attempt.kind, receipt, record.id) else {
+            let Some(consumer) = self.consumer(chain, &open, receipt).await else {
+                let hash = attempt.hash;
+                tracing::warn!(%hash, number = %record.number, "no proof that it is of the slot");
+                return Ok(true);
+            };
+            let Some(cause) = cause_of(chain, &open, consumer, receipt, record.id) else {
                 return Ok(open.rail == Rail::Vault);
             };
             if is_canonical && depth >= needed {
@@ -79,6 +86,42 @@ impl SignerRole {
         Ok(true)
     }
 
+    /// What a mined transaction is to the slot. The database's word for it is not asked: of what was signed here the
+    /// journal knows the kind, and anything else has to be a transaction of this sender and nonce, as the release
+    /// quorum shows it. `None` while that is not proved.
+    async fn consumer(
+        &self,
+        chain: &SignerChain,
+        open: &OpenSlot,
+        receipt: &Receipt,
+    ) -> Option<Consumer> {
+        let entry = self.signer.journal().slot(open.slot);
+        let attempts = entry.iter().flat_map(|entry| &entry.attempts);
+        if let Some(known) = attempts.into_iter().find(|attempt| attempt.hash == receipt.hash) {
+            return Some(Consumer::Ours(known.kind));
+        }
+        let shown = chain.pool.quorum_transactions(&[receipt.hash], Decision::Release).await;
+        let shown = shown.unwrap_or_default();
+        let shown = shown.first().and_then(|shown| shown.undisputed());
+        let consumed = shown.filter(|shown| shown.block == receipt.block)?;
+        let mined = consumed
+            .transaction
+            .as_ref()
+            .filter(|mined| (mined.from, mined.nonce) == (open.slot.sender, open.slot.nonce))?;
+        let signed = entry.as_ref().and_then(|entry| entry.payload_digests().next());
+        let digest = signed.unwrap_or(open.payload_digest);
+        let explained = mined.payload().map_or(Consumption::Foreign, |payload| {
+            explain_consumption(open.slot, digest, &[], mined.hash, &payload)
+        });
+        Some(match explained {
+            Consumption::KnownAttempt | Consumption::SamePayload => {
+                Consumer::Ours(AttemptKind::Payload)
+            }
+            Consumption::SelfTransfer => Consumer::Ours(AttemptKind::Cancel),
+            Consumption::Foreign => Consumer::Foreign,
+        })
+    }
+
     async fn read_release(
         &self,
         chain: &SignerChain,
@@ -89,14 +132,24 @@ impl SignerRole {
     }
 }
 
+/// What consumed a slot, as the signer knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Consumer {
+    /// What was signed for it, or the same by other bytes.
+    Ours(AttemptKind),
+    /// Anything else.
+    Foreign,
+}
+
 /// How the receipt shows that the slot did not pay this withdrawal; `None` when it does not show that.
 fn cause_of(
     chain: &SignerChain,
     open: &OpenSlot,
-    kind: AttemptKind,
+    consumer: Consumer,
     receipt: &Receipt,
     withdrawal: WithdrawalId,
 ) -> Option<EvidenceCause> {
+    let Consumer::Ours(kind) = consumer else { return Some(EvidenceCause::Foreign) };
     let verdict = judge(open, kind, receipt, chain.vault);
     match verdict.outcome {
         SlotOutcome::Canceled | SlotOutcome::Filled => Some(EvidenceCause::Canceled),

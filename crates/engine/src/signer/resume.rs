@@ -1,9 +1,10 @@
 //! Slots that were bound and never signed: a signer ended between two commits, or was refused.
 
 use portcullis_core::fee::Fees;
-use portcullis_core::id::SlotId;
+use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::intent::SigningIntent;
-use portcullis_core::slot::{AttemptKind, Purpose};
+use portcullis_core::recovery::gas_after_rides;
+use portcullis_core::slot::{AttemptKind, Purpose, Rail};
 use portcullis_evm::{CallRequest, EstimateError};
 use portcullis_keys::SigningRefusal;
 use portcullis_store::lease::Lease;
@@ -80,11 +81,27 @@ impl SignerRole {
         let Ok(payload) = self.signer.payload(&intent) else { return Ok(intent) };
         let call = CallRequest::of_payload(open.slot.sender, &payload);
         match chain.pool.estimate_gas(&[call]).await.pop() {
-            Some(Ok(gas)) => intent.gas_limit = with_headroom(gas),
+            Some(Ok(gas)) => intent.gas_limit = self.gas_limit(chain, open, gas).await?,
             Some(Err(EstimateError::Read(error))) => return Err(error.into()),
             Some(Err(_)) | None => {}
         }
         Ok(intent)
+    }
+
+    /// With the headroom of a first ride, and more where an earlier one has used up its gas.
+    async fn gas_limit(
+        &self,
+        chain: &SignerChain,
+        open: &OpenSlot,
+        estimate: u64,
+    ) -> Result<u64, EngineError> {
+        let ids: Vec<WithdrawalId> = open.payments.iter().map(|record| record.id).collect();
+        let earlier = match open.rail {
+            Rail::Direct => self.store.out_of_gas_rides(&ids).await?.into_values().max(),
+            Rail::Vault => None,
+        };
+        let gas_max = chain.spec().transaction_gas_max;
+        Ok(gas_after_rides(with_headroom(estimate), earlier.unwrap_or(0), gas_max))
     }
 }
 

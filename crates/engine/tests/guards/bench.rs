@@ -20,6 +20,7 @@ use portcullis_engine::{
     Surroundings,
 };
 use portcullis_evm::{PoolLimits, Provider, ProviderPool};
+use portcullis_keys::journal::JournalReader;
 use portcullis_keys::{ChainCaps, Journal, KdfCost, Keystore, Signer};
 use portcullis_store::deposit::NewDeposit;
 use portcullis_store::intake::{Intake, Submission, Submitted};
@@ -223,6 +224,12 @@ impl Bench {
 
     fn vaults(&self) -> BTreeMap<u64, Address> {
         self.vault.iter().map(|vault| (self.chain.chain_id, *vault)).collect()
+    }
+
+    /// What the journal knows, read beside whoever has it open.
+    pub(crate) fn journal(&self) -> JournalReader {
+        let path = Journal::path_of(&self.directory.path().join("keystore.json"));
+        JournalReader::open(&path).expect("reads")
     }
 
     fn open_signer(&self) -> Signer {

@@ -26,7 +26,9 @@ use portcullis_store::deposit::NewDeposit;
 use portcullis_store::intake::{Intake, Submission, Submitted};
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::{Store, StoreOptions};
-use portcullis_testkit::{SeededEntropy, SimConfig, SimNode, SimTransport, TestClock, TokenKind};
+use portcullis_testkit::{
+    DevKey, SeededEntropy, SimConfig, SimNode, SimTransport, TestClock, TokenKind,
+};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
@@ -76,6 +78,12 @@ fn chain() -> &'static ChainSpec {
     ChainSpec::by_id(31_337).expect("the local chain is known")
 }
 
+fn key_bytes(index: u64) -> [u8; 32] {
+    let mut key = [0_u8; 32];
+    key[24..].copy_from_slice(&index.saturating_add(77).to_be_bytes());
+    key
+}
+
 fn passphrase() -> SecretString {
     SecretString::from("a passphrase of this test")
 }
@@ -98,8 +106,7 @@ impl House {
         let token = node.deploy_token(TokenKind::Usdc).expect("deploys");
         let wallets = (0..wallets)
             .map(|index| {
-                let mut key = Zeroizing::new([0_u8; 32]);
-                key[24..].copy_from_slice(&index.saturating_add(77).to_be_bytes());
+                let key = Zeroizing::new(key_bytes(index));
                 let address = keystore.import(chain().chain_id, key, None, start).expect("imports");
                 node.fund(address, plenty);
                 node.mint(token, address, plenty).expect("mints");
@@ -175,6 +182,12 @@ impl House {
         };
         store.deposit(&self.sealing, &deposit).await.expect("credits");
         store.close().await;
+    }
+
+    /// The key of a wallet, as somebody else may have it.
+    pub(crate) fn key_of(&self, index: usize) -> DevKey {
+        let private_key = key_bytes(u64::try_from(index).expect("few"));
+        DevKey { private_key, address: self.wallets[index] }
     }
 
     pub(crate) fn database(&self) -> PathBuf {

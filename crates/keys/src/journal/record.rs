@@ -121,6 +121,8 @@ pub enum EvidenceCause {
     Reverted,
     /// By a call of the vault that paid others and not this one: its number is free.
     ItemFailed,
+    /// By a transaction that was never signed for it, with another payload and no zero self-transfer: somebody else's.
+    Foreign,
 }
 
 /// The head of the audit log.

@@ -374,11 +374,12 @@ fn is_news(
     let (Some(ride), Some(entry)) = (ride, index.slot(slot)) else {
         return Err(JournalError::NothingToRelease { number, slot });
     };
-    let opposite = match evidence.cause {
-        EvidenceCause::Canceled => AttemptKind::Payload,
-        EvidenceCause::Reverted | EvidenceCause::ItemFailed => AttemptKind::Cancel,
+    let opposites: &[AttemptKind] = match evidence.cause {
+        EvidenceCause::Canceled => &[AttemptKind::Payload],
+        EvidenceCause::Reverted | EvidenceCause::ItemFailed => &[AttemptKind::Cancel],
+        EvidenceCause::Foreign => &[AttemptKind::Payload, AttemptKind::Cancel],
     };
-    if entry.has_attempt(opposite, evidence.transaction_hash) {
+    if opposites.iter().any(|kind| entry.has_attempt(*kind, evidence.transaction_hash)) {
         return Err(JournalError::EvidenceContradicts { number, slot });
     }
     Ok(!ride.released || (evidence.is_final && !ride.is_final))

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use portcullis_core::time::Clock;
-use portcullis_engine::reconcile::Reconciler;
+use portcullis_engine::reconcile::{AcceptOutcome, Reconciler};
 use portcullis_engine::{Doorbells, RoleParts, Surroundings};
 use serde_json::json;
 
 use super::copies::{journal_of, lock_out};
-use crate::cli::copies::ReconcileArgs;
+use super::operate::check_reason;
+use crate::cli::copies::{ReconcileAction, ReconcileArgs};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::guard;
@@ -49,7 +50,13 @@ pub(crate) async fn reconcile(
         },
         doorbells: Doorbells::local(),
     };
-    let outcome = Reconciler::new(parts, journal).reconcile(arguments.repair).await;
+    let reconciler = Reconciler::new(parts, journal);
+    if let Some(ReconcileAction::Accept { id, reason }) = &arguments.action {
+        let outcome = accept(&reconciler, id, reason, output).await;
+        foundation.store.close().await;
+        return outcome;
+    }
+    let outcome = reconciler.reconcile(arguments.repair).await;
     foundation.store.close().await;
     let outcome = outcome.map_err(|error| Failure::failed("reconcile", &error))?;
     let remaining = outcome.remaining();
@@ -67,4 +74,36 @@ pub(crate) async fn reconcile(
         "run `portcullis reconcile --repair` to bring the database to what journal and chain prove"
     };
     Err(Failure::Failed(format!("{remaining} differences remain: {next}")))
+}
+
+async fn accept(
+    reconciler: &Reconciler,
+    id: &str,
+    reason: &str,
+    output: Output,
+) -> Result<(), Failure> {
+    check_reason(reason)?;
+    let outcome = reconciler.accept(id, &crate::actor::actor(), reason).await;
+    let refused = match outcome.map_err(|error| Failure::failed("reconcile", &error))? {
+        AcceptOutcome::Accepted(difference, freed) => {
+            let text = format!(
+                "accepted {id}: {}: {}\n{} payments left its slot and {} are held for you. Next: portcullis reconcile \
+                 --repair",
+                difference.kind.as_str(),
+                difference.subject,
+                freed.released,
+                freed.held
+            );
+            let value = json!({ "id": id, "accepted": true, "kind": difference.kind,
+                "subject": difference.subject, "released": freed.released, "held": freed.held });
+            output.show(&text, &value);
+            return Ok(());
+        }
+        AcceptOutcome::Already => format!("{id} is accepted already"),
+        AcceptOutcome::Unknown => {
+            format!("there is no difference {id}: `portcullis reconcile` tells the ids")
+        }
+        AcceptOutcome::Refused(why) => format!("{id}: {why}"),
+    };
+    Err(Failure::Refused(refused))
 }

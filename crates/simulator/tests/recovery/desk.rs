@@ -7,10 +7,12 @@ use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rpc_client::RpcClient;
 use portcullis_core::amount::Amount;
 use portcullis_core::asset::Asset;
+use portcullis_core::calldata::direct_payment;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::fee::FeeBounds;
-use portcullis_core::id::{AssetId, DeploymentId, DepositId, TenantId, WithdrawalId};
+use portcullis_core::id::{AssetId, DeploymentId, DepositId, SlotId, TenantId, WithdrawalId};
 use portcullis_core::seal::{SealKeyId, SealingKeys};
+use portcullis_core::slot::{Purpose, Rail, Slot};
 use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::withdrawal::Priority;
 use portcullis_engine::{
@@ -21,10 +23,13 @@ use portcullis_evm::{PoolLimits, Provider, ProviderPool};
 use portcullis_keys::{ChainCaps, Journal, KdfCost, Keystore, Signer};
 use portcullis_store::deposit::NewDeposit;
 use portcullis_store::intake::{Intake, Submission, Submitted};
+use portcullis_store::slot::NewSlot;
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::{Store, StoreOptions};
 use portcullis_testkit::{SeededEntropy, SimConfig, SimNode, SimTransport, TestClock};
 use secrecy::SecretString;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 use zeroize::Zeroizing;
 
 pub(crate) const GWEI: u128 = 1_000_000_000;
@@ -49,7 +54,7 @@ pub(crate) struct Desk {
     monitor: Monitor,
     intake: Intake,
     asset: Asset,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 fn units(units: U256) -> Amount {
@@ -152,7 +157,7 @@ impl Desk {
             wallet,
             tenant,
             asset,
-            _directory: directory,
+            directory,
         }
     }
 
@@ -182,6 +187,34 @@ impl Desk {
         }
         self.processor.step().await.expect("judges");
         ids
+    }
+
+    /// Binds a payment as a signer does that ends before it signs.
+    pub(crate) async fn bind_unsigned(&self, id: WithdrawalId, nonce: u64) {
+        self.signing.release().await.expect("gives back");
+        let name = format!("sender:{CHAIN}:{}", self.wallet);
+        let leases = self.store.acquire_leases(&[name], "desk#0", 1).await.expect("a lease");
+        let slot = Slot { chain_id: CHAIN, sender: self.wallet, nonce };
+        let payload = direct_payment(None, PAYEE, units(U256::from(1_000)));
+        let new = NewSlot {
+            id: SlotId::from_parts(self.clock.now(), 7),
+            slot,
+            purpose: Purpose::Pay,
+            rail: Rail::Direct,
+            payload_digest: payload.digest(slot),
+            payments: vec![id],
+        };
+        self.store.bind(&leases, &[new]).await.expect("binds");
+        self.clock.advance(BLOCK_MS);
+    }
+
+    /// Writes behind the store's back.
+    pub(crate) async fn sql(&self, statement: &'static str) {
+        let file = self.directory.path().join("desk.db");
+        let options = SqliteConnectOptions::new().filename(file);
+        let mut connection = options.connect().await.expect("connects");
+        sqlx::query(statement).execute(&mut connection).await.expect("is written");
+        connection.close().await.expect("closes");
     }
 
     /// Signs and sends what is due.

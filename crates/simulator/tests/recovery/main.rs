@@ -113,6 +113,77 @@ async fn a_filler_uses_up_a_nonce_that_nothing_has() {
 }
 
 #[tokio::test]
+async fn a_gap_that_somebody_made_in_the_database_is_filled_without_anybody() {
+    let desk = Desk::open(coins(1_000_000)).await;
+    desk.ask(1).await;
+    desk.blocks(4).await;
+    assert_eq!((desk.node.nonce(desk.wallet), desk.paid()), (1, 1));
+    // Two nonces are skipped: what is signed from now on waits behind them for ever.
+    desk.sql("UPDATE senders SET nonce_next = 3").await;
+    let ids = desk.ask(1).await;
+    desk.blocks(3).await;
+    assert_eq!((desk.node.nonce(desk.wallet), desk.paid()), (1, 1), "the gap holds it up");
+    desk.blocks(60).await;
+    assert_eq!(desk.node.nonce(desk.wallet), 4);
+    assert_eq!(desk.paid(), 2);
+    assert_eq!(desk.read(ids[0]).await.state.code(), StateCode::Confirmed);
+    for nonce in [1, 2] {
+        let slot = Slot { chain_id: CHAIN, sender: desk.wallet, nonce };
+        let open = desk.store.slot(slot).await.expect("reads").expect("is filled");
+        assert_eq!((open.purpose, open.payments.len()), (Purpose::Fill, 0));
+    }
+    assert_eq!(desk.store.halts().await.map(|halts| halts.len()), Ok(0));
+    desk.store.verify_audit().await.expect("holds");
+}
+
+#[tokio::test]
+async fn a_gap_that_the_journal_has_signed_is_never_filled() {
+    let desk = Desk::open(coins(1_000_000)).await;
+    desk.ask(1).await;
+    // Signed and journaled; no byte has left, and then its rows are gone.
+    desk.signing.step().await.expect("signs");
+    for statement in
+        ["DELETE FROM attempts", "DELETE FROM bindings", "DELETE FROM slots", "DELETE FROM work"]
+    {
+        desk.sql(statement).await;
+    }
+    desk.ask(1).await;
+    desk.blocks(60).await;
+    let halts = desk.store.halts().await.expect("reads");
+    let reasons: Vec<&str> = halts.iter().map(|halt| halt.reason.as_str()).collect();
+    assert_eq!(reasons, ["restore"], "the database is older than what was signed");
+    let slot = Slot { chain_id: CHAIN, sender: desk.wallet, nonce: 0 };
+    assert_eq!(desk.store.slot(slot).await, Ok(None), "and it is not filled");
+    assert_eq!((desk.node.nonce(desk.wallet), desk.paid()), (0, 0));
+}
+
+#[tokio::test]
+async fn what_ran_out_of_gas_is_signed_with_more_also_by_who_takes_over() {
+    let desk = Desk::open(coins(1_000_000)).await;
+    let ids = desk.ask(1).await;
+    desk.blocks(1).await;
+    let first = desk.store.rides(&ids).await.expect("reads")[0].attempts[0].gas_limit;
+    desk.blocks(20).await;
+    assert_eq!(desk.read(ids[0]).await.state.code(), StateCode::Confirmed);
+    desk.sql("UPDATE slots SET outcome = 'reverted'").await;
+    desk.sql("UPDATE attempts SET gas_used = gas_limit").await;
+    // Bound by a signer that ended before it signed; and that payment had used up its gas in the slot before.
+    let more = desk.ask(1).await;
+    desk.bind_unsigned(more[0], 1).await;
+    desk.sql(
+        "INSERT INTO bindings (slot_id, position, withdrawal_id, released_at) \
+         SELECT t.id, 9, b.withdrawal_id, 7 FROM slots t, bindings b JOIN slots s ON s.id = b.slot_id \
+         WHERE s.nonce = 1 AND t.nonce = 0",
+    )
+    .await;
+    desk.sign_and_send().await;
+    let again = desk.store.rides(&more).await.expect("reads");
+    let resumed = again.iter().find(|ride| ride.slot.nonce == 1).expect("is bound there");
+    let limits: Vec<u64> = resumed.attempts.iter().map(|attempt| attempt.gas_limit).collect();
+    assert_eq!(limits, [first * 2], "twice what it takes, after one dry ride");
+}
+
+#[tokio::test]
 async fn a_client_takes_back_what_is_under_way() {
     let desk = Desk::open(coins(1_000_000)).await;
     let ids = desk.ask(2).await;

@@ -1,5 +1,6 @@
 //! One module a table. Entities never leave this crate: the public records are made of core types.
 
+pub(crate) mod accepted_difference;
 pub(crate) mod account;
 pub(crate) mod alarm;
 pub(crate) mod api_key;

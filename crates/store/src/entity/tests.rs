@@ -68,6 +68,7 @@ async fn columns_of(store: &Store, table: &str) -> Columns {
 async fn every_table_has_an_entity_of_the_same_columns() {
     let (store, _directory) = migrated().await;
     let entities: BTreeMap<String, Columns> = BTreeMap::from([
+        described(&store, super::accepted_difference::Entity).await,
         described(&store, super::account::Entity).await,
         described(&store, super::alarm::Entity).await,
         described(&store, super::api_key::Entity).await,

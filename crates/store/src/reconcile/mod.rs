@@ -1,6 +1,7 @@
 //! What `reconcile` writes: slots and payments that journal and chain prove and this database has forgotten, or knows
 //! otherwise. Each slot is one transaction, which names the stage that the caller has seen.
 
+mod accepted;
 mod forgotten;
 mod insert;
 mod place;
@@ -26,6 +27,7 @@ use crate::entity::{deployment, reconciliation};
 use crate::error::StoreError;
 use crate::slot::OpenSlot;
 
+pub use accepted::{AcceptedDifference, ForeignSlot, Freed};
 pub(crate) use forgotten::{Forgotten, forgotten_requests};
 pub(crate) use request::{claim_in, is_unclaimed, revive_in};
 use slot::import_in;

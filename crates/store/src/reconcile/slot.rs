@@ -1,7 +1,7 @@
 //! One slot and its payments, brought to what journal and chain prove.
 
 use portcullis_core::id::SlotId;
-use portcullis_core::slot::{Rail, SlotOutcome, SlotStage};
+use portcullis_core::slot::{Rail, Slot, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{HoldReason, State};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
@@ -55,15 +55,18 @@ fn detail_of(import: &SlotImport) -> String {
     }
 }
 
-async fn write_slot(tx: &Transaction, import: &SlotImport) -> Result<SlotId, StoreError> {
-    let key = import.slot;
-    let row = slot::Entity::find()
+async fn row_of(tx: &Transaction, key: Slot) -> Result<Option<slot::Model>, StoreError> {
+    slot::Entity::find()
         .filter(slot::Column::ChainId.eq(bigint(key.chain_id)))
         .filter(slot::Column::Sender.eq(key.sender.to_vec()))
         .filter(slot::Column::Nonce.eq(bigint(key.nonce)))
         .one(&tx.inner)
         .await
-        .map_err(|error| tx.failed(&error))?;
+        .map_err(|error| tx.failed(&error))
+}
+
+async fn write_slot(tx: &Transaction, import: &SlotImport) -> Result<SlotId, StoreError> {
+    let row = row_of(tx, import.slot).await?;
     let stored = match &row {
         None => None,
         Some(row) => {
@@ -191,6 +194,17 @@ async fn release_others(
 async fn bound_to(tx: &Transaction, id: SlotId) -> Result<Vec<WithdrawalRecord>, StoreError> {
     let open = open_slots_by_id(&tx.inner, tx.name, &[id]).await?;
     Ok(open.into_iter().flat_map(|open| open.payments).collect())
+}
+
+/// The payments that the slot of a nonce carries; none where it has no row.
+pub(super) async fn bound_to_slot(
+    tx: &Transaction,
+    slot: Slot,
+) -> Result<Vec<WithdrawalRecord>, StoreError> {
+    let row = row_of(tx, slot).await?;
+    let Some(row) = row else { return Ok(Vec::new()) };
+    let place = Place { table: "slots", row: &row.id };
+    bound_to(tx, SlotId::from_bytes(place.id("id", &row.id)?)).await
 }
 
 fn is_of(payment: &ImportedPayment, record: &WithdrawalRecord) -> bool {

@@ -3,6 +3,7 @@
 //! Tests speak to the store through its public interface. What they look at or damage behind its back
 //! goes through [`fixture::Fixture`], in SQL that both dialects read.
 
+mod accepted;
 mod access;
 mod alarms;
 mod assets;
@@ -35,6 +36,7 @@ mod queue;
 mod rail;
 mod reading;
 mod releases;
+mod reopen;
 mod schema;
 mod send;
 mod size;

@@ -179,9 +179,12 @@ async fn a_release_that_does_not_fit_the_journal_writes_nothing() {
         let recorded = signer.record_release(vec![fits, wrong]).await;
         assert!(matches!(recorded, Err(JournalError::NothingToRelease { .. })), "{recorded:?}");
     }
-    for (hash, cause) in
-        [(paid.hash, EvidenceCause::Canceled), (cancel.hash, EvidenceCause::Reverted)]
-    {
+    for (hash, cause) in [
+        (paid.hash, EvidenceCause::Canceled),
+        (cancel.hash, EvidenceCause::Reverted),
+        (paid.hash, EvidenceCause::Foreign),
+        (cancel.hash, EvidenceCause::Foreign),
+    ] {
         let wrong = release(&bench, 1, 1, evidence(hash, cause));
         let recorded = signer.record_release(vec![fits, wrong]).await;
         assert!(matches!(recorded, Err(JournalError::EvidenceContradicts { .. })), "{recorded:?}");
