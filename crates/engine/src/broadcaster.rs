@@ -9,6 +9,7 @@ use portcullis_core::chain::ChainSpec;
 use portcullis_core::error_class::ErrorClass;
 use portcullis_core::recovery::RECEIVES_MAX;
 use portcullis_core::slot::Slot;
+use portcullis_core::time::Timestamp;
 use portcullis_evm::{ProviderPool, SendOutcome};
 use portcullis_store::Store;
 use portcullis_store::alarm::{AlarmKind, NewAlarm};
@@ -75,10 +76,11 @@ impl Broadcaster {
         let transactions: Vec<(B256, Bytes)> =
             sendable.iter().map(|sendable| (sendable.hash, sendable.raw.clone())).collect();
         let outcomes = pool.send(&transactions).await;
+        let mut pauses = Pauses { around: &self.around, due: BTreeMap::new() };
         let results: Vec<SendResult> = sendable
             .iter()
             .zip(&outcomes)
-            .map(|(sendable, outcome)| self.result_of(sendable, outcome))
+            .map(|(sendable, outcome)| self.result_of(sendable, outcome, &mut pauses))
             .collect();
         self.store.record_sends(&claim, &results).await?;
         self.follow_up(pool, &sendable, &outcomes).await?;
@@ -169,7 +171,12 @@ impl Broadcaster {
         Ok(())
     }
 
-    fn result_of(&self, sendable: &Sendable, outcome: &SendOutcome) -> SendResult {
+    fn result_of(
+        &self,
+        sendable: &Sendable,
+        outcome: &SendOutcome,
+        pauses: &mut Pauses<'_>,
+    ) -> SendResult {
         let accepted = matches!(outcome, SendOutcome::Accepted | SendOutcome::AlreadyKnown);
         metrics::counter!("portcullis_sends_total", "outcome" => outcome.as_str()).increment(1);
         let (sender, nonce) = (sendable.slot.sender, sendable.slot.nonce);
@@ -187,14 +194,29 @@ impl Broadcaster {
             SendOutcome::Accepted | SendOutcome::AlreadyKnown => self.settings.rebroadcast_after_ms,
             _ => backoff_ms(sendable.receives),
         };
-        let jitter_ms = self.around.jitter_ms(pause_ms / 8);
         SendResult {
             slot_id: sendable.slot_id,
             hash: sendable.hash,
             outcome: describe(outcome),
             accepted,
-            due_at: self.around.clock.now().plus_millis(pause_ms.saturating_add(jitter_ms)),
+            due_at: pauses.end_of(pause_ms),
         }
+    }
+}
+
+/// When the pauses of one set end. Jitter keeps processes apart, not the slots of one set: those that pause equally
+/// long are due together, so that one statement records them.
+struct Pauses<'a> {
+    around: &'a Surroundings,
+    due: BTreeMap<i64, Timestamp>,
+}
+
+impl Pauses<'_> {
+    fn end_of(&mut self, pause_ms: i64) -> Timestamp {
+        *self.due.entry(pause_ms).or_insert_with(|| {
+            let jitter_ms = self.around.jitter_ms(pause_ms / 8);
+            self.around.clock.now().plus_millis(pause_ms.saturating_add(jitter_ms))
+        })
     }
 }
 

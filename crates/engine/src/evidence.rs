@@ -4,8 +4,9 @@ use alloy_primitives::Address;
 use portcullis_core::amount::Amount;
 use portcullis_core::calldata::{TokenTransfer, read_transfer};
 use portcullis_core::id::WithdrawalId;
+use portcullis_core::number::PayoutNumber;
 use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, SlotOutcome};
-use portcullis_core::vault::{VaultEvent, read_vault_event};
+use portcullis_core::vault::{VaultEvent, read_vault_event, vault_void};
 use portcullis_evm::Receipt;
 use portcullis_store::slot::OpenSlot;
 use portcullis_store::withdrawal::WithdrawalRecord;
@@ -112,17 +113,22 @@ fn vault_items(
     items
 }
 
+/// The vault's event of a void names a number and no ref. It counts for a withdrawal only where the slot was signed for
+/// the numbers that its withdrawals have now, which the digest of the signed payload tells: under another number a
+/// withdrawal may have been paid.
 fn void_items(
     open: &OpenSlot,
     receipt: &Receipt,
     vault: Option<Address>,
 ) -> Vec<(WithdrawalId, ItemOutcome)> {
     let Some(vault) = vault else { return unexplained(open) };
+    let numbers: Vec<PayoutNumber> = carried(open).map(|record| record.number).collect();
+    let signed_so = vault_void(vault, &numbers).digest(open.slot) == open.payload_digest;
     let events: Vec<VaultEvent> =
         receipt.logs.iter().filter_map(|log| read_vault_event(vault, log)).collect();
     let judged = carried(open).map(|record| {
         let number = record.number.to_u256();
-        let voided = events.contains(&VaultEvent::Voided { number });
+        let voided = signed_so && events.contains(&VaultEvent::Voided { number });
         (record.id, if voided { ItemOutcome::Voided } else { ItemOutcome::Skipped })
     });
     judged.collect()
@@ -158,4 +164,98 @@ fn take(transfers: &mut Vec<TokenTransfer>, record: &WithdrawalRecord) -> bool {
     };
     let found = transfers.iter().position(promised);
     found.map(|index| transfers.swap_remove(index)).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{B256, Log, LogData, U256, keccak256};
+    use portcullis_core::id::{AssetId, SlotId, TenantId};
+    use portcullis_core::number::PaymentRef;
+    use portcullis_core::seal::{Seal, SealKeyId};
+    use portcullis_core::slot::{Slot, SlotStage};
+    use portcullis_core::time::Timestamp;
+    use portcullis_core::withdrawal::{BlockRef, Priority, State};
+
+    use super::*;
+
+    const VAULT: Address = Address::repeat_byte(0xfa);
+    const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
+
+    fn record(byte: u8, sequence: u64) -> WithdrawalRecord {
+        WithdrawalRecord {
+            id: WithdrawalId::from_bytes([byte; 16]),
+            tenant: TenantId::from_bytes([1; 16]),
+            external_id: format!("order-{byte}").parse().expect("an external id"),
+            request_hash: B256::ZERO,
+            account: "alice".parse().expect("an account"),
+            asset: AssetId::from_bytes([2; 16]),
+            chain_id: 31_337,
+            token: None,
+            amount: Amount::from_atomic(U256::from(5)),
+            to: Address::repeat_byte(byte),
+            priority: Priority::Standard,
+            metadata: None,
+            number: PayoutNumber { epoch: 1, sequence },
+            reference: PaymentRef(B256::repeat_byte(byte)),
+            seal: Seal { key_id: SealKeyId(1), mac: [0; 32] },
+            state: State::Queued,
+            cancel_requested: false,
+            reason: None,
+            event_sequence: 1,
+            timeline: Vec::new(),
+            created_at: NOW,
+            updated_at: NOW,
+        }
+    }
+
+    /// A slot that was signed to void the numbers 1 and 2, and carries these withdrawals.
+    fn voiding(payments: Vec<WithdrawalRecord>) -> OpenSlot {
+        let slot = Slot { chain_id: 31_337, sender: Address::repeat_byte(9), nonce: 3 };
+        let numbers = [1, 2].map(|sequence| PayoutNumber { epoch: 1, sequence });
+        OpenSlot {
+            id: SlotId::from_bytes([7; 16]),
+            slot,
+            purpose: Purpose::Void,
+            rail: Rail::Vault,
+            payload_digest: vault_void(VAULT, &numbers).digest(slot),
+            stage: SlotStage::Sent,
+            cancel_requested: false,
+            opened_at: NOW,
+            attempts: Vec::new(),
+            payments,
+            left: Vec::new(),
+            items: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// The vault voided number 2; it had seen number 1 before.
+    fn receipt() -> Receipt {
+        let number = PayoutNumber { epoch: 1, sequence: 2 }.to_u256();
+        let topics = vec![keccak256("Voided(uint256)"), B256::from(number)];
+        Receipt {
+            hash: B256::repeat_byte(1),
+            block: BlockRef { number: 5, hash: B256::repeat_byte(5) },
+            succeeded: true,
+            gas_used: 50_000,
+            effective_gas_price_wei: 1,
+            from: Address::repeat_byte(9),
+            to: Some(VAULT),
+            logs: vec![Log { address: VAULT, data: LogData::new_unchecked(topics, [].into()) }],
+        }
+    }
+
+    #[test]
+    fn a_void_counts_for_the_numbers_that_were_signed() {
+        let judged = |payments: [WithdrawalRecord; 2]| {
+            let open = voiding(payments.into());
+            let verdict = judge(&open, AttemptKind::Payload, &receipt(), Some(VAULT));
+            assert_eq!(verdict.outcome, SlotOutcome::Voided);
+            verdict.items.into_iter().map(|(_, item)| item).collect::<Vec<_>>()
+        };
+        let as_signed = judged([record(1, 1), record(2, 2)]);
+        assert_eq!(as_signed, [ItemOutcome::Skipped, ItemOutcome::Voided]);
+        // The first has the second's number now: it was skipped under its own, so something may have paid it.
+        let exchanged = judged([record(1, 2), record(2, 1)]);
+        assert_eq!(exchanged, [ItemOutcome::Skipped, ItemOutcome::Skipped]);
+    }
 }

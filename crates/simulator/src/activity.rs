@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use futures::future::BoxFuture;
 
+use crate::chaos::Chaos;
 use crate::gate::ControlGate;
 
 /// What an actor does.
@@ -54,8 +55,8 @@ pub(crate) enum Finished {
     Step(Result<bool, String>),
     /// A request's status and body; `None` when the client did not get the answer.
     Request { promises: Vec<usize>, answer: Option<(u16, Vec<u8>)> },
-    /// The status that a client got who took a withdrawal back.
-    Cancel { status: u16 },
+    /// The status that a client got who took a withdrawal back, and the kind of trouble that this is.
+    Cancel { status: u16, kind: Chaos },
 }
 
 /// A future that stops at gates.

@@ -62,6 +62,8 @@ kinds! {
     Cancels = "cancels",
     /// A client takes a withdrawal back that is not bound yet.
     ClientCancels = "client_cancels",
+    /// Withdrawals that the vault cannot pay, for the token refuses the recipient: given up, and the number voided.
+    Voids = "voids",
     /// Blocks whose base fee is above the engine's cap.
     FeeSpikes = "fee_spikes",
     /// Transactions that the pool drops because the first of their account bids too little.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::activity::Finished;
+use crate::chaos::Chaos;
 use crate::world::{ACCOUNTS, API_SECRET, World};
 
 /// How far a client has come with one withdrawal.
@@ -38,6 +39,8 @@ pub(crate) struct Wish {
     pub(crate) is_unwanted: bool,
     /// Whether it was given up because it cannot be paid under its number.
     pub(crate) is_given_up: bool,
+    /// Whether the token refuses its recipient: the vault can never pay it.
+    pub(crate) is_refused: bool,
     /// Whether an answer under way may be of a database that is gone: it is asked for once more.
     pub(crate) asks_again: bool,
     body: Value,
@@ -67,8 +70,7 @@ pub(crate) fn make_wishes(world: &World, count: usize, entropy: &mut SeededEntro
             let asset = &world.assets[index_below(entropy, world.assets.len())];
             let recipient =
                 if entropy.chance(1, 5) { entropy.below(3) } else { index as u64 + 100 };
-            let digest = keccak256(format!("recipient {recipient}"));
-            let to = Address::from_slice(&digest[12..]);
+            let to = recipient_at(recipient);
             let units = if entropy.chance(1, 3) { 7 } else { entropy.below(1_000_000) + 1 };
             let amount = Amount::from_atomic(U256::from(units));
             let external_id = format!("payout-{index}");
@@ -90,11 +92,17 @@ pub(crate) fn make_wishes(world: &World, count: usize, entropy: &mut SeededEntro
                 id: None,
                 is_unwanted: false,
                 is_given_up: false,
+                is_refused: world.refused.has(asset.token, to),
                 asks_again: false,
                 body,
             }
         })
         .collect()
+}
+
+/// A recipient. From the hundredth on each belongs to one wish.
+pub(crate) fn recipient_at(index: u64) -> Address {
+    Address::from_slice(&keccak256(format!("recipient {index}"))[12..])
 }
 
 pub(crate) fn index_below(entropy: &mut SeededEntropy, bound: usize) -> usize {
@@ -105,11 +113,12 @@ pub(crate) fn index_below(entropy: &mut SeededEntropy, bound: usize) -> usize {
 pub(crate) fn cancel_request(
     router: Router,
     id: &str,
+    kind: Chaos,
 ) -> futures::future::BoxFuture<'static, Finished> {
     let request = authorized(&format!("/v1/withdrawals/{id}/cancel"), Body::empty());
     Box::pin(async move {
         let (status, _) = answer_of(router, request).await;
-        Finished::Cancel { status }
+        Finished::Cancel { status, kind }
     })
 }
 

@@ -23,6 +23,7 @@ pub mod model;
 mod operator;
 mod oracle;
 mod providers;
+mod refused;
 mod report;
 mod scenario;
 mod scheduler;

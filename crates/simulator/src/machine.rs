@@ -22,6 +22,7 @@ use portcullis_testkit::{SeededEntropy, TestClock};
 
 use crate::activity::{Finished, Part};
 use crate::operator::follow_alarms;
+use crate::refused::Refused;
 use crate::scheduler::SimulationError;
 use crate::world::World;
 
@@ -54,6 +55,7 @@ pub(crate) struct Machine {
     broadcaster: Arc<Broadcaster>,
     monitor: Arc<Monitor>,
     recovery: Arc<Recovery>,
+    refused: Arc<Refused>,
 }
 
 fn settings() -> EngineSettings {
@@ -113,6 +115,7 @@ impl Machine {
             router,
             parts,
             sealing,
+            refused: Arc::clone(&world.refused),
         })
     }
 
@@ -121,9 +124,10 @@ impl Machine {
         let (processor, signer) = (Arc::clone(&self.processor), self.signer.clone());
         let (broadcaster, monitor) = (Arc::clone(&self.broadcaster), Arc::clone(&self.monitor));
         let (recovery, parts) = (Arc::clone(&self.recovery), self.parts.clone());
+        let refused = Arc::clone(&self.refused);
         Box::pin(async move {
             if part == Part::Operator {
-                let followed = follow_alarms(parts, signer.map(|it| it.0)).await;
+                let followed = follow_alarms(parts, signer.map(|it| it.0), &refused).await;
                 return Finished::Step(followed.map(|done| done == Progress::Worked));
             }
             let result: Result<Progress, EngineError> = match (part, signer) {

@@ -6,11 +6,13 @@ use portcullis_core::withdrawal::{HoldReason, State};
 use portcullis_engine::reconcile::Reconciler;
 use portcullis_engine::{EngineError, Progress, RoleParts};
 use portcullis_keys::Signer;
+use portcullis_store::cancel::RefundOutcome;
 use portcullis_store::dead_letter::LetterOutcome;
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::work::ResumeOutcome;
 
 use crate::oracle::all_withdrawals;
+use crate::refused::Refused;
 use crate::scheduler::{Run, SimulationError};
 
 /// Follows the alarms of one engine: a halt is answered by `reconcile --repair`, which lifts what it has
@@ -18,11 +20,12 @@ use crate::scheduler::{Run, SimulationError};
 pub(crate) async fn follow_alarms(
     parts: RoleParts,
     signer: Option<Arc<Signer>>,
+    refused: &Refused,
 ) -> Result<Progress, String> {
     let Some(signer) = signer else { return Ok(Progress::Idle) };
     let words = |error: EngineError| error.to_string();
     if parts.store.halts().await.map_err(|error| words(error.into()))?.is_empty() {
-        let resumed = resume_held(&parts).await.map_err(words)?;
+        let resumed = settle_held(&parts, refused).await.map_err(words)?;
         return Ok(resumed.or(redrive(&parts).await.map_err(words)?));
     }
     let journal = signer.journal().clone();
@@ -35,12 +38,19 @@ pub(crate) async fn follow_alarms(
     Err(format!("{} differences remain: {}", found.remaining(), remaining.join("; ")))
 }
 
-/// Lets go on what is held and no slot carries.
-async fn resume_held(parts: &RoleParts) -> Result<Progress, EngineError> {
+/// Lets go on what is held and no slot carries, and gives up what the vault failed to pay because the token refuses the
+/// recipient.
+async fn settle_held(parts: &RoleParts, refused: &Refused) -> Result<Progress, EngineError> {
     let mut progress = Progress::Idle;
     for record in all_withdrawals(&parts.store).await? {
-        let is_loose = matches!(record.state, State::Held { slot: None, .. });
-        if !is_loose || has_a_spent_number(&record) {
+        let State::Held { slot: None, reason } = record.state else { continue };
+        if reason == HoldReason::Voiding || has_a_spent_number(&record) {
+            continue;
+        }
+        if reason == HoldReason::Failing && refused.has(record.token, record.to) {
+            let why = "the token refuses the recipient";
+            let outcome = parts.store.refund(record.id, "operator", why).await?;
+            progress = progress.or(Progress::of(outcome == RefundOutcome::Voiding));
             continue;
         }
         let outcome = parts.store.resume(record.id, "operator", "the alarm was followed").await?;

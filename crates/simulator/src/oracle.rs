@@ -4,14 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, U256};
-use portcullis_core::withdrawal::State;
+use portcullis_core::withdrawal::{FailureReason, State};
 use portcullis_store::Store;
 use portcullis_store::withdrawal::{WithdrawalFilter, WithdrawalRecord};
 use portcullis_testkit::PaidLog;
 
+use crate::chaos::Chaos;
 use crate::client::{Asked, Wish};
 use crate::operator::has_ended_unpaid;
 use crate::report::Outcome;
+use crate::scenario::RailPlan;
 use crate::world::World;
 
 type Payment = (Option<Address>, Address, U256);
@@ -39,7 +41,11 @@ pub(crate) async fn judge(
                 *promised.entry(payment).or_default() += 1;
             }
             // Taken back, and so not to be paid.
-            (Asked::Accepted, Some(State::Canceled)) if wish.is_unwanted => {}
+            (Asked::Accepted, Some(State::Canceled)) if wish.is_unwanted || wish.is_refused => {}
+            // Before the vault is configured, a plain transfer to such a recipient fails before it is bound.
+            (Asked::Accepted, Some(State::Failed { reason }))
+                if wish.is_refused
+                    && (reason == FailureReason::Voided || outcome.rail == RailPlan::Both) => {}
             (Asked::Accepted, Some(state)) => {
                 // With honest funds and working tokens nothing may end otherwise.
                 outcome.stuck = outcome.stuck.saturating_add(1);
@@ -56,6 +62,7 @@ pub(crate) async fn judge(
     check_others(&records, wishes, outcome);
     compare_balances(world, wishes, &promised, outcome);
     check_vault(world, outcome);
+    check_voids(world, &records, outcome);
     compare(promised, paid_on_chain(world), outcome);
     check_books(store, outcome).await
 }
@@ -170,6 +177,43 @@ fn check_vault(world: &World, outcome: &mut Outcome) {
             "the vault's events and the transfers of {token:?} to {to} of {amount} differ by {count}"
         ));
     }
+}
+
+/// What was given up after the vault was asked to pay it: its number is voided, and neither number nor request is paid.
+fn check_voids(world: &World, records: &[WithdrawalRecord], outcome: &mut Outcome) {
+    let Some(vault) = world.vault else { return };
+    let voided: BTreeSet<U256> = world.node.voided_numbers(vault).into_iter().collect();
+    let paid: Vec<PaidLog> = vault_payments(world).collect();
+    for event in paid.iter().filter(|event| voided.contains(&event.number)) {
+        outcome.paid_twice = outcome.paid_twice.saturating_add(1);
+        outcome.problems.push(format!("number {} was voided, and paid", event.number));
+    }
+    for record in records.iter().filter(|record| has_ended_unpaid(&record.state)) {
+        let external_id = record.external_id.as_str();
+        if paid.iter().any(|event| event.reference == record.reference.0) {
+            outcome.paid_twice = outcome.paid_twice.saturating_add(1);
+            outcome.problems.push(format!("{external_id} was given back, and paid by the vault"));
+        }
+        let is_voided = voided.contains(&record.number.to_u256());
+        if is_voided && world.refused.has(record.token, record.to) {
+            outcome.counts.count(Chaos::Voids);
+        }
+        let failed = record.timeline.iter().any(|event| is_failed_ride(event.detail.as_deref()));
+        if failed && !is_voided && !has_anothers_number(record) {
+            outcome.problems.push(format!("{external_id} was given back without a void"));
+        }
+    }
+}
+
+/// Whether the vault was asked for it and failed to pay it.
+fn is_failed_ride(detail: Option<&str>) -> bool {
+    detail.is_some_and(|detail| detail.starts_with("failed by"))
+}
+
+/// Whether it ended without a void, for its number is another's.
+fn has_anothers_number(record: &WithdrawalRecord) -> bool {
+    let mut said = record.timeline.iter().filter_map(|event| event.detail.as_deref());
+    said.any(|said| said.contains("was signed for") || said.contains("is another payment's"))
 }
 
 async fn check_books(

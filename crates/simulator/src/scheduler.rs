@@ -316,8 +316,11 @@ impl Run {
             let wish = &mut self.wishes[index];
             if let Some(id) = wish.id.clone() {
                 wish.is_unwanted = true;
-                return Some(cancel_request(router, &id));
+                return Some(cancel_request(router, &id, Chaos::ClientCancels));
             }
+        }
+        if let Some(id) = self.refused_wish() {
+            return Some(cancel_request(router, &id, Chaos::Voids));
         }
         let open: Vec<usize> = (0..self.wishes.len())
             .filter(|index| self.wishes[*index].asked == Asked::Open)
@@ -330,6 +333,18 @@ impl Run {
         }
         self.under_way.insert(actor, chosen.clone());
         Some(request(router, &self.wishes, chosen))
+    }
+
+    /// Now and then a withdrawal that the vault cannot pay, for its client to take back. Every other one is left to the
+    /// operator.
+    fn refused_wish(&mut self) -> Option<String> {
+        let wishes = self.wishes.iter().filter(|wish| wish.is_refused).step_by(2);
+        let ids: Vec<String> = wishes.filter_map(|wish| wish.id.clone()).collect();
+        if !self.is_bad || ids.is_empty() || !self.entropy.chance(1, 60) {
+            return None;
+        }
+        let index = index_below(&mut self.entropy, ids.len());
+        ids.get(index).cloned()
     }
 
     fn finish(&mut self, actor: Actor, finished: Finished) {
@@ -348,9 +363,9 @@ impl Run {
                     self.ring(now);
                 }
             }
-            Finished::Cancel { status } => {
+            Finished::Cancel { status, kind } => {
                 self.trace(&format!("{actor} took one back: {status}"));
-                if matches!(status, 200 | 202) {
+                if matches!(status, 200 | 202) && kind == Chaos::ClientCancels {
                     self.outcome.counts.count(Chaos::ClientCancels);
                 }
                 self.ready_at.insert(actor, now.plus_millis(60));

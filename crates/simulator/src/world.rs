@@ -25,6 +25,7 @@ use crate::chaos::{Chaos, ChaosSet};
 use crate::fees::CALM_WEI;
 use crate::gate::ControlGate;
 use crate::providers::Providers;
+use crate::refused::Refused;
 use crate::scenario::RailPlan;
 use crate::scheduler::SimulationError;
 
@@ -60,6 +61,8 @@ pub(crate) struct World {
     pub(crate) vault: Option<Address>,
     /// Whether engines that start are configured with it.
     pub(crate) is_vault_on: bool,
+    /// Whom the vault cannot pay.
+    pub(crate) refused: Arc<Refused>,
 }
 
 impl World {
@@ -119,6 +122,10 @@ impl World {
                 Some(deploy_vault(&node, &wallets, &assets).map_err(|error| failed(&error))?)
             }
         };
+        let refused = match vault.filter(|_| chaos.has(Chaos::Voids)) {
+            Some(_) => Refused::list(&node, &assets).map_err(|error| failed(&error))?,
+            None => Refused::default(),
+        };
         // A stale read must not show a chain without the tokens: that would be another story.
         for block in 1..=24 {
             node.mine(start.plus_millis(-60_000 + block * 1_000));
@@ -138,6 +145,7 @@ impl World {
             wallets,
             vault,
             is_vault_on: rail == RailPlan::Vault,
+            refused: Arc::new(refused),
         };
         world.fill_database(entropy).await.map_err(|error| failed(&error))?;
         Ok(world)

@@ -271,9 +271,11 @@ async fn send_now(tx: &Transaction, of: Slot, nonces: SimpleExpr) -> Result<(), 
         .map_err(|error| tx.failed(&error))
 }
 
-/// The newest attempt whose bytes we have.
+/// The attempt to send: the dearest whose bytes we have. It is the newest that was signed, for each outbids all before
+/// it; its place need not be the last, where an earlier life of the database had signed it before.
 fn newest_own(open: &OpenSlot) -> Option<&OpenAttempt> {
-    open.attempts.iter().rev().find(|attempt| !attempt.is_adopted)
+    let own = open.attempts.iter().filter(|attempt| !attempt.is_adopted);
+    own.max_by_key(|attempt| attempt.fees.max_fee_per_gas_wei)
 }
 
 async fn begin_sends(tx: &Transaction, slots: &[OpenSlot]) -> Result<(), StoreError> {

@@ -10,12 +10,10 @@ use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, Slot, SlotS
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, State};
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder};
 
 use crate::command::finish_commands;
-use crate::convert::{Place, bigint, wei_bigint};
+use crate::convert::{Place, bigint};
 use crate::damage::read_sound_slots;
 use crate::db::{Store, Transaction, transaction};
 use crate::deployment::refuse_while_halted;
@@ -25,7 +23,7 @@ use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::send::send_from;
 use crate::sender::take_nonces;
-use crate::slot_rows::insert_slots;
+use crate::slot_rows::{attempt_row, complete_attempts, insert_slots};
 use crate::transition::{Stage, apply};
 use crate::withdrawal::{
     WithdrawalRecord, bindings_of, read_fees, read_slot_facts, withdrawals_by_id,
@@ -70,7 +68,7 @@ pub struct OpenAttempt {
     pub gas_limit: u64,
     /// When its bytes were committed.
     pub committed_at: Timestamp,
-    /// Whether it was found on the chain, and its bytes were never ours to commit.
+    /// Whether it is known by its hash alone, from the chain or the journal: its bytes are not here.
     pub is_adopted: bool,
     /// What its last send came to; an error begins with its class.
     pub last_outcome: Option<String>,
@@ -118,8 +116,8 @@ impl Store {
         transaction!(self, "bind", |tx| bind_in(&tx, leases, slots))
     }
 
-    /// Commits signed bytes, and with the first attempt of a slot the `SIGNED` of its payments.
-    /// `commands` are done by these attempts.
+    /// Commits signed bytes, and with the first attempt of a slot the `SIGNED` of its payments. Bytes of an attempt
+    /// that was known by its hash alone make it one of ours. `commands` are done by these attempts.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] or [`StoreError::Conflict`]; nothing is committed then.
@@ -273,18 +271,18 @@ async fn commit_in(
     let ids: Vec<SlotId> = attempts.iter().map(|new| new.slot_id).collect();
     let slots = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
     let slots: BTreeMap<SlotId, OpenSlot> = slots.into_iter().map(|slot| (slot.id, slot)).collect();
-    let mut rows = Vec::with_capacity(attempts.len());
-    let mut first = Vec::new();
-    let mut replaced = Vec::new();
+    let (mut rows, mut completed) = (Vec::with_capacity(attempts.len()), Vec::new());
+    let (mut first, mut replaced) = (Vec::new(), Vec::new());
     for new in attempts {
         let Some(slot) = slots.get(&new.slot_id) else {
             return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
         };
         check_attempt(tx, slot, &new.signed)?;
-        if slot.attempts.iter().any(|known| known.hash == new.signed.hash) {
-            continue;
+        match slot.attempts.iter().find(|known| known.hash == new.signed.hash) {
+            Some(known) if known.is_adopted => completed.push((slot, &new.signed)),
+            Some(_) => continue,
+            None => rows.push(attempt_row(tx, slot, &new.signed)),
         }
-        rows.push(attempt_row(tx, slot, &new.signed));
         match slot.stage {
             SlotStage::Bound => first.push(slot),
             _ => replaced.push(slot),
@@ -296,6 +294,7 @@ async fn commit_in(
             .await
             .map_err(|error| tx.failed(&error))?;
     }
+    complete_attempts(tx, &completed).await?;
     sign_slots(tx, &first).await?;
     send_from(tx, &replaced).await?;
     finish_commands(tx, commands).await
@@ -328,28 +327,6 @@ fn check_attempt(
         return Ok(());
     }
     Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 })
-}
-
-fn attempt_row(tx: &Transaction, slot: &OpenSlot, signed: &SignedAttempt) -> attempt::ActiveModel {
-    let ordinal = i32::try_from(slot.attempts.len().saturating_add(1)).unwrap_or(i32::MAX);
-    attempt::ActiveModel {
-        hash: ActiveValue::Set(signed.hash.to_vec()),
-        slot_id: ActiveValue::Set(slot.id.to_bytes().to_vec()),
-        ordinal: ActiveValue::Set(ordinal),
-        kind: ActiveValue::Set(signed.kind.as_str().to_owned()),
-        raw: ActiveValue::Set(signed.raw.to_vec()),
-        max_fee_per_gas_wei: ActiveValue::Set(wei_bigint(signed.fees.max_fee_per_gas_wei)),
-        max_priority_fee_per_gas_wei: ActiveValue::Set(wei_bigint(
-            signed.fees.max_priority_fee_per_gas_wei,
-        )),
-        gas_limit: ActiveValue::Set(bigint(signed.gas_limit)),
-        committed_at: ActiveValue::Set(tx.now.as_millis()),
-        sent_at: ActiveValue::Set(None),
-        sends: ActiveValue::Set(0),
-        last_outcome: ActiveValue::Set(None),
-        gas_used: ActiveValue::Set(None),
-        effective_gas_price_wei: ActiveValue::Set(None),
-    }
 }
 
 /// Moves slots from one stage to the next, all of them or none.

@@ -1,14 +1,15 @@
-//! The rows of new slots and of their bindings.
+//! The rows of new slots, of their bindings and of their attempts.
 
+use portcullis_core::intent::SignedAttempt;
 use portcullis_core::slot::SlotStage;
-use sea_orm::{ActiveValue, EntityTrait};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
-use crate::convert::bigint;
+use crate::convert::{bigint, wei_bigint};
 use crate::db::Transaction;
-use crate::entity::{binding, slot};
+use crate::entity::{attempt, binding, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::slot::NewSlot;
+use crate::slot::{NewSlot, OpenSlot};
 
 pub(crate) async fn insert_slots(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreError> {
     let failed = |error| tx.failed(&error);
@@ -54,6 +55,57 @@ pub(crate) async fn insert_slots(tx: &Transaction, slots: &[NewSlot]) -> Result<
             .exec_without_returning(&tx.inner)
             .await
             .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The row of new signed bytes of a slot.
+pub(crate) fn attempt_row(
+    tx: &Transaction,
+    slot: &OpenSlot,
+    signed: &SignedAttempt,
+) -> attempt::ActiveModel {
+    let ordinal = i32::try_from(slot.attempts.len().saturating_add(1)).unwrap_or(i32::MAX);
+    attempt::ActiveModel {
+        hash: ActiveValue::Set(signed.hash.to_vec()),
+        slot_id: ActiveValue::Set(slot.id.to_bytes().to_vec()),
+        ordinal: ActiveValue::Set(ordinal),
+        kind: ActiveValue::Set(signed.kind.as_str().to_owned()),
+        raw: ActiveValue::Set(signed.raw.to_vec()),
+        max_fee_per_gas_wei: ActiveValue::Set(wei_bigint(signed.fees.max_fee_per_gas_wei)),
+        max_priority_fee_per_gas_wei: ActiveValue::Set(wei_bigint(
+            signed.fees.max_priority_fee_per_gas_wei,
+        )),
+        gas_limit: ActiveValue::Set(bigint(signed.gas_limit)),
+        committed_at: ActiveValue::Set(tx.now.as_millis()),
+        sent_at: ActiveValue::Set(None),
+        sends: ActiveValue::Set(0),
+        last_outcome: ActiveValue::Set(None),
+        gas_used: ActiveValue::Set(None),
+        effective_gas_price_wei: ActiveValue::Set(None),
+    }
+}
+
+/// Gives attempts that were known by their hash alone their bytes and their price. Signing is deterministic, so the same
+/// payload at the same price is the attempt that an earlier life of this database signed. Left without its bytes it
+/// would be neither sent nor outbid.
+pub(crate) async fn complete_attempts(
+    tx: &Transaction,
+    attempts: &[(&OpenSlot, &SignedAttempt)],
+) -> Result<(), StoreError> {
+    for (slot, signed) in attempts {
+        let completed = attempt::Entity::update_many()
+            .set(attempt::ActiveModel {
+                ordinal: ActiveValue::NotSet,
+                ..attempt_row(tx, slot, signed)
+            })
+            .filter(attempt::Column::Hash.eq(signed.hash.to_vec()))
+            .filter(attempt::Column::SlotId.eq(slot.id.to_bytes().to_vec()))
+            .filter(attempt::Column::Raw.eq(Vec::<u8>::new()))
+            .exec(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        tx.expect_rows(completed.rows_affected, 1)?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ sol! {
         }
         constructor(address owner, address treasury, address[] operators, Listing[] listings);
         event Paid(uint256 indexed number, bytes32 indexed ref, address token, address to, uint256 amount);
+        event Voided(uint256 indexed number);
     }
 }
 

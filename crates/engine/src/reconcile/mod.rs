@@ -21,7 +21,7 @@ use portcullis_core::id::DeploymentId;
 use portcullis_core::number::PaymentRef;
 use portcullis_core::withdrawal::HoldReason;
 use portcullis_evm::{HeadBlock, ProviderPool};
-use portcullis_keys::journal::JournalReader;
+use portcullis_keys::journal::{JournalReader, PaymentEntry};
 use portcullis_store::audit::AuditHead;
 use portcullis_store::reconcile::{AcceptedDifference, ReconciliationRecord};
 use portcullis_store::withdrawal::WithdrawalRecord;
@@ -266,7 +266,9 @@ impl Reconciler {
                 if record.state == held {
                     continue;
                 }
-                if findings.voided.contains(&(record.chain_id, record.number.to_u256())) {
+                let is_voided =
+                    findings.voided.contains(&(record.chain_id, record.number.to_u256()));
+                if is_voided && self.signed_for_another(record).is_none() {
                     let detail = "the vault has voided its number: it was canceled";
                     let kind = DifferenceKind::OtherPayments;
                     findings.differences.push(Difference::new(kind, record.id, detail));
@@ -290,13 +292,18 @@ impl Reconciler {
         }
     }
 
+    /// The other request that its number was signed for: what the vault says of the number is said of that one.
+    fn signed_for_another(&self, record: &WithdrawalRecord) -> Option<PaymentEntry> {
+        let known = self.journal.payment(record.number);
+        known.filter(|known| known.reference != record.reference)
+    }
+
     fn doubt(
         &self,
         findings: &Findings,
         record: &WithdrawalRecord,
     ) -> Option<(DifferenceKind, String)> {
-        let known = self.journal.payment(record.number);
-        if let Some(other) = known.filter(|known| known.reference != record.reference) {
+        if let Some(other) = self.signed_for_another(record) {
             let detail = format!(
                 "its number {} was signed for {} ({}): it is held; give it up with `admin withdrawal refund`, and its \
                  client can ask again under another id",

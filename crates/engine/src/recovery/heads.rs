@@ -82,7 +82,8 @@ fn heads_of(waiting: Vec<OpenSlot>) -> Vec<OpenSlot> {
 }
 
 fn waited_ms(head: &OpenSlot, now: Timestamp) -> i64 {
-    head.attempts.last().map_or(0, |newest| now.millis_since(newest.committed_at))
+    let newest = head.attempts.iter().map(|attempt| attempt.committed_at).max();
+    newest.map_or(0, |committed_at| now.millis_since(committed_at))
 }
 
 fn refusals(head: &OpenSlot) -> u32 {

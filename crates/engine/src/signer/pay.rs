@@ -231,7 +231,7 @@ impl SignerRole {
 }
 
 /// The ride whose proof the signer asks for, with the number that was signed there.
-fn earlier_ride(
+pub(super) fn earlier_ride(
     record: &WithdrawalRecord,
     answer: &Result<(), SigningRefusal>,
 ) -> Option<(PayoutNumber, Slot)> {

@@ -1,14 +1,16 @@
 //! Voids: numbers of payments that are not to be made any more are used up in the vault, so that the money can go back.
 
 use alloy_primitives::Address;
+use portcullis_core::fee::Fees;
+use portcullis_core::intent::SigningIntent;
 use portcullis_core::number::PayoutNumber;
-use portcullis_core::slot::{Purpose, Rail};
+use portcullis_core::slot::{AttemptKind, Purpose, Rail, Slot};
 use portcullis_core::vault::vault_void;
 use portcullis_evm::CallRequest;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
 use super::direct::with_headroom;
-use super::pay::Ride;
+use super::pay::{Ride, earlier_ride};
 use super::{Held, SignerChain, SignerRole};
 use crate::Progress;
 use crate::error::EngineError;
@@ -38,6 +40,11 @@ impl SignerRole {
         let most = self.settings.in_flight_max.min(chain.spec().in_flight_max);
         let Some(sender) = freest(&loads, most) else { return Ok(ended) };
         let Some(fees) = self.first_price(chain).await? else { return Ok(ended) };
+        let slot = Slot { chain_id, sender, nonce: u64::MAX };
+        let records = self.finally_unpaid(chain, slot, fees, records).await?;
+        if records.is_empty() {
+            return Ok(ended);
+        }
         let numbers: Vec<PayoutNumber> = records.iter().map(|record| record.number).collect();
         let payload = vault_void(vault, &numbers);
         let call = CallRequest::of_payload(sender, &payload);
@@ -53,6 +60,40 @@ impl SignerRole {
         let ride = Ride { sender, purpose, rail, records, payload, gas_limit };
         self.bind_and_sign(chain_id, held, &loads, vec![ride], fees).await?;
         Ok(Progress::Worked)
+    }
+
+    /// Those that the signer would void: of each ride the journal has to know the proof that it did not pay. What rides
+    /// again has it journaled on the way, so only the last ride's is missing; where the chain does not show it yet, the
+    /// void waits. `slot` is any that was never signed.
+    async fn finally_unpaid(
+        &self,
+        chain: &SignerChain,
+        slot: Slot,
+        fees: Fees,
+        records: Vec<WithdrawalRecord>,
+    ) -> Result<Vec<WithdrawalRecord>, EngineError> {
+        let mut unpaid = Vec::with_capacity(records.len());
+        for record in records {
+            let intent = SigningIntent {
+                slot,
+                purpose: Purpose::Void,
+                rail: Rail::Vault,
+                kind: AttemptKind::Payload,
+                payments: vec![record.intent()],
+                fees,
+                gas_limit: 21_000,
+            };
+            let mut answer = self.signer.check(&intent);
+            if let Some((number, elsewhere)) = earlier_ride(&record, &answer) {
+                self.journal_release(chain, &record, number, elsewhere).await?;
+                answer = self.signer.check(&intent);
+            }
+            match answer {
+                Ok(()) => unpaid.push(record),
+                Err(refusal) => tracing::warn!(%refusal, "a number is not voided yet"),
+            }
+        }
+        Ok(unpaid)
     }
 
     /// Whether the journal knows the number for this request, or not at all.

@@ -317,6 +317,19 @@ impl Machine {
         while self.monitor.step().await.expect("follows") == Progress::Worked {}
     }
 
+    /// Lets the roles work while the chain makes blocks.
+    pub(crate) async fn run(&self, bench: &Bench, blocks: u32) {
+        for _block in 0..blocks {
+            bench.mine(1);
+            self.watch().await;
+            for _turn in 0..2 {
+                self.processor.step().await.expect("judges");
+                self.signer.step().await.expect("signs");
+                self.broadcaster.step().await.expect("sends");
+            }
+        }
+    }
+
     /// Signs what is queued.
     pub(crate) async fn sign(&self) {
         assert_eq!(self.signer.step().await.expect("signs"), Progress::Worked);

@@ -1,7 +1,9 @@
 //! Every kind of payment that an old copy may hold, and what becomes of it.
 
 use portcullis_core::slot::Slot;
+use portcullis_core::withdrawal::HoldReason;
 use portcullis_engine::reconcile::DifferenceKind;
+use portcullis_store::cancel::RefundOutcome;
 use portcullis_store::command::CommandKind;
 use portcullis_store::intake::Submitted;
 
@@ -134,6 +136,41 @@ async fn a_number_that_was_given_twice_is_held() {
     house.wish("late-again", "carol", 20);
     go_on(&house, &machine).await;
     assert_eq!(house.paid_to(late.to), 20);
+}
+
+/// The vault's event of a void names a number and no request. One request was given up, and its number voided; in the
+/// swapped database the number went to another, which nobody has given up.
+#[tokio::test]
+async fn the_void_of_a_number_is_no_end_of_another_request_with_the_same() {
+    let house = House::build_with_vault(1).await;
+    let machine = house.start().await;
+    let copy = house.copy("old.db");
+    machine.store.back_up(&copy).await.expect("a copy");
+    machine.post(&house, &house.wish("given-up", "bob", 10)).await;
+    machine.processor.step().await.expect("passes");
+    let given_up = machine.find(&house, "given-up").await.expect("is there");
+    machine.store.hold(&[given_up.id], HoldReason::Voiding, "a test").await.expect("holds");
+    machine.run(&house, 25).await;
+    assert_eq!(machine.status(&house, "given-up").await, "FAILED", "voided");
+    house.wishes.lock().expect("nobody panics").clear();
+    house.stop(machine).await;
+    house.put_back(&copy);
+    let machine = house.start().await;
+    let late = house.wish("late", "carol", 20);
+    machine.post(&house, &late).await;
+    machine.turn().await;
+    let record = machine.find(&house, "late").await.expect("is there");
+    assert_eq!(record.number, given_up.number, "given twice");
+    let outcome = machine.reconcile(true).await;
+    assert_eq!(outcome.remaining(), 0, "{outcome}");
+    assert!(kinds(&outcome).contains(&DifferenceKind::UsedNumber), "{outcome}");
+    assert_eq!(machine.status(&house, "late").await, "HELD", "nobody has taken it back");
+    let refunded = machine.store.refund(record.id, "test", "its number is used").await;
+    assert_eq!(refunded, Ok(RefundOutcome::Refunded));
+    house.wishes.lock().expect("nobody panics").clear();
+    house.wish("late-again", "carol", 20);
+    go_on(&house, &machine).await;
+    assert_eq!(house.paid_to(crate::house::address_of("bob")), 0);
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! Slots that a block consumed, and transactions that were found there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::slot::{ItemOutcome, Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{BlockRef, Event, HoldReason, State, decide};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{CaseStatement, Expr, SimpleExpr};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
 use super::{Adoption, Inclusion};
@@ -16,9 +16,12 @@ use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::sender::UNMINED;
-use crate::slot::{OpenSlot, open_slots_by_id, sign_slots};
+use crate::slot::{OpenSlot, open_slots_by_id, sign_slots, slot_keys};
 use crate::transition::apply;
 use crate::withdrawal::WithdrawalRecord;
+
+/// Rows of a statement with a value for each row: the database looks through the cases for every one of them.
+const ROWS_PER_CASE: usize = ROWS_PER_STATEMENT / 4;
 
 pub(super) async fn include_in(
     tx: &Transaction,
@@ -28,15 +31,15 @@ pub(super) async fn include_in(
     check_leases(tx, std::slice::from_ref(lease)).await?;
     let ids: Vec<SlotId> = inclusions.iter().map(|inclusion| inclusion.slot_id).collect();
     let slots = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
+    let slots: BTreeMap<SlotId, OpenSlot> = slots.into_iter().map(|open| (open.id, open)).collect();
+    // Fewer when one is named twice, or is not there.
+    tx.expect_rows(slots.len() as u64, inclusions.len())?;
+    check_canonical(tx, &slots, inclusions).await?;
+    write_inclusions(tx, &slots, inclusions).await?;
     let mut moves = Vec::new();
     let mut returned = Vec::new();
     for inclusion in inclusions {
-        let slot = slots.iter().find(|open| open.id == inclusion.slot_id);
-        let Some(slot) = slot else {
-            return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
-        };
-        check_canonical(tx, slot.slot.chain_id, inclusion.block).await?;
-        write_inclusion(tx, inclusion).await?;
+        let slot = &slots[&inclusion.slot_id];
         if slot.rail == Rail::Vault {
             write_items(tx, inclusion).await?;
         }
@@ -147,46 +150,100 @@ async fn bind_back(
     Ok(())
 }
 
-/// The block must be the one that the follower stored at its height.
+/// Each block must be the one that the follower stored at its height.
 async fn check_canonical(
     tx: &Transaction,
-    chain_id: u64,
-    block: BlockRef,
+    slots: &BTreeMap<SlotId, OpenSlot>,
+    inclusions: &[Inclusion],
 ) -> Result<(), StoreError> {
-    let known = header::Entity::find_by_id((bigint(chain_id), bigint(block.number)))
-        .filter(header::Column::Hash.eq(block.hash.to_vec()))
-        .one(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(u64::from(known.is_some()), 1)
+    let mut blocks: BTreeSet<(u64, BlockRef)> = BTreeSet::new();
+    for inclusion in inclusions {
+        blocks.insert((slots[&inclusion.slot_id].slot.chain_id, inclusion.block));
+    }
+    for (chain_id, block) in blocks {
+        let known = header::Entity::find_by_id((bigint(chain_id), bigint(block.number)))
+            .filter(header::Column::Hash.eq(block.hash.to_vec()))
+            .one(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        tx.expect_rows(u64::from(known.is_some()), 1)?;
+    }
+    Ok(())
 }
 
-async fn write_inclusion(tx: &Transaction, inclusion: &Inclusion) -> Result<(), StoreError> {
+/// Writes what the blocks say of slots and of the attempts that were mined: slots that came to the same in the same
+/// block share a statement.
+async fn write_inclusions(
+    tx: &Transaction,
+    slots: &BTreeMap<SlotId, OpenSlot>,
+    inclusions: &[Inclusion],
+) -> Result<(), StoreError> {
+    let mut alike: BTreeMap<(BlockRef, &str), Vec<&Inclusion>> = BTreeMap::new();
+    for inclusion in inclusions {
+        let attempts = &slots[&inclusion.slot_id].attempts;
+        let is_known = attempts.iter().any(|attempt| attempt.hash == inclusion.hash);
+        tx.expect_rows(u64::from(is_known), 1)?;
+        alike.entry((inclusion.block, inclusion.outcome.as_str())).or_default().push(inclusion);
+    }
+    for set in alike.values().flat_map(|set| set.chunks(ROWS_PER_CASE)) {
+        write_slots(tx, set).await?;
+        write_gas(tx, set).await?;
+    }
+    Ok(())
+}
+
+/// All of one block and outcome.
+async fn write_slots(tx: &Transaction, set: &[&Inclusion]) -> Result<(), StoreError> {
+    let Some(any) = set.first() else { return Ok(()) };
+    let ids: Vec<SlotId> = set.iter().map(|inclusion| inclusion.slot_id).collect();
+    let hash = case_of(set, |inclusion| {
+        let id = inclusion.slot_id.to_bytes().to_vec();
+        (slot::Column::Id.eq(id), Expr::value(inclusion.hash.to_vec()))
+    });
     let written = slot::Entity::update_many()
         .col_expr(slot::Column::Stage, Expr::value(SlotStage::Included.as_str()))
-        .col_expr(slot::Column::Outcome, Expr::value(inclusion.outcome.as_str()))
-        .col_expr(slot::Column::TransactionHash, Expr::value(inclusion.hash.to_vec()))
-        .col_expr(slot::Column::BlockNumber, Expr::value(bigint(inclusion.block.number)))
-        .col_expr(slot::Column::BlockHash, Expr::value(inclusion.block.hash.to_vec()))
-        .col_expr(slot::Column::BlockAt, Expr::value(inclusion.block_at.as_millis()))
+        .col_expr(slot::Column::Outcome, Expr::value(any.outcome.as_str()))
+        .col_expr(slot::Column::TransactionHash, hash)
+        .col_expr(slot::Column::BlockNumber, Expr::value(bigint(any.block.number)))
+        .col_expr(slot::Column::BlockHash, Expr::value(any.block.hash.to_vec()))
+        .col_expr(slot::Column::BlockAt, Expr::value(any.block_at.as_millis()))
         .col_expr(slot::Column::Receives, Expr::value(0))
         .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
-        .filter(slot::Column::Id.eq(inclusion.slot_id.to_bytes().to_vec()))
+        .filter(slot::Column::Id.is_in(slot_keys(&ids)))
         .filter(slot::Column::Stage.is_in(UNMINED))
         .exec(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(written.rows_affected, 1)?;
-    let price = wei_bigint(inclusion.effective_gas_price_wei);
+    tx.expect_rows(written.rows_affected, set.len())
+}
+
+async fn write_gas(tx: &Transaction, set: &[&Inclusion]) -> Result<(), StoreError> {
+    let of_attempt = |inclusion: &Inclusion| attempt::Column::Hash.eq(inclusion.hash.to_vec());
+    let gas =
+        case_of(set, |inclusion| (of_attempt(inclusion), Expr::value(bigint(inclusion.gas_used))));
+    let price = case_of(set, |inclusion| {
+        (of_attempt(inclusion), Expr::value(wei_bigint(inclusion.effective_gas_price_wei)))
+    });
     let written = attempt::Entity::update_many()
-        .col_expr(attempt::Column::GasUsed, Expr::value(bigint(inclusion.gas_used)))
-        .col_expr(attempt::Column::EffectiveGasPriceWei, Expr::value(price))
-        .filter(attempt::Column::Hash.eq(inclusion.hash.to_vec()))
-        .filter(attempt::Column::SlotId.eq(inclusion.slot_id.to_bytes().to_vec()))
+        .col_expr(attempt::Column::GasUsed, gas)
+        .col_expr(attempt::Column::EffectiveGasPriceWei, price)
+        .filter(attempt::Column::Hash.is_in(set.iter().map(|inclusion| inclusion.hash.to_vec())))
         .exec(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(written.rows_affected, 1)
+    tx.expect_rows(written.rows_affected, set.len())
+}
+
+/// A value for each row of one statement.
+fn case_of(
+    set: &[&Inclusion],
+    value: impl Fn(&Inclusion) -> (SimpleExpr, SimpleExpr),
+) -> SimpleExpr {
+    let cases = set.iter().fold(CaseStatement::new(), |cases, inclusion| {
+        let (row, value) = value(inclusion);
+        cases.case(row, value)
+    });
+    cases.into()
 }
 
 pub(super) async fn adopt_in(

@@ -105,3 +105,33 @@ async fn an_adopted_cancel_releases_at_its_final_end() {
     assert_eq!((slot.stage, slot.payments.len()), (SlotStage::Final, 0));
     fixture.check().await;
 }
+
+/// Signing is deterministic: a bump at the price that an earlier life of the database chose is the attempt of that
+/// life, of which only the hash is known here. Its bytes were dropped once, so that the cheaper ones went out for ever and the
+/// next bump began at their price again.
+#[tokio::test]
+async fn what_was_known_by_its_hash_alone_is_sent_once_it_is_signed_again() {
+    let fixture = Fixture::open().await;
+    let (_, new, own) = fixture.sent("w").await;
+    let (dearer, dearest) =
+        (signed(new.slot, AttemptKind::Payload, 2), signed(new.slot, AttemptKind::Payload, 3));
+    let lease = fixture.monitor().await;
+    for signed in [&dearer, &dearest] {
+        let kind = AttemptKind::Payload;
+        let found = Adoption { slot_id: new.id, hash: signed.hash, kind };
+        fixture.store.adopt(&lease, &[found]).await.expect("adopts");
+    }
+    fixture.commit(&new, &dearer).await.expect("commits");
+    let open = fixture.store.slot(new.slot).await.expect("reads").expect("is open");
+    let known: Vec<_> = open.attempts.iter().map(|it| (it.hash, it.is_adopted)).collect();
+    assert_eq!(known, [(own.hash, false), (dearer.hash, false), (dearest.hash, true)]);
+    assert_eq!(open.attempts[1].fees, dearer.fees, "the next bump outbids it");
+    let sendable = fixture.store.claim_sendable(CHAIN, "one", 9, 1).await.expect("claims");
+    assert_eq!(sendable.len(), 1, "due at once");
+    assert_eq!((sendable[0].hash, &sendable[0].raw), (dearer.hash, &dearer.raw));
+    let next = signed(new.slot, AttemptKind::Payload, 4);
+    fixture.commit(&new, &next).await.expect("a further one");
+    let sendable = fixture.store.claim_sendable(CHAIN, "two", 9, 1).await.expect("claims");
+    assert_eq!(sendable.iter().map(|it| it.hash).collect::<Vec<_>>(), [next.hash]);
+    fixture.check().await;
+}

@@ -105,6 +105,16 @@ impl SimNode {
         .collect()
     }
 
+    /// Every number that a vault voided on the canonical chain, oldest first.
+    #[must_use]
+    pub fn voided_numbers(&self, vault: Address) -> Vec<U256> {
+        let node = self.lock();
+        let mined = node.chain.blocks.iter().flat_map(|block| &block.transactions);
+        let logs = mined.flat_map(MinedTransaction::logs).filter(|log| log.inner.address == vault);
+        let events = logs.filter_map(|log| PayoutVault::Voided::decode_log(&log.inner).ok());
+        events.map(|event| event.number).collect()
+    }
+
     /// Every transaction of the canonical chain, oldest first, those of [`SimNode::owner`] included.
     #[must_use]
     pub fn all_transactions(&self) -> Vec<ChainTransaction> {
