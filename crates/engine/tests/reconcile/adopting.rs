@@ -108,7 +108,7 @@ async fn reconcile_adopts_what_the_monitor_has_not_seen() {
 }
 
 #[tokio::test]
-async fn a_final_block_that_left_the_chain_is_paid_again_by_the_same_bytes() {
+async fn a_final_block_that_left_the_chain_is_paid_again_in_its_slot() {
     let house = House::build(1).await;
     let machine = house.start().await;
     machine.post(&house, &house.wish("gone", "bob", 10)).await;
@@ -133,7 +133,8 @@ async fn a_final_block_that_left_the_chain_is_paid_again_by_the_same_bytes() {
     machine.run(&house, 25).await;
     assert_eq!(machine.status(&house, "gone").await, "CONFIRMED");
     let after = machine.store.slot(slot(&house, 0)).await.expect("reads").expect("is there");
-    assert_eq!(after.attempts.len(), before.attempts.len(), "nothing was signed anew");
+    assert_eq!(after.attempts[0].hash, before.attempts[0].hash, "what was signed is known");
+    assert_eq!(house.node.nonce(house.wallets[0]), 1, "and whatever replaced it is in its slot");
     house.assert_paid_once();
     machine.assert_all_ended(&house).await;
 }

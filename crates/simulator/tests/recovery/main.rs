@@ -155,7 +155,7 @@ async fn a_gap_that_the_journal_has_signed_is_never_filled() {
     desk.blocks(60).await;
     let halts = desk.store.halts().await.expect("reads");
     let reasons: Vec<&str> = halts.iter().map(|halt| halt.reason.as_str()).collect();
-    assert_eq!(reasons, ["restore"], "the database is older than what was signed");
+    assert_eq!(reasons, ["journal"], "the database is older than what was signed");
     let slot = Slot { chain_id: CHAIN, sender: desk.wallet, nonce: 0 };
     assert_eq!(desk.store.slot(slot).await, Ok(None), "and it is not filled");
     assert_eq!((desk.node.nonce(desk.wallet), desk.paid()), (0, 0));
