@@ -6,6 +6,7 @@
 pub mod address;
 pub mod amount;
 pub mod asset;
+pub mod batching;
 pub mod calldata;
 pub mod chain;
 pub mod effect;
