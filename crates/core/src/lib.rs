@@ -3,6 +3,7 @@
 //! Everything that decides about money is here and can be tested without a database or a node:
 //! amounts, identifiers, seals, the states of a withdrawal and of a slot, fees, policy, calldata.
 
+pub mod access_list;
 pub mod address;
 pub mod amount;
 pub mod asset;

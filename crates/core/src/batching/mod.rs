@@ -282,12 +282,7 @@ fn by_token_in(queue: &[Queued], payments: &[usize]) -> Vec<usize> {
 }
 
 /// Whether a draft leaves now and why, or for how long it lingers.
-fn departure(
-    facts: &Facts<'_>,
-    draft: &Draft,
-    size: usize,
-    by: Limit,
-) -> Result<Reason, Wait> {
+fn departure(facts: &Facts<'_>, draft: &Draft, size: usize, by: Limit) -> Result<Reason, Wait> {
     if let Some(alone) = draft.alone {
         return Ok(Reason::Alone(alone));
     }

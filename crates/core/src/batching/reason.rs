@@ -59,6 +59,8 @@ pub enum Early {
     Waited,
     /// There are fewer free slots than batches by token: these go in the order of the queue.
     FewSlots,
+    /// Others of it would make the call fail, and were left out.
+    Narrowed,
 }
 
 /// Why payments travel as they do.
@@ -110,6 +112,7 @@ impl fmt::Display for Reason {
                     Early::Urgent => "one of it is urgent",
                     Early::Waited => "it waited long enough for more",
                     Early::FewSlots => "in the order of the queue, as free slots are few",
+                    Early::Narrowed => "what would fail was left out",
                 };
                 write!(formatter, "batch of {items}: {why}")
             }

@@ -15,6 +15,7 @@ use portcullis_store::slot::OpenSlot;
 use super::{Monitor, SLOTS_MAX, View};
 use crate::error::EngineError;
 use crate::evidence::judge;
+use crate::gas::count_gas;
 
 /// Slots without a receipt that one step looks for in the blocks themselves: each costs several reads.
 const SEARCHES_MAX: usize = 8;
@@ -251,6 +252,10 @@ fn inclusion(
                     .increment(1);
             }
         }
+    }
+    if kind == AttemptKind::Payload && open.purpose == Purpose::Pay && receipt.succeeded {
+        let carried = open.payments.len() + open.left.len();
+        count_gas(open.slot.chain_id, "used", receipt.gas_used, carried);
     }
     Some(Inclusion {
         slot_id: open.id,
