@@ -52,15 +52,8 @@ impl SignerRole {
                 }
             }
         }
-        if !waiting.is_empty() && rooms.iter().any(|room| room.slots > 0) {
-            let network = chain.spec().network;
-            tracing::warn!(
-                network,
-                payments = waiting.len(),
-                "no sender has the funds; waiting for a top-up"
-            );
-            metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
-            self.defer(&waiting, DEFER_MS, "waiting: no hot wallet has the funds").await?;
+        if rooms.iter().any(|room| room.slots > 0) {
+            self.wait_for_funds(chain, &waiting).await?;
         }
         let calls: Vec<CallRequest> = chosen
             .iter()
@@ -111,6 +104,24 @@ impl SignerRole {
         }
         self.defer(&unknown, DEFER_MS, "waiting: no node gives a gas estimate").await?;
         Ok(rides)
+    }
+
+    async fn wait_for_funds(
+        &self,
+        chain: &SignerChain,
+        waiting: &[WithdrawalId],
+    ) -> Result<(), EngineError> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let network = chain.spec().network;
+        tracing::warn!(
+            network,
+            payments = waiting.len(),
+            "no sender has the funds; waiting for a top-up"
+        );
+        metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
+        self.defer(waiting, DEFER_MS, "waiting: no hot wallet has the funds").await
     }
 }
 
