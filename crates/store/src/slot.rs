@@ -44,10 +44,6 @@ pub struct NewSlot {
     pub payload_digest: B256,
     /// The payments that it carries, in order.
     pub payments: Vec<WithdrawalId>,
-    /// The gas that a node says it uses; `None` where none was asked.
-    pub gas_estimated: Option<u64>,
-    /// Why its payments travel together or alone: a line of their timelines.
-    pub why: Option<String>,
 }
 
 /// Signed bytes to be committed.
@@ -226,7 +222,7 @@ async fn bind_payments(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreE
                 Purpose::Void => Event::BoundToVoid(new.id),
                 Purpose::Pay | Purpose::Fill => Event::Bound(new.id),
             };
-            (record, event, new.why.clone())
+            (record, event, None)
         })
         .collect();
     apply(tx, &moves).await

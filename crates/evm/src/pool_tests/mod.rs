@@ -1,7 +1,6 @@
 //! The pool against nodes that answer well, badly, partly and not at all.
 
 mod faults;
-mod funds;
 mod http;
 mod liar;
 mod limits;
