@@ -21,6 +21,5 @@ pub mod seal;
 pub mod slot;
 pub mod time;
 pub mod transaction;
-pub mod turn;
 pub mod vault;
 pub mod withdrawal;

@@ -8,7 +8,6 @@ mod dead_letters;
 mod documents;
 mod doubt;
 mod fees;
-mod full;
 mod fuzz;
 mod health;
 mod house;

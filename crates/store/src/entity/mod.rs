@@ -17,7 +17,6 @@ pub(crate) mod forgotten;
 pub(crate) mod halt;
 pub(crate) mod header;
 pub(crate) mod lease;
-pub(crate) mod line;
 pub(crate) mod posting;
 pub(crate) mod reconciliation;
 pub(crate) mod sender;

@@ -15,7 +15,6 @@ fn told(outcome: &Submitted) -> String {
         Submitted::Conflict { .. } => "conflict".into(),
         Submitted::InsufficientBalance { available } => format!("{available} available"),
         Submitted::UnknownAccount => "unknown".into(),
-        Submitted::QueueFull => "full".into(),
     }
 }
 
