@@ -88,12 +88,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads what [`ApiClient::send_unread`] gave.
-    #[must_use]
-    pub fn read((status, body): (StatusCode, Vec<u8>)) -> Self {
-        Self { status, body: serde_json::from_slice(&body).unwrap_or_default() }
-    }
-
     /// `error.code`, where it is an error.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
@@ -101,8 +95,7 @@ impl Answer {
     }
 
     /// Whether the very same request may be answered otherwise later.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
+    fn is_retryable(&self) -> bool {
         self.body["error"]["retryable"].as_bool().unwrap_or(false)
     }
 
@@ -200,17 +193,6 @@ impl ApiClient {
     /// # Errors
     /// It was not answered.
     pub async fn send(&self, request: &ApiRequest) -> Result<Answer, reqwest::Error> {
-        Ok(Answer::read(self.send_unread(request).await?))
-    }
-
-    /// Sends a request once, and leaves the answer as it came: for a load that must not cost much itself.
-    ///
-    /// # Errors
-    /// It was not answered.
-    pub async fn send_unread(
-        &self,
-        request: &ApiRequest,
-    ) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
         let url = format!("{}{}", self.base, request.path);
         let mut builder =
             self.http.request(request.method.clone(), url).headers(request.headers.clone());
@@ -223,7 +205,8 @@ impl ApiClient {
         }
         let response = builder.send().await?;
         let status = response.status();
-        Ok((status, response.bytes().await?.into()))
+        let bytes = response.bytes().await?;
+        Ok(Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() })
     }
 
     /// Sends a request again and again until it is answered, and not with an answer that says

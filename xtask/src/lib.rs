@@ -14,7 +14,6 @@ pub mod interrupt;
 pub mod judge;
 pub mod latency;
 pub mod mutants;
-pub mod process;
 pub mod rail;
 pub mod replay;
 pub mod sandbox;
