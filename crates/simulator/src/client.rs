@@ -39,8 +39,6 @@ pub(crate) struct Wish {
     pub(crate) is_unwanted: bool,
     /// Whether it was given up because it cannot be paid under its number.
     pub(crate) is_given_up: bool,
-    /// Whether the token refuses its recipient: the vault can never pay it.
-    pub(crate) is_refused: bool,
     /// Whether an answer under way may be of a database that is gone: it is asked for once more.
     pub(crate) asks_again: bool,
     body: Value,
@@ -92,7 +90,6 @@ pub(crate) fn make_wishes(world: &World, count: usize, entropy: &mut SeededEntro
                 id: None,
                 is_unwanted: false,
                 is_given_up: false,
-                is_refused: world.refused.has(asset.token, to),
                 asks_again: false,
                 body,
             }

@@ -31,6 +31,8 @@ pub(crate) async fn judge(
     let mut promised: BTreeMap<Payment, i64> = BTreeMap::new();
     for wish in wishes {
         let record = by_id.get(wish.external_id.as_str());
+        // The token refuses its recipient: the vault can never pay it.
+        let is_refused = world.refused.has(wish.token, wish.to);
         match (wish.asked, record.map(|record| record.state)) {
             (Asked::Accepted, None) => {
                 outcome.lost = outcome.lost.saturating_add(1);
@@ -41,10 +43,10 @@ pub(crate) async fn judge(
                 *promised.entry(payment).or_default() += 1;
             }
             // Taken back, and so not to be paid.
-            (Asked::Accepted, Some(State::Canceled)) if wish.is_unwanted || wish.is_refused => {}
+            (Asked::Accepted, Some(State::Canceled)) if wish.is_unwanted || is_refused => {}
             // Before the vault is configured, a plain transfer to such a recipient fails before it is bound.
             (Asked::Accepted, Some(State::Failed { reason }))
-                if wish.is_refused
+                if is_refused
                     && (reason == FailureReason::Voided || outcome.rail == RailPlan::Both) => {}
             (Asked::Accepted, Some(state)) => {
                 // With honest funds and working tokens nothing may end otherwise.

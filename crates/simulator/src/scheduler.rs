@@ -338,7 +338,8 @@ impl Run {
     /// Now and then a withdrawal that the vault cannot pay, for its client to take back. Every other one is left to the
     /// operator.
     fn refused_wish(&mut self) -> Option<String> {
-        let wishes = self.wishes.iter().filter(|wish| wish.is_refused).step_by(2);
+        let refused = |wish: &&Wish| self.world.refused.has(wish.token, wish.to);
+        let wishes = self.wishes.iter().filter(refused).step_by(2);
         let ids: Vec<String> = wishes.filter_map(|wish| wish.id.clone()).collect();
         if !self.is_bad || ids.is_empty() || !self.entropy.chance(1, 60) {
             return None;
