@@ -186,6 +186,7 @@ async fn name_attempt(tx: &Transaction, hash: B256) -> Result<(), StoreError> {
     tx.expect_rows(named.rows_affected, 1)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
 fn in_words<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&at.to_rfc3339())
 }
