@@ -1,5 +1,6 @@
 //! Payments that a vault was asked to make and could not: taken back by an operator and by a client, each only after its
-//! number was used up on chain, where nobody can be paid under it any more. The real binary and a real node.
+//! number was used up on chain, where nobody can be paid under it any more. And a wallet that somebody else has used: what its
+//! operator does about it. The real binary and a real node.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -128,6 +129,33 @@ impl Scene {
         ended.unwrap_or_else(|_| panic!("{id} is not {status} {reason:?} after {LIMIT:?}"))
     }
 
+    /// Asks for a withdrawal and waits until it is paid.
+    async fn pay(&self, name: &str) {
+        let paid = self.ask(name).await;
+        let waiting = async {
+            while self.api.withdrawal(&paid).await.unwrap().status != "CONFIRMED" {
+                self.next_block().await;
+            }
+        };
+        timeout(LIMIT, waiting).await.expect("is paid");
+    }
+
+    /// Until the engine has halted for this reason, and for no other.
+    async fn until_halted(&self, reason: &str) {
+        let waiting = async {
+            loop {
+                let (_, told) = self.command(&["admin", "halt", "list"]);
+                let halts = told["halts"].as_array().expect("a list");
+                if let [halt] = halts.as_slice() {
+                    assert_eq!(halt["reason"], reason, "{told}");
+                    return;
+                }
+                self.next_block().await;
+            }
+        };
+        timeout(LIMIT, waiting).await.expect("is halted");
+    }
+
     /// Sooner than it would come by itself.
     async fn next_block(&self) {
         self.chain.rpc.mine(1).await.unwrap();
@@ -137,8 +165,10 @@ impl Scene {
     fn command(&self, arguments: &[&str]) -> (i32, Value) {
         let output = self.installation.run(arguments).unwrap();
         let told = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
-        let told = serde_json::from_slice(told)
-            .unwrap_or_else(|_| json!(String::from_utf8_lossy(&output.stderr)));
+        // What it tells of its progress stands before the answer.
+        let told = String::from_utf8_lossy(told);
+        let told = told.lines().last().unwrap_or_default();
+        let told = serde_json::from_str(told).unwrap_or_else(|_| json!(told));
         (output.status.code().expect("it ends by itself"), told)
     }
 
@@ -234,13 +264,7 @@ async fn what_the_vault_could_not_pay_is_taken_back_once_its_number_is_void() {
     assert_eq!((observation.items.skipped, observation.items.voided), (2, 2));
 
     // The money is for something else now, and the same vault pays it.
-    let paid = scene.ask("afterwards").await;
-    let waiting = async {
-        while scene.api.withdrawal(&paid).await.unwrap().status != "CONFIRMED" {
-            scene.next_block().await;
-        }
-    };
-    timeout(LIMIT, waiting).await.expect("is paid");
+    scene.pay("afterwards").await;
     assert_eq!(
         rpc.token_balance_of(scene.usdc, &[BARRED]).await.unwrap(),
         [U256::from(UNITS)],
@@ -248,6 +272,52 @@ async fn what_the_vault_could_not_pay_is_taken_back_once_its_number_is_void() {
     );
     let (code, told) = scene.command(&["reconcile"]);
     assert_eq!((code, &told["remaining"]), (0, &json!(0)), "{told}");
+    server.stop().await.unwrap();
+    scene.anvil.stop().await.unwrap();
+    scene.folder.close().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_that_somebody_else_used_pays_again_when_its_operator_has_accepted_that() {
+    let (scene, server) = Scene::set().await;
+    scene.pay("before").await;
+    // The node signs for whoever it is told to: somebody else has the key.
+    let (rpc, wallet) = (&scene.chain.rpc, scene.payers.wallets[0]);
+    let _: Value = rpc.call("anvil_impersonateAccount", json!([wallet])).await.unwrap();
+    let fee = Fee::generous(rpc, 100_000).await.unwrap();
+    let stolen = [(Some(BARRED), Bytes::new())];
+    rpc.send_from_dev_account(wallet, &stolen, fee).await.unwrap();
+    scene.until_halted("foreign").await;
+
+    let (code, told) = scene.command(&["reconcile", "--repair"]);
+    assert_eq!((code, &told["remaining"]), (1, &json!(1)), "{told}");
+    let difference = &told["differences"][0];
+    assert_eq!(
+        (&difference["kind"], &difference["acceptable"]),
+        (&json!("foreign"), &json!(false))
+    );
+    let id = difference["id"].as_str().expect("an id");
+    let accept = ["reconcile", "accept", id, "--reason", "a test of the node"];
+    let (code, told) = scene.command(&accept);
+    assert_eq!((code, &told["error"]["code"]), (5, &json!("REFUSED")), "it is not final: {told}");
+    rpc.mine(15).await.unwrap();
+    let (code, told) = scene.command(&["reconcile", "accept", id, "--reason", " "]);
+    assert_eq!((code, &told["error"]["code"]), (2, &json!("USAGE")), "{told}");
+    let (code, told) = scene.command(&accept);
+    assert_eq!((code, &told["accepted"]), (0, &json!(true)), "{told}");
+    let (code, _) = scene.command(&accept);
+    assert_eq!(code, 5, "once is enough");
+    let (code, told) = scene.command(&["reconcile", "--repair"]);
+    assert_eq!((code, &told["remaining"]), (0, &json!(0)), "{told}");
+    assert_eq!(told["halts_lifted"], json!(["foreign"]), "{told}");
+    assert_eq!(told["accepted"][0]["reason"], "a test of the node", "{told}");
+    assert!(told["history"][0]["from_ms"].as_i64().is_some_and(|at| at > 0), "{told}");
+
+    scene.pay("after").await;
+    let paid = rpc.token_balance_of(scene.usdc, &[BARRED]).await.unwrap();
+    assert_eq!(paid, [U256::from(2 * UNITS)]);
+    let (code, told) = scene.command(&["admin", "audit", "verify"]);
+    assert_eq!(code, 0, "{told}");
     server.stop().await.unwrap();
     scene.anvil.stop().await.unwrap();
     scene.folder.close().unwrap();

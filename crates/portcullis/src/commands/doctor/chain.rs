@@ -205,7 +205,10 @@ async fn check_vault(
     if !pool.codes(&[vault]).await.is_ok_and(|codes| codes == [true]) {
         return findings.fail(what, "no contract is there, or no provider says so");
     }
-    let Some(owner) = read(pool, vault, PayoutVault::ownerCall {}).await else {
+    // Many a contract has an owner and can be paused: only a vault tells what is left of a day.
+    let owner = read(pool, vault, PayoutVault::ownerCall {}).await;
+    let native = PayoutVault::remainingTodayCall { token: Address::ZERO };
+    let (Some(owner), Some(_)) = (owner, read(pool, vault, native).await) else {
         return findings
             .fail(what, "it does not answer as a PayoutVault: set [[chain]] vault right");
     };
