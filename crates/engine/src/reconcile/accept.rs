@@ -3,7 +3,7 @@
 
 use portcullis_core::slot::{AttemptKind, Purpose, Rail};
 use portcullis_store::reconcile::{
-    AcceptedDifference, ForeignSlot, Freed, ImportedAttempt, ImportedEnd, SlotImport,
+    AcceptedDifference, ForeignSlot, Freed, ImportedAttempt, ImportedEnd,
 };
 use portcullis_store::withdrawal::WithdrawalRecord;
 
@@ -85,9 +85,8 @@ impl Reconciler {
     /// The slot with the foreign transaction as its end. It pays nothing of ours, as a cancel does.
     fn foreign_slot(&self, seen: &ForeignView, findings: &Findings) -> ForeignSlot {
         let ForeignView { view, end } = seen;
-        let mut attempts = view.unknown_attempts();
         let (hash, at) = (end.hash, self.around.clock.now());
-        attempts.push(ImportedAttempt { hash, kind: AttemptKind::Cancel, at });
+        let theirs = ImportedAttempt { hash, kind: AttemptKind::Cancel, at };
         let bound = view.stored.iter().flat_map(|stored| &stored.open.payments);
         let may_be_paid = |record: &&WithdrawalRecord| {
             let paid = (record.chain_id, record.token, record.to, record.amount);
@@ -97,17 +96,7 @@ impl Reconciler {
         };
         ForeignSlot {
             held: bound.filter(may_be_paid).map(|record| record.id).collect(),
-            import: SlotImport {
-                id: self.around.slot_id(),
-                slot: view.slot,
-                seen: view.stage(),
-                purpose: view.purpose(),
-                rail: view.rail(),
-                payload_digest: view.digest(),
-                attempts,
-                payments: Vec::new(),
-                end: Some(*end),
-            },
+            import: view.import(self.around.slot_id(), Some(theirs), Vec::new(), Some(*end)),
         }
     }
 }

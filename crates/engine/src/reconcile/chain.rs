@@ -265,24 +265,12 @@ impl Reconciler {
         mut payments: Vec<ImportedPayment>,
     ) -> Result<(), EngineError> {
         self.read_purposes(setting, view, &mut payments).await?;
-        let mut attempts = view.unknown_attempts();
-        let mut end = None;
-        match shown {
-            Shown::Adopted(attempt) => attempts.push(*attempt),
-            Shown::Mined { end: known, .. } => end = *known,
-            Shown::Open | Shown::Foreign { .. } | Shown::Unsure(_) => {}
-        }
-        let import = SlotImport {
-            id: self.around.slot_id(),
-            slot: view.slot,
-            seen: view.stage(),
-            purpose: view.purpose(),
-            rail: view.rail(),
-            payload_digest: view.digest(),
-            attempts,
-            payments,
-            end,
+        let (found, end) = match shown {
+            Shown::Adopted(attempt) => (Some(*attempt), None),
+            Shown::Mined { end, .. } => (None, *end),
+            Shown::Open | Shown::Foreign { .. } | Shown::Unsure(_) => (None, None),
         };
+        let import = view.import(self.around.slot_id(), found, payments, end);
         match self.store.import_slot(&import).await {
             Ok(()) => {}
             // It moved on, or the books refuse it: the next look says which.

@@ -1,9 +1,12 @@
 //! One slot as database and journal have it.
 
 use alloy_primitives::B256;
+use portcullis_core::id::SlotId;
 use portcullis_core::slot::{AttemptKind, Payload, Purpose, Rail, Slot, SlotStage};
 use portcullis_keys::journal::SlotEntry;
-use portcullis_store::reconcile::{ImportedAttempt, StoredSlot};
+use portcullis_store::reconcile::{
+    ImportedAttempt, ImportedEnd, ImportedPayment, SlotImport, StoredSlot,
+};
 
 /// Both sides of one slot.
 #[derive(Clone, Debug)]
@@ -70,6 +73,30 @@ impl SlotView {
 
     pub(super) fn is_fill(&self) -> bool {
         self.purpose() == Purpose::Fill
+    }
+
+    /// What the database is to learn of it: the attempts that it lacks, those of the journal and one that was `found`
+    /// on the chain, its payments, and its end. `id` is for a slot that is new to it.
+    pub(super) fn import(
+        &self,
+        id: SlotId,
+        found: Option<ImportedAttempt>,
+        payments: Vec<ImportedPayment>,
+        end: Option<ImportedEnd>,
+    ) -> SlotImport {
+        let mut attempts = self.unknown_attempts();
+        attempts.extend(found);
+        SlotImport {
+            id,
+            slot: self.slot,
+            seen: self.stage(),
+            purpose: self.purpose(),
+            rail: self.rail(),
+            payload_digest: self.digest(),
+            attempts,
+            payments,
+            end,
+        }
     }
 
     /// Attempts of the journal that the database does not have.

@@ -136,9 +136,10 @@ async fn accept_in(
 async fn end_foreign_slot(tx: &Transaction, foreign: &ForeignSlot) -> Result<Freed, StoreError> {
     let import = &foreign.import;
     // It is final evidence or none (invariant 4), and nothing of ours is paid by it.
-    let is_whole = import.end.is_some() && import.payments.is_empty();
-    tx.expect_rows(u64::from(is_whole), 1)?;
-    let hash = import.end.map(|end| end.hash).unwrap_or_default();
+    let Some(end) = import.end.filter(|_| import.payments.is_empty()) else {
+        return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
+    };
+    let hash = end.hash;
     let bound = bound_to_slot(tx, import.slot).await?;
     let release = |record: &WithdrawalRecord| match import.purpose {
         Purpose::Void => ReleaseCause::NotVoided,
