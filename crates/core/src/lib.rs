@@ -21,5 +21,6 @@ pub mod seal;
 pub mod slot;
 pub mod time;
 pub mod transaction;
+pub mod turn;
 pub mod vault;
 pub mod withdrawal;
