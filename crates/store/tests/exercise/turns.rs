@@ -56,7 +56,7 @@ async fn a_backlog_keeps_neither_tenants_nor_accounts_waiting() {
     let first = next(&fixture, 120).await;
     let of = |account: &str| first.iter().filter(|name| name.starts_with(account)).count();
     assert_eq!((of("light"), of("neighbour")), (10, 10), "{first:?}");
-    fixture.check().await;
+    assert_eq!(fixture.store.check_ledger().await, Ok(3));
 }
 
 #[tokio::test]
