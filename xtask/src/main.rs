@@ -27,6 +27,7 @@ const INTERRUPTED: u8 = 130;
 Begin with:
   cargo xtask sandbox                                everything on this machine, paying in front of you
   cargo xtask demo --withdrawals 1000 --wallets 16   a thousand withdrawals, each judged on the chain
+  cargo xtask bench payouts                          payments a second, beside what the chain takes
   cargo xtask bench api                              latency, memory and start-up time
   cargo xtask sim --seeds 50                         the real roles under crashes and reorgs, by seeds
   cargo xtask torture --minutes 3                    the real processes under SIGKILL, on a chain with reorgs
@@ -86,14 +87,7 @@ async fn run(command: Command) -> Result<ExitCode> {
             print_json(arguments.json, &report)?;
             Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Bench(BenchCommand::Api(arguments)) => {
-            let Some(report) = unless_interrupted(bench::run(&arguments)).await? else {
-                return Ok(ExitCode::from(INTERRUPTED));
-            };
-            println!("{report}");
-            print_json(arguments.json, &report)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Bench(command) => measure(command).await,
         Command::Sim(arguments) => sim::run(&workspace_root(), &arguments),
         Command::Torture(arguments) => {
             let Some(outcome) = unless_interrupted(torture::run(&arguments)).await? else {
@@ -108,6 +102,27 @@ async fn run(command: Command) -> Result<ExitCode> {
             test_command::run(&workspace_root(), options).map(|()| ExitCode::SUCCESS)
         }
         Command::Tidy(options) => tidy::run(&workspace_root(), options).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn measure(command: BenchCommand) -> Result<ExitCode> {
+    match command {
+        BenchCommand::Payouts(arguments) => {
+            let Some(report) = unless_interrupted(bench::payouts(&arguments)).await? else {
+                return Ok(ExitCode::from(INTERRUPTED));
+            };
+            println!("{report}");
+            print_json(arguments.json, &report)?;
+            Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        BenchCommand::Api(arguments) => {
+            let Some(report) = unless_interrupted(bench::run(&arguments)).await? else {
+                return Ok(ExitCode::from(INTERRUPTED));
+            };
+            println!("{report}");
+            print_json(arguments.json, &report)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -153,6 +168,8 @@ mod tests {
             "demo --withdrawals 1000 --wallets 16 --json",
             "demo --file list.csv --wallets 64 --json",
             "bench api --json",
+            "bench payouts --rail vault --count 20000 --json",
+            "bench payouts --rail direct --count 10000 --wallets 160 --json",
             "sim --seeds 20 --json",
             "sim --release --first 7 --seeds 1 --trace",
             "torture --minutes 3 --json",

@@ -1,7 +1,6 @@
 //! `cargo xtask bench api`
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::load::send_steadily;
+use super::machine::{machine, mebibytes};
 use crate::cargo_build::{Profile, build_portcullis};
 use crate::client::{ApiClient, ApiRequest};
 use crate::installation::{Installation, NETWORK};
@@ -177,24 +177,6 @@ fn requests(phase: &str, count: u32) -> Vec<ApiRequest> {
     (0..count).map(request).collect()
 }
 
-fn mebibytes(kib: u64) -> f64 {
-    let tenths = kib.saturating_mul(10) / 1_024;
-    f64::from(u32::try_from(tenths).unwrap_or(u32::MAX)) / 10.0
-}
-
-/// The processor, how many of it, and the system.
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = processor_model(&info).unwrap_or(std::env::consts::ARCH);
-    format!("{cores} × {model}, {} {}", std::env::consts::OS, std::env::consts::ARCH)
-}
-
-fn processor_model(cpuinfo: &str) -> Option<&str> {
-    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
-    line.split_once(':').map(|(_, model)| model.trim())
-}
-
 impl fmt::Display for ApiBenchReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, value: String| writeln!(formatter, "  {name:<30}{value:>14}");
@@ -207,24 +189,5 @@ impl fmt::Display for ApiBenchReport {
         row("resident memory, after the load", format!("{:.1} MiB", self.loaded_mib))?;
         row("cold start to ready", format!("{:.1} ms", self.ready_ms))?;
         write!(formatter, "  {} build on {}", self.profile, self.machine)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_processor_is_named() {
-        let info = "processor\t: 0\nmodel name\t: Some CPU @ 3.00GHz\nflags\t: fpu\n";
-        assert_eq!(processor_model(info), Some("Some CPU @ 3.00GHz"));
-        assert_eq!(processor_model("processor\t: 0\n"), None);
-    }
-
-    #[test]
-    fn memory_is_told_to_a_tenth() {
-        for (kib, mib) in [(0, "0"), (1_024, "1"), (40_000, "39"), (102_350, "99.9")] {
-            assert_eq!(mebibytes(kib).to_string(), mib);
-        }
     }
 }

@@ -1,15 +1,26 @@
 //! `cargo xtask bench`: measures what the project promises about its own speed and size.
 
 mod api;
+mod ceiling;
+mod feed;
 mod load;
+mod machine;
+mod metrics;
+mod pace;
+mod payouts;
+mod stage;
+mod work;
 
 use clap::Subcommand;
 
 pub use api::{ApiBenchArgs, ApiBenchReport, run};
+pub use payouts::{PayoutsArgs, PayoutsReport, run as payouts};
 
 /// `cargo xtask bench`
 #[derive(Clone, Debug, Subcommand)]
 pub enum BenchCommand {
+    /// Payments a second from HTTP request to mined, beside what the same chain takes at most
+    Payouts(PayoutsArgs),
     /// Latency of the API under a steady load, memory when idle, and the time of a cold start
     Api(ApiBenchArgs),
 }
