@@ -1,12 +1,13 @@
 //! `cargo xtask`: every command of the project. Progress goes to standard error, results to
 //! standard output.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use xtask::bench::{self, BenchCommand};
+use xtask::bench::{self, BenchCommand, DrainReport, PayoutsReport};
 use xtask::demo::{self, DemoArgs};
 use xtask::interrupt::unless_interrupted;
 use xtask::mutants::{self, MutantsArgs};
@@ -108,22 +109,30 @@ async fn run(command: Command) -> Result<ExitCode> {
 async fn measure(command: BenchCommand) -> Result<ExitCode> {
     match command {
         BenchCommand::Payouts(arguments) => {
-            let Some(report) = unless_interrupted(bench::payouts(&arguments)).await? else {
-                return Ok(ExitCode::from(INTERRUPTED));
-            };
-            println!("{report}");
-            print_json(arguments.json, &report)?;
-            Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            let report = unless_interrupted(bench::payouts(&arguments)).await?;
+            told(report, arguments.json, PayoutsReport::is_good)
+        }
+        BenchCommand::Drain(arguments) => {
+            let report = unless_interrupted(bench::drain(&arguments)).await?;
+            told(report, arguments.json, DrainReport::is_good)
         }
         BenchCommand::Api(arguments) => {
-            let Some(report) = unless_interrupted(bench::run(&arguments)).await? else {
-                return Ok(ExitCode::from(INTERRUPTED));
-            };
-            println!("{report}");
-            print_json(arguments.json, &report)?;
-            Ok(ExitCode::SUCCESS)
+            let report = unless_interrupted(bench::run(&arguments)).await?;
+            told(report, arguments.json, |_| true)
         }
     }
+}
+
+/// Prints a report, unless the run was interrupted, and makes an exit code of it.
+fn told<T: Display + Serialize>(
+    report: Option<T>,
+    is_json: bool,
+    is_good: impl Fn(&T) -> bool,
+) -> Result<ExitCode> {
+    let Some(report) = report else { return Ok(ExitCode::from(INTERRUPTED)) };
+    println!("{report}");
+    print_json(is_json, &report)?;
+    Ok(if is_good(&report) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn break_invariants(arguments: &MutantsArgs) -> Result<ExitCode> {
@@ -168,6 +177,7 @@ mod tests {
             "demo --withdrawals 1000 --wallets 16 --json",
             "demo --file list.csv --wallets 64 --json",
             "bench api --json",
+            "bench drain --count 20000 --no-list --json",
             "bench payouts --rail vault --count 20000 --json",
             "bench payouts --rail direct --count 10000 --wallets 160 --json",
             "sim --seeds 20 --json",

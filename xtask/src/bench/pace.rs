@@ -37,6 +37,13 @@ pub(super) enum Count {
     },
 }
 
+impl Count {
+    /// Payments of so many units each: by a vault, or by wallets, one a transaction.
+    pub(super) fn of(vault: Option<Address>, token: Address, units: U256) -> Self {
+        vault.map_or(Self::Transactions, |holder| Self::Units { token, holder, units })
+    }
+}
+
 /// A block that came while something was measured.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SeenBlock {

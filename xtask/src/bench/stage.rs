@@ -1,5 +1,7 @@
 //! What every measurement of the whole needs: a chain, an installation with funded payers, and its server.
 
+use std::path::Path;
+
 use anyhow::Result;
 use tempfile::TempDir;
 
@@ -23,6 +25,7 @@ pub(super) struct Stage {
     pub(super) scope: Scope,
     pub(super) api: ApiClient,
     pub(super) options: ServerOptions,
+    pub(super) secret: String,
     folder: TempDir,
 }
 
@@ -52,6 +55,7 @@ impl Stage {
             installation,
             payers: furnished.payers,
             options,
+            secret: furnished.secret,
             folder,
         })
     }
@@ -61,6 +65,11 @@ impl Stage {
         let server = Server::start(&self.options)?;
         server.ready().await?;
         Ok(server)
+    }
+
+    /// Where the files are.
+    pub(super) fn dir(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Leaves the files where they are, for a look.

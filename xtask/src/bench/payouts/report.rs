@@ -10,23 +10,10 @@ use crate::bench::ceiling::Ceiling;
 use crate::bench::machine::{machine, mebibytes, number, rounded};
 use crate::bench::metrics::Metrics;
 use crate::bench::pace::Steady;
-use crate::chain::BlockOutline;
+use crate::bench::points::BlockPoint;
 use crate::latency::{Latencies, milliseconds};
 use crate::process::CpuTime;
 use crate::rail::Rail;
-
-/// One block of a run.
-#[derive(Clone, Debug)]
-pub(super) struct BlockPoint {
-    /// After the first request.
-    pub(super) at: Duration,
-    /// Its size.
-    pub(super) outline: BlockOutline,
-    /// How many it paid.
-    pub(super) payments: usize,
-    /// For each of these, from its request to this block.
-    pub(super) latencies: Vec<Duration>,
-}
 
 /// What was measured.
 #[derive(Clone, Debug)]
@@ -133,21 +120,6 @@ impl PayoutsReport {
             report["ceiling_steady_blocks"] = json!(steady.blocks);
         }
         report
-    }
-}
-
-impl BlockPoint {
-    fn json(&self) -> Value {
-        let latencies = Latencies::new(self.latencies.clone());
-        json!({
-            "t_s": rounded(self.at.as_secs_f64(), 3),
-            "number": self.outline.number,
-            "gas_used": self.outline.gas_used,
-            "transactions": self.outline.transactions,
-            "payments": self.payments,
-            "p50_ms": latencies.percentile_ms(50),
-            "p95_ms": latencies.percentile_ms(95),
-        })
     }
 }
 
