@@ -33,10 +33,18 @@ struct Target {
 /// # Errors
 /// Cargo cannot be run, or the build fails.
 pub fn build_portcullis(root: &Path, profile: Profile) -> Result<PathBuf> {
+    build(root, profile, "portcullis")
+}
+
+/// Builds the package `name` with its binary of that name, and tells where it is.
+///
+/// # Errors
+/// As [`build_portcullis`].
+pub fn build(root: &Path, profile: Profile, name: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--package", "portcullis", "--bin", "portcullis"])
+        .args(["build", "--package", name, "--bin", name])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(root)
         .stdin(Stdio::null())
@@ -47,11 +55,11 @@ pub fn build_portcullis(root: &Path, profile: Profile) -> Result<PathBuf> {
     let output = command.output().context("cargo could not be started")?;
     ensure!(
         output.status.success(),
-        "portcullis could not be built: cargo ended with {}, its reasons are above",
+        "{name} could not be built: cargo ended with {}, its reasons are above",
         output.status
     );
-    executable_of(&String::from_utf8_lossy(&output.stdout), "portcullis")
-        .context("cargo built portcullis without naming its executable")
+    executable_of(&String::from_utf8_lossy(&output.stdout), name)
+        .with_context(|| format!("cargo built {name} without naming its executable"))
 }
 
 /// The executable of the binary `name` in cargo's messages, one JSON object a line.

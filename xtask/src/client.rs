@@ -88,6 +88,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads what [`ApiClient::send_unread`] gave.
+    #[must_use]
+    pub fn read((status, body): (StatusCode, Vec<u8>)) -> Self {
+        Self { status, body: serde_json::from_slice(&body).unwrap_or_default() }
+    }
+
     /// `error.code`, where it is an error.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
@@ -95,7 +101,8 @@ impl Answer {
     }
 
     /// Whether the very same request may be answered otherwise later.
-    fn is_retryable(&self) -> bool {
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
         self.body["error"]["retryable"].as_bool().unwrap_or(false)
     }
 
@@ -193,6 +200,17 @@ impl ApiClient {
     /// # Errors
     /// It was not answered.
     pub async fn send(&self, request: &ApiRequest) -> Result<Answer, reqwest::Error> {
+        Ok(Answer::read(self.send_unread(request).await?))
+    }
+
+    /// Sends a request once, and leaves the answer as it came: for a load that must not cost much itself.
+    ///
+    /// # Errors
+    /// It was not answered.
+    pub async fn send_unread(
+        &self,
+        request: &ApiRequest,
+    ) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
         let url = format!("{}{}", self.base, request.path);
         let mut builder =
             self.http.request(request.method.clone(), url).headers(request.headers.clone());
@@ -205,8 +223,7 @@ impl ApiClient {
         }
         let response = builder.send().await?;
         let status = response.status();
-        let bytes = response.bytes().await?;
-        Ok(Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() })
+        Ok((status, response.bytes().await?.into()))
     }
 
     /// Sends a request again and again until it is answered, and not with an answer that says

@@ -1,12 +1,13 @@
 //! `cargo xtask`: every command of the project. Progress goes to standard error, results to
 //! standard output.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use xtask::bench::{self, BenchCommand};
+use xtask::bench::{self, BenchCommand, DrainReport, PayoutsReport};
 use xtask::demo::{self, DemoArgs};
 use xtask::interrupt::unless_interrupted;
 use xtask::mutants::{self, MutantsArgs};
@@ -27,6 +28,7 @@ const INTERRUPTED: u8 = 130;
 Begin with:
   cargo xtask sandbox                                everything on this machine, paying in front of you
   cargo xtask demo --withdrawals 1000 --wallets 16   a thousand withdrawals, each judged on the chain
+  cargo xtask bench payouts                          payments a second, beside what the chain takes
   cargo xtask bench api                              latency, memory and start-up time
   cargo xtask sim --seeds 50                         the real roles under crashes and reorgs, by seeds
   cargo xtask torture --minutes 3                    the real processes under SIGKILL, on a chain with reorgs
@@ -86,14 +88,7 @@ async fn run(command: Command) -> Result<ExitCode> {
             print_json(arguments.json, &report)?;
             Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Bench(BenchCommand::Api(arguments)) => {
-            let Some(report) = unless_interrupted(bench::run(&arguments)).await? else {
-                return Ok(ExitCode::from(INTERRUPTED));
-            };
-            println!("{report}");
-            print_json(arguments.json, &report)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Bench(command) => measure(command).await,
         Command::Sim(arguments) => sim::run(&workspace_root(), &arguments),
         Command::Torture(arguments) => {
             let Some(outcome) = unless_interrupted(torture::run(&arguments)).await? else {
@@ -109,6 +104,35 @@ async fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Tidy(options) => tidy::run(&workspace_root(), options).map(|()| ExitCode::SUCCESS),
     }
+}
+
+async fn measure(command: BenchCommand) -> Result<ExitCode> {
+    match command {
+        BenchCommand::Payouts(arguments) => {
+            let report = unless_interrupted(bench::payouts(&arguments)).await?;
+            told(report, arguments.json, PayoutsReport::is_good)
+        }
+        BenchCommand::Drain(arguments) => {
+            let report = unless_interrupted(bench::drain(&arguments)).await?;
+            told(report, arguments.json, DrainReport::is_good)
+        }
+        BenchCommand::Api(arguments) => {
+            let report = unless_interrupted(bench::run(&arguments)).await?;
+            told(report, arguments.json, |_| true)
+        }
+    }
+}
+
+/// Prints a report, unless the run was interrupted, and makes an exit code of it.
+fn told<T: Display + Serialize>(
+    report: Option<T>,
+    is_json: bool,
+    is_good: impl Fn(&T) -> bool,
+) -> Result<ExitCode> {
+    let Some(report) = report else { return Ok(ExitCode::from(INTERRUPTED)) };
+    println!("{report}");
+    print_json(is_json, &report)?;
+    Ok(if is_good(&report) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn break_invariants(arguments: &MutantsArgs) -> Result<ExitCode> {
@@ -153,6 +177,9 @@ mod tests {
             "demo --withdrawals 1000 --wallets 16 --json",
             "demo --file list.csv --wallets 64 --json",
             "bench api --json",
+            "bench drain --count 20000 --no-list --json",
+            "bench payouts --rail vault --count 20000 --json",
+            "bench payouts --rail direct --count 10000 --wallets 160 --json",
             "sim --seeds 20 --json",
             "sim --release --first 7 --seeds 1 --trace",
             "torture --minutes 3 --json",

@@ -1,6 +1,5 @@
 //! The running `portcullis serve`.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use tokio::process::Command;
 use tokio::time::sleep;
 
 use crate::installation::{Installation, own_variables};
+use crate::process::{CpuTime, memory_kib};
 use crate::service::Service;
 
 /// How long a start may take before it counts as failed.
@@ -108,14 +108,28 @@ impl Server {
         self.service.pid()
     }
 
-    /// The memory that it takes now, in KiB: `VmRSS` of `/proc/PID/status`.
+    /// The memory that it takes now, in KiB.
     ///
     /// # Errors
-    /// The process is gone, or this system has no `/proc`.
+    /// See [`memory_kib`].
     pub fn resident_kib(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.pid());
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        resident_kib(&text).with_context(|| format!("{path} has no VmRSS"))
+        memory_kib(self.pid(), "VmRSS")
+    }
+
+    /// The most memory that it has taken so far, in KiB.
+    ///
+    /// # Errors
+    /// See [`memory_kib`].
+    pub fn peak_kib(&self) -> Result<u64> {
+        memory_kib(self.pid(), "VmHWM")
+    }
+
+    /// What it has taken of the processors so far.
+    ///
+    /// # Errors
+    /// See [`CpuTime::of`].
+    pub fn cpu_time(&self) -> Result<CpuTime> {
+        CpuTime::of(self.pid())
     }
 
     /// Ends it with SIGTERM and waits.
@@ -133,12 +147,6 @@ impl Server {
     pub async fn kill(self) -> Result<()> {
         self.service.kill().await
     }
-}
-
-/// The number in `VmRSS:     1234 kB`.
-fn resident_kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 /// A port of 127.0.0.1 that nobody listens on now.
@@ -159,13 +167,6 @@ pub fn is_free(address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn memory_is_read_from_the_status_file() {
-        let status = "Name:\tportcullis\nVmPeak:\t  999 kB\nVmRSS:\t   38400 kB\nThreads:\t5\n";
-        assert_eq!(resident_kib(status), Some(38_400));
-        assert_eq!(resident_kib("Name:\tportcullis\n"), None);
-    }
 
     #[test]
     fn a_taken_port_is_seen() {

@@ -2,6 +2,7 @@
 
 use alloy_primitives::{Address, B256, Bytes};
 
+use crate::access_list::ListedAccount;
 use crate::amount::Amount;
 use crate::fee::Fees;
 use crate::id::{DeploymentId, ExternalId, TenantId, WithdrawalId};
@@ -69,6 +70,8 @@ pub struct SigningIntent {
     pub fees: Fees,
     /// Its gas limit.
     pub gas_limit: u64,
+    /// What it says beforehand that it touches; no part of the payload, and left out of a cancel.
+    pub access_list: Vec<ListedAccount>,
 }
 
 /// Signed bytes, journaled, not yet committed nor sent.

@@ -3,9 +3,11 @@
 //! Everything that decides about money is here and can be tested without a database or a node:
 //! amounts, identifiers, seals, the states of a withdrawal and of a slot, fees, policy, calldata.
 
+pub mod access_list;
 pub mod address;
 pub mod amount;
 pub mod asset;
+pub mod batching;
 pub mod calldata;
 pub mod chain;
 pub mod effect;
@@ -21,5 +23,6 @@ pub mod seal;
 pub mod slot;
 pub mod time;
 pub mod transaction;
+pub mod turn;
 pub mod vault;
 pub mod withdrawal;

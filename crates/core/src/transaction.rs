@@ -6,6 +6,7 @@ use alloy_eips::eip2718::{Decodable2718, Encodable2718};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind};
 use thiserror::Error;
 
+use crate::access_list::{ListedAccount, from_wire, to_wire};
 use crate::fee::Fees;
 use crate::slot::{Payload, Slot};
 
@@ -43,6 +44,8 @@ pub struct DecodedTransaction {
     pub fees: Fees,
     /// Its gas limit.
     pub gas_limit: u64,
+    /// What it says beforehand that it touches.
+    pub access_list: Vec<ListedAccount>,
 }
 
 impl UnsignedTransaction {
@@ -60,6 +63,13 @@ impl UnsignedTransaction {
             access_list: alloy_eips::eip2930::AccessList::default(),
             input: payload.input.clone(),
         })
+    }
+
+    /// The same with an access list.
+    #[must_use]
+    pub fn with_access_list(mut self, list: &[ListedAccount]) -> Self {
+        self.0.access_list = to_wire(list);
+        self
     }
 
     /// What has to be signed.
@@ -103,6 +113,7 @@ pub fn decode_transaction(raw: &[u8]) -> Result<DecodedTransaction, TransactionE
                 .unwrap_or_else(|| envelope.max_fee_per_gas()),
         },
         gas_limit: envelope.gas_limit(),
+        access_list: envelope.access_list().map(from_wire).unwrap_or_default(),
     })
 }
 
@@ -123,7 +134,12 @@ mod tests {
         let key = k256::ecdsa::SigningKey::from_slice(&[7; 32]).expect("a valid scalar");
         let sender = Address::from_public_key(key.verifying_key());
         let slot = Slot { chain_id: 137, sender, nonce: 7 };
-        let unsigned = UnsignedTransaction::new(slot, &payload, fees, 60_000);
+        let list = [ListedAccount {
+            address: payload.to,
+            slots: vec![B256::repeat_byte(1), B256::repeat_byte(2)],
+        }];
+        let unsigned =
+            UnsignedTransaction::new(slot, &payload, fees, 60_000).with_access_list(&list);
         let hash = unsigned.signature_hash();
         let signature = key.sign_prehash_recoverable(hash.as_slice()).expect("32 bytes");
         let (hash, raw) = unsigned.into_signed(signature.into());
@@ -133,6 +149,7 @@ mod tests {
         assert_eq!(decoded.fees, fees);
         assert_eq!(decoded.gas_limit, 60_000);
         assert_eq!(decoded.slot, slot);
+        assert_eq!(decoded.access_list, list);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! The contract is `contracts/src/PayoutVault.sol`; `docs/guide/vault.md` says what it guarantees.
 
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
-use alloy_sol_types::{SolCall, SolEvent, sol};
+use alloy_sol_types::{SolCall, SolError, SolEvent, sol};
 
 use crate::amount::Amount;
 use crate::number::{PaymentRef, PayoutNumber};
@@ -28,6 +28,9 @@ sol! {
         function paused() external view returns (bool);
         function owner() external view returns (address);
         function treasury() external view returns (address);
+
+        error NotOperator(address caller);
+        error IsPaused();
 
         event Paid(uint256 indexed number, bytes32 indexed ref, address token, address to, uint256 amount);
         event Failed(uint256 indexed number, bytes32 indexed ref, bytes32 reason);
@@ -128,6 +131,27 @@ pub fn vault_void(vault: Address, numbers: &[PayoutNumber]) -> Payload {
 
 fn call(call: &impl SolCall) -> Bytes {
     call.abi_encode().into()
+}
+
+/// Why the vault refuses a call whatever it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VaultRefusal {
+    /// Its owner has paused it.
+    Paused,
+    /// The caller is none of its operators.
+    NotOperator,
+}
+
+impl VaultRefusal {
+    /// From the selector of the error that a call reverts with.
+    #[must_use]
+    pub fn of_selector(selector: [u8; 4]) -> Option<Self> {
+        match selector {
+            PayoutVault::IsPaused::SELECTOR => Some(Self::Paused),
+            PayoutVault::NotOperator::SELECTOR => Some(Self::NotOperator),
+            _ => None,
+        }
+    }
 }
 
 /// Reads the items of a `pay` call back; `None` when the calldata is another call.

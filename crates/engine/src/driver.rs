@@ -165,6 +165,9 @@ impl Turns {
             let pause = match outcome {
                 Ok(Progress::Worked) => continue,
                 Ok(Progress::Idle) => self.poll,
+                Ok(Progress::IdleFor(rest_ms)) => {
+                    self.poll.min(Duration::from_millis(rest_ms.max(1)))
+                }
                 Err(error) if error.is_lost_race() => {
                     tracing::debug!(role, %error, "another writer was first");
                     metrics::counter!("portcullis_lost_races_total", "role" => role).increment(1);

@@ -11,6 +11,7 @@ mod driver;
 mod error;
 mod evidence;
 mod foreign;
+mod gas;
 mod given_up;
 mod lease;
 mod monitor;
@@ -47,6 +48,8 @@ use portcullis_store::Store;
 pub enum Progress {
     /// There was nothing to do.
     Idle,
+    /// There is nothing to do before so many milliseconds have passed.
+    IdleFor(u64),
     /// Something was done; there may be more.
     Worked,
 }
@@ -58,12 +61,16 @@ impl Progress {
         if done { Self::Worked } else { Self::Idle }
     }
 
-    /// `Worked` when either is.
+    /// `Worked` when either is; else the shorter rest.
     #[must_use]
-    pub const fn or(self, other: Self) -> Self {
-        match self {
-            Self::Worked => self,
-            Self::Idle => other,
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Worked, _) | (_, Self::Worked) => Self::Worked,
+            (Self::IdleFor(one), Self::IdleFor(other)) => Self::IdleFor(one.min(other)),
+            (Self::IdleFor(rest), Self::Idle) | (Self::Idle, Self::IdleFor(rest)) => {
+                Self::IdleFor(rest)
+            }
+            (Self::Idle, Self::Idle) => Self::Idle,
         }
     }
 }

@@ -1,12 +1,14 @@
 //! How the roles work.
 
+use portcullis_core::batching::BatchingRules;
+
 /// The engine's settings. The defaults suit Polygon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineSettings {
     /// Withdrawals that one step takes.
     pub batch_max: u64,
-    /// Payments of the vault rail in one transaction: how many a single mistake can touch.
-    pub vault_items_max: usize,
+    /// How payments of the vault rail are put together.
+    pub batching: BatchingRules,
     /// How long a role waits for a doorbell before it looks by itself.
     pub poll_interval_ms: u64,
     /// Transactions of one sender that are not yet mined.
@@ -23,7 +25,7 @@ impl Default for EngineSettings {
     fn default() -> Self {
         Self {
             batch_max: 200,
-            vault_items_max: 50,
+            batching: BatchingRules::default(),
             poll_interval_ms: 250,
             in_flight_max: 8,
             rebroadcast_after_ms: 15_000,

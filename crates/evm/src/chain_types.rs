@@ -245,6 +245,8 @@ pub enum EstimateError {
     Reverted {
         /// The contract's reason where it can be decoded, else the node's words or a selector.
         reason: Option<String>,
+        /// The selector of the error, where the node shows what the contract returned.
+        selector: Option<[u8; 4]>,
     },
     /// The caller cannot pay for it.
     #[error("the caller has insufficient funds for the call")]

@@ -1,4 +1,4 @@
-//! One round trip: requests of one method out, an answer or a failure for each of them back.
+//! One round trip: requests out, an answer or a failure for each of them back.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,22 +18,80 @@ use crate::transport::HttpFailure;
 /// What came back for one request.
 pub(crate) type Answer = Result<Box<RawValue>, RpcFailure>;
 
-/// Sends `params`, each a parameter list of `method`, in one packet, and returns their answers in order.
-/// Answers are matched by id. What is not answered is [`RpcFailure::Missing`], never a null.
+/// What is asked in one go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Questions<'a> {
+    /// One method, with each of these parameter lists.
+    Of(&'static str, &'a [Value]),
+    /// Several methods, each with its parameter list.
+    Mixed(&'a [(&'static str, Value)]),
+}
+
+impl Questions<'_> {
+    pub(crate) const fn len(self) -> usize {
+        match self {
+            Self::Of(_, params) => params.len(),
+            Self::Mixed(asked) => asked.len(),
+        }
+    }
+
+    /// The method of one of them.
+    pub(crate) fn method(self, index: usize) -> &'static str {
+        match self {
+            Self::Of(method, _) => method,
+            Self::Mixed(asked) => asked[index].0,
+        }
+    }
+
+    fn params(&self, index: usize) -> &Value {
+        match self {
+            Self::Of(_, params) => &params[index],
+            Self::Mixed(asked) => &asked[index].1,
+        }
+    }
+
+    /// What the round trip is called where it has one name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Of(method, _) => method,
+            Self::Mixed(_) => "batch",
+        }
+    }
+
+    /// Some of them, to be asked again.
+    pub(crate) fn again(&self, indexes: &[usize]) -> Vec<(&'static str, Value)> {
+        indexes.iter().map(|index| (self.method(*index), self.params(*index).clone())).collect()
+    }
+}
+
+impl<'a> Questions<'a> {
+    /// The same in pieces of at most `most`.
+    pub(crate) fn chunks(self, most: usize) -> Vec<Questions<'a>> {
+        match self {
+            Self::Of(method, params) => {
+                params.chunks(most).map(|chunk| Questions::Of(method, chunk)).collect()
+            }
+            Self::Mixed(asked) => asked.chunks(most).map(Questions::Mixed).collect(),
+        }
+    }
+}
+
+/// Sends questions in one packet, and returns their answers in order. Answers are matched by id. What is not answered
+/// is [`RpcFailure::Missing`], never a null.
 pub(crate) async fn exchange(
     client: &RpcClient,
     timeout: Option<Duration>,
-    method: &'static str,
-    params: &[Value],
+    questions: Questions<'_>,
 ) -> Vec<Answer> {
-    let mut requests = Vec::with_capacity(params.len());
-    for item in params {
-        match client.make_request(method, item.clone()).serialize() {
+    let mut requests = Vec::with_capacity(questions.len());
+    for index in 0..questions.len() {
+        let (method, params) = (questions.method(index), questions.params(index).clone());
+        match client.make_request(method, params).serialize() {
             Ok(request) => requests.push(request),
             Err(error) => {
                 let failure =
                     RpcFailure::Malformed(format!("the request cannot be written: {error}"));
-                return vec![Err(failure); params.len()];
+                return vec![Err(failure); questions.len()];
             }
         }
     }

@@ -11,6 +11,7 @@ mod exchange;
 mod failure;
 mod fault;
 mod follower;
+mod funds;
 mod gas_oracle;
 mod health;
 mod pool;
@@ -42,6 +43,7 @@ pub use evidence::{
 pub use failure::{ReadError, RpcFailure};
 pub use fault::{FaultReport, ProviderFault};
 pub use follower::{ChainLink, ChainUpdate, FollowError, Follower, Reorg};
+pub use funds::{Funds, FundsQuery, GasQuote, TouchedState};
 pub use gas_oracle::{GasOracle, TIP_CACHE_MS, TIP_STALE_MS};
 pub use health::{ChainCheck, ProviderStatus};
 pub use pool::{PoolError, PoolLimits, ProviderPool};

@@ -20,6 +20,7 @@ use crate::chain_types::{
 use crate::classify::{SendOutcome, UnknownKind};
 use crate::evidence::{Decision, QuorumError};
 use crate::failure::{ReadError, RpcFailure};
+use crate::funds::{Funds, FundsQuery, GasQuote};
 use crate::health::ProviderStatus;
 use crate::provider::Provider;
 use crate::quorum::Disputes;
@@ -357,8 +358,18 @@ impl ProviderPool {
         first_answer!(self, "eth_maxPriorityFeePerGas", upstream => upstream.priority_fee())
     }
 
-    /// See [`Upstream::estimate_gas`]. Another provider is asked only for what is not known yet.
+    /// Gas that each call would use at the newest block. See [`Upstream::quotes`].
     pub async fn estimate_gas(&self, calls: &[CallRequest]) -> Vec<Result<u64, EstimateError>> {
+        let quotes = self.quotes(calls, false).await;
+        quotes.into_iter().map(|quote| quote.map(|quote| quote.gas)).collect()
+    }
+
+    /// See [`Upstream::quotes`]. Another provider is asked only for what is not known yet.
+    pub async fn quotes(
+        &self,
+        calls: &[CallRequest],
+        with_lists: bool,
+    ) -> Vec<Result<GasQuote, EstimateError>> {
         let mut results = vec![Err(no_provider("eth_estimateGas").into()); calls.len()];
         for upstream in self.candidates() {
             let open = unanswered(&results);
@@ -366,12 +377,17 @@ impl ProviderPool {
                 break;
             }
             let asked: Vec<CallRequest> = open.iter().map(|index| calls[*index].clone()).collect();
-            let answers = upstream.estimate_gas(&asked).await;
+            let answers = upstream.quotes(&asked, with_lists).await;
             for (index, answer) in open.into_iter().zip(answers) {
                 results[index] = answer;
             }
         }
         results
+    }
+
+    /// See [`Upstream::funds`].
+    pub async fn funds(&self, query: FundsQuery<'_>) -> Result<Funds, ReadError> {
+        first_answer!(self, "eth_getBlockByNumber", upstream => upstream.funds(query))
     }
 
     /// See [`Upstream::call`]. Another provider is asked only for what is not known yet.

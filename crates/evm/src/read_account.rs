@@ -16,7 +16,6 @@ use crate::upstream::Upstream;
 use crate::wire::{decode, decode_u64};
 
 const CALL: &str = "eth_call";
-const ESTIMATE_GAS: &str = "eth_estimateGas";
 
 impl Upstream {
     /// How many transactions each account has sent: its next nonce.
@@ -70,8 +69,7 @@ impl Upstream {
         let params: Vec<Value> = held
             .iter()
             .map(|(token, account)| {
-                let input = Erc20::balanceOfCall { account: *account }.abi_encode();
-                view_call(*token, input, at)
+                view_call(*token, &Erc20::balanceOfCall { account: *account }, at)
             })
             .collect();
         self.ask(CALL, &params, |index, raw| {
@@ -96,7 +94,7 @@ impl Upstream {
             .iter()
             .map(|token| {
                 let token = token.unwrap_or_default();
-                view_call(vault, PayoutVault::remainingTodayCall { token }.abi_encode(), at)
+                view_call(vault, &PayoutVault::remainingTodayCall { token }, at)
             })
             .collect();
         self.ask(CALL, &params, |_, raw| {
@@ -114,7 +112,7 @@ impl Upstream {
     pub async fn token_decimals(&self, tokens: &[Address]) -> Result<Vec<u8>, ReadError> {
         let params: Vec<Value> = tokens
             .iter()
-            .map(|token| view_call(*token, Erc20::decimalsCall {}.abi_encode(), BlockTag::Latest))
+            .map(|token| view_call(*token, &Erc20::decimalsCall {}, BlockTag::Latest))
             .collect();
         self.ask(CALL, &params, |index, raw| decode_view::<Erc20::decimalsCall>(tokens[index], raw))
             .await
@@ -142,15 +140,6 @@ impl Upstream {
         self.only(METHOD, tips)
     }
 
-    /// Gas that each call would use at the newest block. On Polygon only a Polygon node knows (PIP-88).
-    pub async fn estimate_gas(&self, calls: &[CallRequest]) -> Vec<Result<u64, EstimateError>> {
-        let params: Vec<Value> =
-            calls.iter().map(|call| json!([call.to_json(), "latest"])).collect();
-        let answers = self.ask_each(ESTIMATE_GAS, &params).await;
-        let read = |answer| self.simulated(ESTIMATE_GAS, answer, decode_u64);
-        answers.into_iter().map(read).collect()
-    }
-
     /// What each call would return.
     pub async fn call(
         &self,
@@ -163,7 +152,7 @@ impl Upstream {
         answers.into_iter().map(|answer| self.simulated(CALL, answer, decode::<Bytes>)).collect()
     }
 
-    fn simulated<T>(
+    pub(crate) fn simulated<T>(
         &self,
         method: &'static str,
         answer: Answer,
@@ -180,11 +169,14 @@ impl Upstream {
     }
 }
 
-fn view_call(contract: Address, input: Vec<u8>, at: BlockTag) -> Value {
-    json!([{ "to": contract, "input": Bytes::from(input) }, at.to_json()])
+pub(crate) fn view_call(contract: Address, call: &impl SolCall, at: BlockTag) -> Value {
+    json!([{ "to": contract, "input": Bytes::from(call.abi_encode()) }, at.to_json()])
 }
 
-fn decode_view<C: SolCall>(contract: Address, raw: &RawValue) -> Result<C::Return, RpcFailure> {
+pub(crate) fn decode_view<C: SolCall>(
+    contract: Address,
+    raw: &RawValue,
+) -> Result<C::Return, RpcFailure> {
     let returned = decode::<Bytes>(raw)?;
     C::abi_decode_returns(&returned).map_err(|_| {
         let bytes = returned.len();
@@ -200,7 +192,8 @@ fn explain(message: &str, data: Option<&Bytes>) -> Option<EstimateError> {
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
     if data.is_some() || says(&["revert"]) {
         let reason = data.and_then(decode_reason).or_else(|| reason_in_words(message));
-        return Some(EstimateError::Reverted { reason });
+        let selector = data.and_then(|data| data.first_chunk().copied());
+        return Some(EstimateError::Reverted { reason, selector });
     }
     if says(&["insufficient funds", "insufficient balance", "exceeds account balance"]) {
         return Some(EstimateError::InsufficientFunds);
@@ -211,7 +204,8 @@ fn explain(message: &str, data: Option<&Bytes>) -> Option<EstimateError> {
     }
     // geth core/vm/errors.go; anvil says "EVM error InvalidFEOpcode" and the like.
     if says(&["invalid opcode", "invalid jump destination", "stack underflow", "evm error"]) {
-        return Some(EstimateError::Reverted { reason: Some(message.to_owned()) });
+        let reason = Some(message.to_owned());
+        return Some(EstimateError::Reverted { reason, selector: None });
     }
     None
 }
@@ -248,24 +242,26 @@ mod tests {
     #[test]
     fn reasons_are_decoded_from_data_before_words() {
         let error = Bytes::from(Revert::from("Blacklistable: account is blacklisted").abi_encode());
-        let reverted =
-            |reason: &str| Some(EstimateError::Reverted { reason: Some(reason.to_owned()) });
+        let reverted = |reason: Option<&str>, selector| {
+            let reason = reason.map(str::to_owned);
+            Some(EstimateError::Reverted { reason, selector })
+        };
         assert_eq!(
             explain("execution reverted: whatever", Some(&error)),
-            reverted("Blacklistable: account is blacklisted")
+            reverted(Some("Blacklistable: account is blacklisted"), Some(Revert::SELECTOR))
         );
         let panic = Bytes::from(Panic::from(0x11_u64).abi_encode());
-        assert_eq!(explain("execution reverted", Some(&panic)), reverted("panic 0x11"));
+        assert_eq!(
+            explain("execution reverted", Some(&panic)),
+            reverted(Some("panic 0x11"), Some(Panic::SELECTOR))
+        );
         let custom = Bytes::from(hex!("e450d38c0000").to_vec());
         assert_eq!(
             explain("execution reverted", Some(&custom)),
-            reverted("custom error 0xe450d38c")
+            reverted(Some("custom error 0xe450d38c"), Some([0xe4, 0x50, 0xd3, 0x8c]))
         );
-        assert_eq!(explain("execution reverted: paused", None), reverted("paused"));
-        assert_eq!(
-            explain("execution reverted", None),
-            Some(EstimateError::Reverted { reason: None })
-        );
+        assert_eq!(explain("execution reverted: paused", None), reverted(Some("paused"), None));
+        assert_eq!(explain("execution reverted", None), reverted(None, None));
     }
 
     #[test]

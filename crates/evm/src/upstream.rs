@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::breaker::{Admission, BreakerState};
 use crate::chain_types::HeadBlock;
 use crate::classify::{SendOutcome, classify_send};
-use crate::exchange::{Answer, exchange};
+use crate::exchange::{Answer, Questions, exchange};
 use crate::failure::{ReadError, RpcFailure};
 use crate::fault::ProviderFault;
 use crate::health::{ChainCheck, Health};
@@ -30,9 +30,10 @@ const TRIAL_MS_MAX: u64 = 2_000;
 
 /// Methods whose JSON-RPC errors speak of what was asked (a call, a transaction, a range), or that not every
 /// node has. Errors of all others are faults of the provider.
-const ERRORS_ARE_ANSWERS: [&str; 5] = [
+const ERRORS_ARE_ANSWERS: [&str; 6] = [
     "eth_call",
     "eth_estimateGas",
+    "eth_createAccessList",
     "eth_sendRawTransaction",
     "eth_getLogs",
     "eth_maxPriorityFeePerGas",
@@ -130,7 +131,7 @@ impl Upstream {
     }
 
     async fn read_chain_id(&self, timeout: Option<Duration>) -> Result<(), ReadError> {
-        let answers = self.exchange_once(CHAIN_ID, &[json!([])], timeout).await;
+        let answers = self.exchange_once(Questions::Of(CHAIN_ID, &[json!([])]), timeout).await;
         let answer = answers.into_iter().next().unwrap_or(Err(RpcFailure::Missing));
         let raw = answer.map_err(|failure| self.read_error(CHAIN_ID, failure))?;
         let actual = decode_u64(&raw).map_err(|failure| self.note_bad_answer(CHAIN_ID, failure))?;
@@ -247,7 +248,7 @@ impl Upstream {
     ) -> Result<Vec<SendOutcome>, ReadError> {
         const METHOD: &str = "eth_sendRawTransaction";
         let params: Vec<Value> = transactions.iter().map(|(_, raw)| json!([raw])).collect();
-        let answers = self.ask_chunks(METHOD, &params, false).await;
+        let answers = self.ask_chunks(Questions::Of(METHOD, &params), false).await;
         let answers = answers.map_err(|failure| self.read_error(METHOD, failure))?;
         let outcomes = transactions.iter().zip(answers).map(|((hash, _), answer)| {
             let outcome = classify_send(*hash, &answer.and_then(|raw| decode::<B256>(&raw)));
@@ -276,28 +277,32 @@ impl Upstream {
     /// Asks `method` with each of `params`. One answer each, in order; a failed item is its own failure.
     /// What a half-answered batch left out is asked once more: reads may be repeated.
     pub(crate) async fn ask_each(&self, method: &'static str, params: &[Value]) -> Vec<Answer> {
-        let answers = self.ask_chunks(method, params, true).await;
-        answers.unwrap_or_else(|failure| vec![Err(failure); params.len()])
+        self.ask_all(Questions::Of(method, params)).await
+    }
+
+    /// The same with questions of several methods, in as few batches as possible.
+    pub(crate) async fn ask_all(&self, questions: Questions<'_>) -> Vec<Answer> {
+        let answers = self.ask_chunks(questions, true).await;
+        answers.unwrap_or_else(|failure| vec![Err(failure); questions.len()])
     }
 
     /// `Err` where nothing was asked at all. When leave or room ends on the way, what is left fails alike.
     async fn ask_chunks(
         &self,
-        method: &'static str,
-        params: &[Value],
+        questions: Questions<'_>,
         may_repeat: bool,
     ) -> Result<Vec<Answer>, RpcFailure> {
-        let mut answers: Vec<Answer> = Vec::with_capacity(params.len());
-        if params.is_empty() {
+        let mut answers: Vec<Answer> = Vec::with_capacity(questions.len());
+        if questions.len() == 0 {
             return Ok(answers);
         }
         let leave = self.leave()?;
-        for chunk in params.chunks(self.batch_items_max) {
-            match self.ask_chunk(&leave, method, chunk, may_repeat).await {
+        for chunk in questions.chunks(self.batch_items_max) {
+            match self.ask_chunk(&leave, chunk, may_repeat).await {
                 Ok(part) => answers.extend(part),
                 Err(failure) if answers.is_empty() => return Err(failure),
                 Err(failure) => {
-                    let left = params.len().saturating_sub(answers.len());
+                    let left = questions.len().saturating_sub(answers.len());
                     answers.extend(vec![Err(failure); left]);
                     break;
                 }
@@ -309,19 +314,18 @@ impl Upstream {
     async fn ask_chunk(
         &self,
         leave: &Leave<'_>,
-        method: &'static str,
-        chunk: &[Value],
+        chunk: Questions<'_>,
         may_repeat: bool,
     ) -> Result<Vec<Answer>, RpcFailure> {
         self.ensure_chain(leave).await?;
         self.find_room(chunk.len()).await?;
-        let mut part = self.exchange_once(method, chunk, self.timeout(leave)).await;
+        let mut part = self.exchange_once(chunk, self.timeout(leave)).await;
         let is_missing = |answer: &Answer| matches!(answer, Err(RpcFailure::Missing));
         let missing: Vec<usize> = (0..part.len()).filter(|i| is_missing(&part[*i])).collect();
         if may_repeat && !missing.is_empty() && missing.len() < part.len() {
-            let again: Vec<Value> = missing.iter().map(|index| chunk[*index].clone()).collect();
+            let again = chunk.again(&missing);
             self.find_room(again.len()).await?;
-            let late = self.exchange_once(method, &again, self.timeout(leave)).await;
+            let late = self.exchange_once(Questions::Mixed(&again), self.timeout(leave)).await;
             for (index, answer) in missing.into_iter().zip(late) {
                 part[index] = answer;
             }
@@ -369,31 +373,37 @@ impl Upstream {
 
     async fn exchange_once(
         &self,
-        method: &'static str,
-        params: &[Value],
+        questions: Questions<'_>,
         timeout: Option<Duration>,
     ) -> Vec<Answer> {
         // The score goes by the injected clock; the histogram alone wants more than milliseconds.
         let (asked_at, started) = (self.now(), Instant::now());
-        let answers = exchange(self.provider.client(), timeout, method, params).await;
-        self.labels.requests(method, params.len());
-        self.labels.duration(method, started.elapsed());
-        let failures = answers.iter().filter_map(|answer| answer.as_ref().err());
+        let answers = exchange(self.provider.client(), timeout, questions).await;
+        match questions {
+            Questions::Of(method, params) => self.labels.requests(method, params.len()),
+            Questions::Mixed(asked) => {
+                for (method, _) in asked {
+                    self.labels.requests(method, 1);
+                }
+            }
+        }
+        self.labels.duration(questions.name(), started.elapsed());
         let (mut blame, mut refused) = (None, None);
-        for failure in failures {
+        for (index, answer) in answers.iter().enumerate() {
+            let (Err(failure), method) = (answer, questions.method(index)) else { continue };
             self.labels.error(method, failure.kind());
             if failure.blames_provider() {
-                blame = blame.or(Some(failure));
-            } else {
-                refused = refused.or(Some(failure));
+                blame = blame.or(Some((method, failure)));
+            } else if !ERRORS_ARE_ANSWERS.contains(&method) {
+                refused = refused.or(Some((method, failure)));
             }
         }
         self.end_quiet_faults();
         match (blame, refused) {
-            (Some(failure), _) => self.note_failure(method, failure),
+            (Some((method, failure)), _) => self.note_failure(method, failure),
             (None, refused) => {
-                self.note_answer(method, asked_at);
-                if let Some(failure) = refused.filter(|_| !ERRORS_ARE_ANSWERS.contains(&method)) {
+                self.note_answer(questions.name(), asked_at);
+                if let Some((method, failure)) = refused {
                     // It answers, so its breaker stays as it is; others are better asked.
                     self.health().score.failed(asked_at);
                     self.raise(ProviderFault::ErrorAnswers, &format!("{failure} (in {method})"));

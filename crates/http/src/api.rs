@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use portcullis_core::time::Timestamp;
 use portcullis_store::StoreError;
 use serde_json::{Map, Value};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::auth::KeyCache;
 use crate::catalog::Catalog;
@@ -29,6 +30,7 @@ pub(crate) struct ApiState {
     /// `/openapi.json`.
     pub(crate) document: Bytes,
     catalog: Mutex<Option<(Timestamp, Arc<Catalog>)>>,
+    under_way: Semaphore,
 }
 
 /// What a request is known by, and until when it may wait for the database.
@@ -41,11 +43,23 @@ pub(crate) struct RequestContext {
 impl ApiState {
     pub(crate) fn new(parts: ApiParts, document: Bytes) -> Self {
         let started_at = parts.clock.now();
-        Self { parts, keys: KeyCache::default(), started_at, document, catalog: Mutex::new(None) }
+        let under_way = Semaphore::new(parts.limits.requests_max);
+        let (keys, catalog) = (KeyCache::default(), Mutex::new(None));
+        Self { parts, keys, started_at, document, catalog, under_way }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.parts.clock.now()
+    }
+
+    /// Lets a request with a body in, for as long as the permit is kept: what is under way is bounded, in
+    /// number and so in memory.
+    pub(crate) fn admit(&self, cost: u32) -> Result<SemaphorePermit<'_>, ApiError> {
+        self.under_way.try_acquire_many(cost).map_err(|_| {
+            metrics::counter!("portcullis_intake_refused_total", "why" => "too_many_requests")
+                .increment(1);
+            ApiError::new(ApiCode::TooManyRequests)
+        })
     }
 
     /// Reads the body. The time that the client takes for it is not taken from the wait for the database.

@@ -71,6 +71,11 @@ pub(crate) async fn take_many(
                 });
                 Taken::Refused(ApiError::of_field(ApiCode::InsufficientBalance, "amount", message))
             }
+            Submitted::QueueFull => {
+                metrics::counter!("portcullis_intake_refused_total", "why" => "queue_full")
+                    .increment(1);
+                Taken::Refused(ApiError::new(ApiCode::QueueFull))
+            }
             Submitted::UnknownAccount => Taken::Refused(ApiError::of_field(
                 ApiCode::UnknownAccount,
                 "account_id",

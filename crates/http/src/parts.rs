@@ -95,6 +95,10 @@ pub struct ApiLimits {
     pub metadata_bytes_max: usize,
     /// The most items of a page.
     pub page_items_max: u64,
+    /// The most requests with a body that are under way at once; one above is refused.
+    pub requests_max: usize,
+    /// How many of them a batch stands for.
+    pub batch_cost: u32,
     /// How long a client may take to send one body.
     pub body_wait_ms: u64,
     /// How long one request waits for the database in all.
@@ -116,6 +120,8 @@ impl Default for ApiLimits {
             batch_items_max: 500,
             metadata_bytes_max: 4 * 1_024,
             page_items_max: 100,
+            requests_max: 4_096,
+            batch_cost: 32,
             body_wait_ms: 10_000,
             database_wait_ms: 2_000,
             node_wait_ms: 5_000,

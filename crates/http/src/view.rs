@@ -157,6 +157,15 @@ pub(crate) struct AttemptView {
     /// The most gas that it may use.
     #[schema(example = "65000")]
     pub(crate) gas_limit: String,
+    /// Payments that it carries, this one counted.
+    #[schema(example = 50)]
+    pub(crate) payments: u64,
+    /// Gas that a node said each of its payments takes, when they were put together: the whole call's, shared evenly.
+    #[schema(example = "16200")]
+    pub(crate) gas_estimated_per_payment: Option<String>,
+    /// Gas that each of its payments took, once it is in a block: the whole call's, shared evenly.
+    #[schema(example = "15481")]
+    pub(crate) gas_used_per_payment: Option<String>,
     /// When its signed bytes were committed.
     pub(crate) committed_at: String,
     /// When they were first handed to a node.
@@ -271,6 +280,8 @@ fn attempts_of(id: WithdrawalId, rides: &[Ride]) -> Vec<AttemptView> {
 
 fn attempt_view(ride: &Ride, attempt: &AttemptRecord) -> AttemptView {
     let chain = ChainSpec::by_id(ride.slot.chain_id);
+    let pays = attempt.kind == AttemptKind::Payload;
+    let shared = |gas: u64| gas.div_ceil(ride.payments.max(1)).to_string();
     AttemptView {
         network: network_of(ride.slot.chain_id),
         sender: ride.slot.sender.to_checksum(None),
@@ -280,6 +291,9 @@ fn attempt_view(ride: &Ride, attempt: &AttemptRecord) -> AttemptView {
         max_fee_per_gas_wei: attempt.fees.max_fee_per_gas_wei.to_string(),
         max_priority_fee_per_gas_wei: attempt.fees.max_priority_fee_per_gas_wei.to_string(),
         gas_limit: attempt.gas_limit.to_string(),
+        payments: ride.payments,
+        gas_estimated_per_payment: ride.gas_estimated.filter(|_| pays).map(shared),
+        gas_used_per_payment: attempt.gas_used.filter(|_| pays).map(shared),
         committed_at: attempt.committed_at.to_rfc3339(),
         sent_at: attempt.sent_at.map(portcullis_core::time::Timestamp::to_rfc3339),
         outcome: attempt.last_outcome.clone(),

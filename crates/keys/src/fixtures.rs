@@ -132,6 +132,7 @@ impl Bench {
             payments: vec![payment(sequence)],
             fees: Fees { max_fee_per_gas_wei: 1_000, max_priority_fee_per_gas_wei: 30 },
             gas_limit: 60_000,
+            access_list: Vec::new(),
         }
     }
 

@@ -98,7 +98,11 @@ pub(crate) fn router(parts: RouterParts<'_>) -> Router {
     });
     portcullis_http::router(ApiParts {
         store: foundation.store.clone(),
-        intake: Intake::new(foundation.store.clone(), Arc::clone(&foundation.sealing_keys)),
+        intake: Intake::bounded(
+            foundation.store.clone(),
+            Arc::clone(&foundation.sealing_keys),
+            config.intake.limits,
+        ),
         sealing_keys: Arc::clone(&foundation.sealing_keys),
         chains: chains.collect(),
         clock: Arc::clone(&foundation.clock),
@@ -107,7 +111,7 @@ pub(crate) fn router(parts: RouterParts<'_>) -> Router {
         metrics_render: Arc::new(move || metrics.render()),
         concerns: Arc::new(move || draining(*stopping.borrow())),
         doc_url_base: config.server.errors_url(),
-        limits: ApiLimits::default(),
+        limits: ApiLimits { requests_max: config.intake.requests_max, ..ApiLimits::default() },
     })
 }
 

@@ -8,6 +8,7 @@ use alloy_primitives::{Address, U256};
 use alloy_rpc_client::RpcClient;
 use axum::Router;
 use portcullis_core::amount::Amount;
+use portcullis_core::batching::BatchingRules;
 use portcullis_core::time::Clock;
 use portcullis_engine::{
     Broadcaster, Doorbells, EngineError, EngineSettings, Monitor, Processor, Progress, Recovery,
@@ -61,7 +62,7 @@ pub(crate) struct Machine {
 fn settings() -> EngineSettings {
     EngineSettings {
         batch_max: 40,
-        vault_items_max: 8,
+        batching: BatchingRules { items_max: 8, ..BatchingRules::default() },
         poll_interval_ms: 500,
         in_flight_max: 8,
         rebroadcast_after_ms: 4_000,

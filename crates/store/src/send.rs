@@ -281,6 +281,23 @@ async fn send_now(tx: &Transaction, of: Slot, nonces: SimpleExpr) -> Result<(), 
         .map_err(|error| tx.failed(&error))
 }
 
+impl Store {
+    /// The bytes of a committed attempt; `None` where it is not known, or was never ours to commit.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn signed_bytes(&self, hash: B256) -> Result<Option<Bytes>, StoreError> {
+        let raw: Option<Vec<u8>> = attempt::Entity::find_by_id(hash.to_vec())
+            .select_only()
+            .column(attempt::Column::Raw)
+            .into_tuple()
+            .one(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("signed_bytes", &error))?;
+        Ok(raw.filter(|raw| !raw.is_empty()).map(Bytes::from))
+    }
+}
+
 /// The attempt to send: the dearest whose bytes we have. It is the newest that was signed, for each outbids all before
 /// it; its place need not be the last, where an earlier life of the database had signed it before.
 fn newest_own(open: &OpenSlot) -> Option<&OpenAttempt> {

@@ -44,6 +44,10 @@ pub struct NewSlot {
     pub payload_digest: B256,
     /// The payments that it carries, in order.
     pub payments: Vec<WithdrawalId>,
+    /// The gas that a node says it uses; `None` where none was asked.
+    pub gas_estimated: Option<u64>,
+    /// Why its payments travel together or alone: a line of their timelines.
+    pub why: Option<String>,
 }
 
 /// Signed bytes to be committed.
@@ -222,7 +226,7 @@ async fn bind_payments(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreE
                 Purpose::Void => Event::BoundToVoid(new.id),
                 Purpose::Pay | Purpose::Fill => Event::Bound(new.id),
             };
-            (record, event, None)
+            (record, event, new.why.clone())
         })
         .collect();
     apply(tx, &moves).await

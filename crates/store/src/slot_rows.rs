@@ -35,6 +35,7 @@ pub(crate) async fn insert_slots(tx: &Transaction, slots: &[NewSlot]) -> Result<
             claimed_until: ActiveValue::Set(0),
             opened_at: ActiveValue::Set(tx.now.as_millis()),
             updated_at: ActiveValue::Set(tx.now.as_millis()),
+            gas_estimated: ActiveValue::Set(new.gas_estimated.map(bigint)),
         });
         slot::Entity::insert_many(rows).exec_without_returning(&tx.inner).await.map_err(failed)?;
     }

@@ -1,12 +1,11 @@
 //! What an account withdrew of an asset on one UTC day: read once, moved in memory, written once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_core::amount::Amount;
 use portcullis_core::id::{AccountId, AssetId, TenantId};
 use portcullis_core::policy::{Rule, Verdict};
 use portcullis_core::withdrawal::State;
-use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use crate::convert::Place;
@@ -23,8 +22,8 @@ type WindowKey = (TenantId, AccountId, AssetId);
 pub(crate) struct Windows {
     utc_day: i64,
     totals: BTreeMap<WindowKey, Amount>,
-    known: Vec<WindowKey>,
-    changed: Vec<WindowKey>,
+    known: BTreeSet<WindowKey>,
+    changed: BTreeSet<WindowKey>,
 }
 
 fn window_key(record: &WithdrawalRecord) -> WindowKey {
@@ -37,31 +36,34 @@ impl Windows {
         records: &[WithdrawalRecord],
     ) -> Result<Self, StoreError> {
         let utc_day = tx.now.utc_day();
-        let mut accounts: Vec<&str> =
-            records.iter().map(|record| record.account.as_str()).collect();
-        accounts.sort_unstable();
-        accounts.dedup();
+        let mut wanted: BTreeMap<(TenantId, AssetId), BTreeSet<&str>> = BTreeMap::new();
+        for record in records {
+            let accounts = wanted.entry((record.tenant, record.asset)).or_default();
+            accounts.insert(record.account.as_str());
+        }
         let mut totals = BTreeMap::new();
-        for accounts in accounts.chunks(ROWS_PER_STATEMENT) {
-            let rows = window::Entity::find()
-                .filter(window::Column::UtcDay.eq(utc_day))
-                .filter(window::Column::AccountId.is_in(accounts.iter().copied()))
-                .lock_exclusive()
-                .all(&tx.inner)
-                .await
-                .map_err(|error| tx.failed(&error))?;
-            for row in rows {
-                let place = Place { table: "windows", row: row.account_id.as_bytes() };
-                let key = (
-                    TenantId::from_bytes(place.id("tenant_id", &row.tenant_id)?),
-                    place.parsed("account_id", row.account_id.parse::<AccountId>())?,
-                    AssetId::from_bytes(place.id("asset_id", &row.asset_id)?),
-                );
-                totals.insert(key, place.amount("total", &row.total)?);
+        for ((tenant, asset), accounts) in wanted {
+            let accounts: Vec<&str> = accounts.into_iter().collect();
+            for accounts in accounts.chunks(ROWS_PER_STATEMENT) {
+                // The whole key, so that the days before are not read.
+                let rows = window::Entity::find()
+                    .filter(window::Column::TenantId.eq(tenant.to_bytes().to_vec()))
+                    .filter(window::Column::AccountId.is_in(accounts.iter().copied()))
+                    .filter(window::Column::AssetId.eq(asset.to_bytes().to_vec()))
+                    .filter(window::Column::UtcDay.eq(utc_day))
+                    .lock_exclusive()
+                    .all(&tx.inner)
+                    .await
+                    .map_err(|error| tx.failed(&error))?;
+                for row in rows {
+                    let place = Place { table: "windows", row: row.account_id.as_bytes() };
+                    let account = place.parsed("account_id", row.account_id.parse())?;
+                    totals.insert((tenant, account, asset), place.amount("total", &row.total)?);
+                }
             }
         }
         let known = totals.keys().cloned().collect();
-        Ok(Self { utc_day, totals, known, changed: Vec::new() })
+        Ok(Self { utc_day, totals, known, changed: BTreeSet::new() })
     }
 
     /// The verdict on one withdrawal, and the day's total with it.
@@ -80,42 +82,54 @@ impl Windows {
     pub(crate) fn count(&mut self, record: &WithdrawalRecord, total: Amount) {
         let key = window_key(record);
         self.totals.insert(key.clone(), total);
-        if !self.changed.contains(&key) {
-            self.changed.push(key);
-        }
+        self.changed.insert(key);
     }
 
+    /// Replaces what changed: the rows that were read go, and the new ones come. The number of statements does not grow
+    /// with the accounts but by hundreds.
     pub(crate) async fn store(self, tx: &Transaction) -> Result<(), StoreError> {
-        let mut new = Vec::new();
-        for key in &self.changed {
-            let total = self.totals.get(key).copied().unwrap_or_default().to_string();
-            let (tenant, account, asset) = key;
-            if self.known.contains(key) {
-                let written = window::Entity::update_many()
-                    .col_expr(window::Column::Total, Expr::value(total))
-                    .filter(window::Column::TenantId.eq(tenant.to_bytes().to_vec()))
-                    .filter(window::Column::AccountId.eq(account.as_str()))
-                    .filter(window::Column::AssetId.eq(asset.to_bytes().to_vec()))
-                    .filter(window::Column::UtcDay.eq(self.utc_day))
-                    .exec(&tx.inner)
-                    .await
-                    .map_err(|error| tx.failed(&error))?;
-                tx.expect_rows(written.rows_affected, 1)?;
-            } else {
-                new.push(window::ActiveModel {
+        self.remove_known(tx).await?;
+        let rows: Vec<window::ActiveModel> = self
+            .changed
+            .iter()
+            .map(|key| {
+                let (tenant, account, asset) = key;
+                let total = self.totals.get(key).copied().unwrap_or_default();
+                window::ActiveModel {
                     tenant_id: ActiveValue::Set(tenant.to_bytes().to_vec()),
                     account_id: ActiveValue::Set(account.as_str().to_owned()),
                     asset_id: ActiveValue::Set(asset.to_bytes().to_vec()),
                     utc_day: ActiveValue::Set(self.utc_day),
-                    total: ActiveValue::Set(total),
-                });
-            }
-        }
-        for rows in new.chunks(ROWS_PER_STATEMENT) {
+                    total: ActiveValue::Set(total.to_string()),
+                }
+            })
+            .collect();
+        for rows in rows.chunks(ROWS_PER_STATEMENT) {
             window::Entity::insert_many(rows.iter().cloned())
                 .exec_without_returning(&tx.inner)
                 .await
                 .map_err(|error| tx.failed(&error))?;
+        }
+        Ok(())
+    }
+
+    async fn remove_known(&self, tx: &Transaction) -> Result<(), StoreError> {
+        let mut replaced: BTreeMap<(TenantId, AssetId), Vec<&AccountId>> = BTreeMap::new();
+        for (tenant, account, asset) in self.changed.intersection(&self.known) {
+            replaced.entry((*tenant, *asset)).or_default().push(account);
+        }
+        for ((tenant, asset), accounts) in replaced {
+            for accounts in accounts.chunks(ROWS_PER_STATEMENT) {
+                let removed = window::Entity::delete_many()
+                    .filter(window::Column::TenantId.eq(tenant.to_bytes().to_vec()))
+                    .filter(window::Column::AssetId.eq(asset.to_bytes().to_vec()))
+                    .filter(window::Column::UtcDay.eq(self.utc_day))
+                    .filter(window::Column::AccountId.is_in(accounts.iter().map(|id| id.as_str())))
+                    .exec(&tx.inner)
+                    .await
+                    .map_err(|error| tx.failed(&error))?;
+                tx.expect_rows(removed.rows_affected, accounts.len())?;
+            }
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Work rows: what waits at which stage, and the processor's transaction.
+//! Work rows: what waits at which stage and in which order, and the processor's transaction.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,10 @@ use portcullis_core::id::WithdrawalId;
 use portcullis_core::policy::Verdict;
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, HoldReason, State, StateCode};
-use sea_orm::sea_query::{Expr, LockBehavior, LockType};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
 
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint};
@@ -86,23 +88,13 @@ impl Store {
         stage: Stage,
         chain_id: Option<u64>,
     ) -> Result<Option<WithdrawalId>, StoreError> {
-        let mut query = work::Entity::find()
-            .select_only()
-            .column(work::Column::WithdrawalId)
-            .filter(work::Column::Stage.eq(stage.as_str()))
-            .filter(work::Column::DueAt.lte(self.clock.now().as_millis()));
-        if let Some(chain_id) = chain_id {
-            query = query.filter(work::Column::ChainId.eq(bigint(chain_id)));
-        }
-        let rows: Vec<Vec<u8>> = query
-            .order_by_desc(work::Column::Priority)
-            .order_by_asc(work::Column::WithdrawalId)
-            .limit(1)
-            .into_tuple()
-            .all(&self.reader)
-            .await
-            .map_err(|error| StoreError::of_statement("first_due", &error))?;
-        Ok(read_ids(&rows)?.pop())
+        let now = self.clock.now();
+        let failed = |error| StoreError::of_statement("first_due", &error);
+        let rows = match chain_id {
+            Some(chain_id) => due(&self.reader, stage, chain_id, 1, now).await,
+            None => due_of_all_chains(&self.reader, stage, 1, now, false).await,
+        };
+        Ok(read_ids(&in_order(rows.map_err(failed)?))?.pop())
     }
 
     /// Whether anything is due at a stage: a look without a lock, so that an idle role does not write.
@@ -123,8 +115,8 @@ impl Store {
         Ok(found.is_some())
     }
 
-    /// Puts due withdrawals before policy, highest priority first, and moves each by the verdict;
-    /// returns how many.
+    /// Puts due withdrawals before policy, in the order of their turns, and moves each by the
+    /// verdict; returns how many.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -132,7 +124,7 @@ impl Store {
         transaction!(self, "validate", |tx| validate_in(&tx, limit, judge))
     }
 
-    /// Queued withdrawals of a chain that are due to be bound, highest priority first, oldest first.
+    /// Queued withdrawals of a chain that are due to be bound, in the order of their turns.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -143,28 +135,18 @@ impl Store {
     ) -> Result<Vec<WithdrawalRecord>, StoreError> {
         let during = "queued";
         let picture = self.snapshot(during).await?;
-        let rows: Vec<Vec<u8>> = work::Entity::find()
-            .select_only()
-            .column(work::Column::WithdrawalId)
-            .filter(work::Column::Stage.eq(Stage::Sign.as_str()))
-            .filter(work::Column::ChainId.eq(bigint(chain_id)))
-            .filter(work::Column::DueAt.lte(self.clock.now().as_millis()))
-            .order_by_desc(work::Column::Priority)
-            .order_by_asc(work::Column::WithdrawalId)
-            .limit(limit)
-            .into_tuple()
-            .all(&picture)
+        let rows = due(&picture, Stage::Sign, chain_id, limit, self.clock.now())
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        let ids = read_ids(&rows)?;
+        let ids = read_ids(&in_order(rows))?;
         let mut records = withdrawals_by_id(&picture, during, &ids).await?;
         records.retain(|record| record.state == State::Queued);
-        let order: BTreeMap<WithdrawalId, usize> = ids.into_iter().zip(0..).collect();
-        records.sort_by_key(|record| order.get(&record.id).copied());
+        sort_like(&mut records, &ids);
         Ok(records)
     }
 
-    /// Puts queued work off, because it cannot be done now; `why` is what its client sees meanwhile.
+    /// Puts queued work off, because it cannot be done now; `why` is what its client sees meanwhile. Its turn is put
+    /// off as long: what waits for funds does not come before everything else once they are there.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -221,25 +203,93 @@ impl Store {
     }
 }
 
-async fn validate_in(tx: &Transaction, limit: u64, judge: &Judge<'_>) -> Result<usize, StoreError> {
-    let rows: Vec<Vec<u8>> = work::Entity::find()
+/// The turn and the id of a row.
+type Due = (i64, Vec<u8>);
+
+/// What is due at a stage on a chain, in the order of the turns: read from the index alone, never sorted.
+async fn due<C: ConnectionTrait>(
+    connection: &C,
+    stage: Stage,
+    chain_id: u64,
+    limit: u64,
+    now: Timestamp,
+) -> Result<Vec<Due>, DbErr> {
+    due_query(stage, chain_id, limit, now).into_tuple().all(connection).await
+}
+
+fn due_query(stage: Stage, chain_id: u64, limit: u64, now: Timestamp) -> Select<work::Entity> {
+    work::Entity::find()
         .select_only()
+        .column(work::Column::TurnAt)
         .column(work::Column::WithdrawalId)
-        .filter(work::Column::Stage.eq(Stage::Validate.as_str()))
-        .filter(work::Column::DueAt.lte(tx.now.as_millis()))
-        .order_by_desc(work::Column::Priority)
+        .filter(work::Column::Stage.eq(stage.as_str()))
+        .filter(work::Column::ChainId.eq(bigint(chain_id)))
+        .filter(work::Column::DueAt.lte(now.as_millis()))
+        .order_by_asc(work::Column::TurnAt)
         .order_by_asc(work::Column::WithdrawalId)
         .limit(limit)
-        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
-        .into_tuple()
-        .all(&tx.inner)
+}
+
+/// The next chain that has anything at a stage.
+fn chain_query(stage: Stage, after: Option<i64>) -> Select<work::Entity> {
+    let query = work::Entity::find()
+        .select_only()
+        .column(work::Column::ChainId)
+        .filter(work::Column::Stage.eq(stage.as_str()))
+        .order_by_asc(work::Column::ChainId)
+        .limit(1);
+    match after {
+        Some(after) => query.filter(work::Column::ChainId.gt(after)),
+        None => query,
+    }
+}
+
+/// What is due at a stage on any chain, to be looked at or to be taken: rows that another transaction took are passed over
+/// then. A statement a chain, since the index is in the order of turns only within one.
+async fn due_of_all_chains<C: ConnectionTrait>(
+    connection: &C,
+    stage: Stage,
+    limit: u64,
+    now: Timestamp,
+    is_taken: bool,
+) -> Result<Vec<Due>, DbErr> {
+    let mut rows: Vec<Due> = Vec::new();
+    let mut last: Option<i64> = None;
+    loop {
+        last = chain_query(stage, last).into_tuple().one(connection).await?;
+        let Some(chain_id) = last else { break };
+        let chain_id = u64::try_from(chain_id).unwrap_or_default();
+        let mut query = due_query(stage, chain_id, limit, now);
+        if is_taken {
+            query = query.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+        }
+        rows.extend(query.into_tuple::<Due>().all(connection).await?);
+    }
+    rows.sort_unstable();
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(rows)
+}
+
+fn in_order(rows: Vec<Due>) -> Vec<Vec<u8>> {
+    rows.into_iter().map(|(_, id)| id).collect()
+}
+
+/// Brings records into the order of their ids in this list.
+fn sort_like(records: &mut [WithdrawalRecord], ids: &[WithdrawalId]) {
+    let order: BTreeMap<WithdrawalId, usize> = ids.iter().copied().zip(0..).collect();
+    records.sort_by_key(|record| order.get(&record.id).copied());
+}
+
+async fn validate_in(tx: &Transaction, limit: u64, judge: &Judge<'_>) -> Result<usize, StoreError> {
+    let rows = due_of_all_chains(&tx.inner, Stage::Validate, limit, tx.now, true)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let mut records = withdrawals_by_id(&tx.inner, tx.name, &read_ids(&rows)?).await?;
+    let ids = read_ids(&in_order(rows))?;
+    let mut records = withdrawals_by_id(&tx.inner, tx.name, &ids).await?;
     if records.is_empty() {
         return Ok(0);
     }
-    records.sort_by_key(|record| (std::cmp::Reverse(record.priority), record.id));
+    sort_like(&mut records, &ids);
     let started: Vec<_> = records
         .iter()
         .filter(|record| record.state == State::Pending)
@@ -301,6 +351,7 @@ async fn defer_in(
     until: Timestamp,
     why: &str,
 ) -> Result<(), StoreError> {
+    let pause_ms = std::cmp::max(until.millis_since(tx.now), 0);
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
         withdrawal::Entity::update_many()
             .col_expr(withdrawal::Column::Reason, Expr::value(why))
@@ -312,6 +363,7 @@ async fn defer_in(
         // One that moved on meanwhile is not put off.
         work::Entity::update_many()
             .col_expr(work::Column::DueAt, Expr::value(until.as_millis()))
+            .col_expr(work::Column::TurnAt, Expr::col(work::Column::TurnAt).add(pause_ms))
             .filter(work::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
             .filter(work::Column::Stage.eq(Stage::Sign.as_str()))
             .exec(&tx.inner)
@@ -365,3 +417,6 @@ pub(crate) fn read_ids(rows: &[Vec<u8>]) -> Result<Vec<WithdrawalId>, StoreError
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

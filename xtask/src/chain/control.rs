@@ -148,6 +148,23 @@ impl Rpc {
         Ok(())
     }
 
+    /// Sets the base fee of the next block, in wei; the ones after it follow from that.
+    pub async fn set_next_base_fee(&self, wei: u64) -> Result<()> {
+        let wei = U64::from(wei);
+        self.call::<Value>("anvil_setNextBlockBaseFeePerGas", json!([wei])).await?;
+        Ok(())
+    }
+
+    /// Offers many signed transactions to the node; the order in which it takes them is its own.
+    ///
+    /// # Errors
+    /// It refuses one, or fails.
+    pub async fn send_raw_all(&self, raws: &[Bytes]) -> Result<()> {
+        let send = |raw: &Bytes| Request::new("eth_sendRawTransaction", json!([raw]));
+        self.batch::<B256>(&raws.iter().map(send).collect::<Vec<_>>()).await?;
+        Ok(())
+    }
+
     /// Makes `blocks` blocks now.
     pub async fn mine(&self, blocks: u64) -> Result<()> {
         self.call::<Value>("anvil_mine", json!([U64::from(blocks)])).await?;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::plan::{Needs, Plan, Wish};
 use crate::assets::{TestAsset, by_symbol};
+use crate::judge::Promise;
 use crate::testnet::Deployment;
 
 /// The account that pays the whole list.
@@ -31,6 +32,14 @@ pub(super) fn read_list(path: &Path, assets: &[TestAsset]) -> Result<Plan> {
     let file = std::fs::File::open(path)
         .with_context(|| format!("cannot read the payout list {}", path.display()))?;
     plan(file, assets).with_context(|| format!("the payout list {}", path.display()))
+}
+
+/// What a list promises, in its order.
+///
+/// # Errors
+/// The file cannot be read, or a row is wrong: the message names its line.
+pub fn payout_list(path: &Path, assets: &[TestAsset]) -> Result<Vec<Promise>> {
+    Ok(read_list(path, assets)?.promises().cloned().collect())
 }
 
 /// Whether [`read_list`] will take the list: that does not depend on where the tokens are.

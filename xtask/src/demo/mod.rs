@@ -16,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use tokio::sync::watch;
 
+pub use file::payout_list;
 pub use report::DemoReport;
 
 use crash::HowFar;

@@ -17,6 +17,15 @@ const TRANSACTION_GAS_MAX: u64 = 1 << 24;
 /// bor `params/protocol_params.go`: `MaxTxGas = 1 << 25`.
 const TRANSACTION_GAS_MAX_BOR: u64 = 1 << 25;
 
+/// geth and bor `core/txpool/legacypool`: a transaction has at most 128 KiB.
+const CALLDATA_BYTES_MAX: usize = 120_000;
+
+/// EIP-2929: `COLD_SLOAD_COST`.
+const COLD_SLOT_GAS: u64 = 2_100;
+
+/// PIP-88, since Chicago: bor `core/vm/operations_acl.go`.
+const COLD_SLOT_GAS_BOR: u64 = 5_460;
+
 /// bor, geth and reth keep 16 executable transactions an account; half of it leaves room for replacements.
 const IN_FLIGHT_MAX: u64 = 8;
 
@@ -36,6 +45,8 @@ const POLYGON: ChainSpec = ChainSpec {
     // PIP-35: bor's pool refuses a tip below 25 gwei.
     fee_bounds: FeeBounds { tip_wei_min: 25 * GWEI, max_fee_per_gas_wei_cap: 5_000 * GWEI },
     transaction_gas_max: TRANSACTION_GAS_MAX_BOR,
+    calldata_bytes_max: CALLDATA_BYTES_MAX,
+    cold_slot_gas: COLD_SLOT_GAS_BOR,
     in_flight_max: IN_FLIGHT_MAX,
     replaceable: true,
     release_quorum_min: 2,
@@ -56,6 +67,8 @@ const ETHEREUM: ChainSpec = ChainSpec {
     fee_model: FeeModel::Eip1559,
     fee_bounds: FeeBounds { tip_wei_min: 1, max_fee_per_gas_wei_cap: 500 * GWEI },
     transaction_gas_max: TRANSACTION_GAS_MAX,
+    calldata_bytes_max: CALLDATA_BYTES_MAX,
+    cold_slot_gas: COLD_SLOT_GAS,
     in_flight_max: IN_FLIGHT_MAX,
     replaceable: true,
     release_quorum_min: 2,
@@ -77,6 +90,8 @@ const BSC: ChainSpec = ChainSpec {
     fee_bounds: FeeBounds { tip_wei_min: GWEI / 20, max_fee_per_gas_wei_cap: 20 * GWEI },
     // BEP-652.
     transaction_gas_max: TRANSACTION_GAS_MAX,
+    calldata_bytes_max: CALLDATA_BYTES_MAX,
+    cold_slot_gas: COLD_SLOT_GAS,
     in_flight_max: IN_FLIGHT_MAX,
     replaceable: true,
     release_quorum_min: 2,
@@ -97,6 +112,9 @@ const ARBITRUM_ONE: ChainSpec = ChainSpec {
     fee_bounds: FeeBounds { tip_wei_min: 0, max_fee_per_gas_wei_cap: 100 * GWEI },
     // ArbOS 50.
     transaction_gas_max: 32_000_000,
+    // nitro `execution/gethexec/sequencer.go`: 95,000 bytes a transaction.
+    calldata_bytes_max: 90_000,
+    cold_slot_gas: COLD_SLOT_GAS,
     in_flight_max: IN_FLIGHT_MAX,
     // nitro's sequencer keeps no mempool: a sent transaction runs or is refused at once.
     replaceable: false,
@@ -117,6 +135,8 @@ const OPTIMISM: ChainSpec = ChainSpec {
     fee_model: FeeModel::L1DataOnTop,
     fee_bounds: FeeBounds { tip_wei_min: 1, max_fee_per_gas_wei_cap: 100 * GWEI },
     transaction_gas_max: TRANSACTION_GAS_MAX,
+    calldata_bytes_max: CALLDATA_BYTES_MAX,
+    cold_slot_gas: COLD_SLOT_GAS,
     in_flight_max: IN_FLIGHT_MAX,
     replaceable: true,
     release_quorum_min: 2,
@@ -147,6 +167,8 @@ pub(super) const CHAINS: &[ChainSpec] = &[
         fee_model: FeeModel::Eip1559,
         fee_bounds: FeeBounds { tip_wei_min: GWEI, max_fee_per_gas_wei_cap: 5_000 * GWEI },
         transaction_gas_max: TRANSACTION_GAS_MAX,
+        calldata_bytes_max: CALLDATA_BYTES_MAX,
+        cold_slot_gas: COLD_SLOT_GAS,
         in_flight_max: IN_FLIGHT_MAX,
         replaceable: true,
         release_quorum_min: 1,

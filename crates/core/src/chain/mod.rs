@@ -73,6 +73,10 @@ pub struct ChainSpec {
     pub fee_bounds: FeeBounds,
     /// The most gas that one transaction may ask for.
     pub transaction_gas_max: u64,
+    /// The most bytes of calldata that its nodes take, with room for the rest of a transaction.
+    pub calldata_bytes_max: usize,
+    /// What reading a storage slot for the first time costs in a transaction.
+    pub cold_slot_gas: u64,
     /// Not yet mined transactions that a sender may have.
     pub in_flight_max: u64,
     /// Whether a sent transaction can be replaced by a dearer one (not on a sequencer without a mempool).

@@ -16,6 +16,7 @@ use super::{Monitor, SLOTS_MAX, View};
 use crate::error::EngineError;
 use crate::evidence::judge;
 use crate::foreign::halt_for_foreign_use;
+use crate::gas::count_gas;
 
 /// Slots without a receipt that one step looks for in the blocks themselves: each costs several reads.
 const SEARCHES_MAX: usize = 8;
@@ -252,6 +253,10 @@ fn inclusion(
                     .increment(1);
             }
         }
+    }
+    if kind == AttemptKind::Payload && open.purpose == Purpose::Pay && receipt.succeeded {
+        let carried = open.payments.len() + open.left.len();
+        count_gas(open.slot.chain_id, "used", receipt.gas_used, carried);
     }
     Some(Inclusion {
         slot_id: open.id,

@@ -1,127 +1,163 @@
-//! The vault rail: many payments a transaction, from the vault's money.
+//! The vault rail: many payments a transaction, from the vault's money. `core::batching` decides; this gathers its
+//! facts and does what it says.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use alloy_primitives::{Address, U256};
 use portcullis_core::amount::Amount;
+use portcullis_core::batching::{
+    CallLimits, Decision, Facts, GasModel, Operator, PriceLevel, Queued, UsualPrice, Wait, decide,
+};
 use portcullis_core::fee::Fees;
-use portcullis_core::slot::{Payload, Purpose, Rail};
-use portcullis_core::vault::{VaultItem, vault_payment};
-use portcullis_evm::{BlockTag, CallRequest, EstimateError};
+use portcullis_core::id::WithdrawalId;
+use portcullis_core::time::Timestamp;
+use portcullis_core::withdrawal::Priority;
 use portcullis_store::sender::SenderLoad;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
-use super::direct::with_headroom;
+use super::call::Call;
+use super::means::Means;
 use super::pay::{DEFER_MS, Ride};
 use super::{SignerChain, SignerRole};
 use crate::error::EngineError;
 
-/// Gas that a call of the vault is thought to need before the node has said so; only for choosing an operator.
-const GAS_GUESS: u64 = 300_000;
-
-/// An operator with the slots that it may still open, and the gas money that nothing has been promised of.
-struct Operator {
-    address: Address,
-    slots: u64,
-    gas_money: Amount,
+/// What the signer has learned about a chain since it started. Losing it costs a little gas or time, nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    /// What calls of the vault need.
+    pub(super) gas: GasModel,
+    /// What gas usually costs.
+    usual: UsualPrice,
+    /// What the last decision went by.
+    last: Option<(CallLimits, PriceLevel)>,
+    /// Senders that the vault does not know, and until when they are left out.
+    pub(super) shunned: BTreeMap<Address, Timestamp>,
 }
 
-/// A call of the vault before its gas is known.
-struct Call {
-    sender: Address,
-    records: Vec<WithdrawalRecord>,
-    payload: Payload,
-}
-
-impl Call {
-    fn new(vault: Address, sender: Address, records: Vec<WithdrawalRecord>) -> Self {
-        let items: Vec<VaultItem> = records.iter().map(item_of).collect();
-        Self { sender, records, payload: vault_payment(vault, &items) }
-    }
-
-    /// The same with as many payments, from the first on, as fit under the limit by what the whole call needs; one at
-    /// least.
-    fn shrunk(mut self, vault: Address, gas: u64, gas_max: u64) -> Self {
-        let items = self.records.len() as u64;
-        // A tenth less: what the call costs apart from its items does not shrink with it.
-        let share = u128::from(items) * u128::from(gas_max) * 9 / (u128::from(gas.max(1)) * 10);
-        let fits = usize::try_from(share).unwrap_or(usize::MAX).clamp(1, self.records.len().max(1));
-        self.records.truncate(fits);
-        Self::new(vault, self.sender, self.records)
-    }
-
-    fn into_ride(self, gas_limit: u64) -> Ride {
-        let Self { sender, records, payload } = self;
-        Ride { sender, purpose: Purpose::Pay, rail: Rail::Vault, records, payload, gas_limit }
-    }
+/// What a step may do on the vault rail, and with what.
+pub(super) struct Room<'a> {
+    /// The vault.
+    pub(super) vault: Address,
+    /// The operators.
+    pub(super) loads: &'a [SenderLoad],
+    /// Transactions that each may have in flight.
+    pub(super) in_flight_max: u64,
+    /// Balances.
+    pub(super) means: &'a Means,
+    /// The price of now.
+    pub(super) fees: Fees,
 }
 
 impl SignerRole {
-    /// Fills calls of the vault in the order of the queue, and asks the node what each needs. What the vault cannot
-    /// afford today waits; so does all of a call that the node refuses, for an item of it is never the reason.
+    /// A look without a node, by what the last decision went by: for how many milliseconds everything that is queued
+    /// lingers. `None` where something may have to be done.
+    pub(super) fn lingers_ms(
+        &self,
+        chain: &SignerChain,
+        loads: &[SenderLoad],
+        in_flight_max: u64,
+        records: &[WithdrawalRecord],
+    ) -> Option<u64> {
+        let learned = chain.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let (limits, price) = learned.last?;
+        let operators: Vec<Operator> = loads
+            .iter()
+            .map(|load| Operator {
+                slots: in_flight_max.saturating_sub(load.in_flight),
+                gas: u64::MAX,
+            })
+            .collect();
+        let queue = self.queue_of(records);
+        let rules = self.settings.batching;
+        let facts =
+            Facts { queue: &queue, operators: &operators, limits, gas: learned.gas, price, rules };
+        let decision = decide(&facts);
+        let left_ms = decision.lingers_ms().filter(|_| decision.calls.is_empty())?;
+        u64::try_from(left_ms).ok()
+    }
+
+    /// Calls of the vault as `core` decides them, with what the node says that each needs. What the vault or its
+    /// operators cannot afford waits. Says also for how long a batch lingers that is not full.
     pub(super) async fn vault_rides(
         &self,
         chain: &SignerChain,
-        vault: Address,
-        (loads, in_flight_max): (&[SenderLoad], u64),
+        room: &Room<'_>,
         records: Vec<WithdrawalRecord>,
-        fees: Fees,
-    ) -> Result<Vec<Ride>, EngineError> {
-        let records = self.affordable(chain, vault, records).await?;
-        let mut operators = self.operators(chain, loads, in_flight_max).await?;
-        let price = Amount::from_atomic(U256::from(fees.max_fee_per_gas_wei));
-        let guess = price.checked_mul(GAS_GUESS).unwrap_or(Amount::ZERO);
-        let mut chosen: Vec<Call> = Vec::new();
-        for records in chunked(records, self.settings.vault_items_max.max(1)) {
-            let Some(sender) = take_operator(&mut operators, guess) else {
-                let ids: Vec<_> = records.iter().map(|record| record.id).collect();
-                if operators.iter().any(|operator| operator.slots > 0) {
-                    let network = chain.spec().network;
-                    tracing::warn!(network, payments = ids.len(), "no operator has gas money");
-                    metrics::counter!("portcullis_funds_waits_total", "network" => network)
-                        .increment(1);
-                    self.defer(&ids, DEFER_MS, "waiting: no operator has gas money").await?;
-                }
-                continue;
-            };
-            chosen.push(Call::new(vault, sender, records));
+    ) -> Result<(Vec<Ride>, Option<u64>), EngineError> {
+        let records = self.affordable(chain, room, records).await?;
+        if records.is_empty() {
+            return Ok((Vec::new(), None));
         }
-        let gas_max = self.signer.gas_limit_max(chain.spec().chain_id, fees.max_fee_per_gas_wei);
-        let (mut rides, dear) = self.estimated(chain, chosen, gas_max).await?;
-        // A call that would cost more than may be signed carries fewer payments; the others stay queued.
-        let smaller: Vec<Call> =
-            dear.into_iter().map(|(call, gas)| call.shrunk(vault, gas, gas_max)).collect();
-        let (more, dear) = self.estimated(chain, smaller, gas_max).await?;
-        rides.extend(more);
-        for (call, _) in dear {
-            let ids: Vec<_> = call.records.iter().map(|record| record.id).collect();
-            let why =
-                "waiting: at this price of gas a call of the vault may cost more than the cap";
-            self.defer(&ids, DEFER_MS, why).await?;
+        let (operators, decision) = self.decided(chain, room, &records);
+        let waiting = |why| decision.waiting.iter().filter(move |(_, wait)| *wait == why);
+        let poor: Vec<WithdrawalId> =
+            waiting(Wait::NoGasMoney).map(|(place, _)| records[*place].id).collect();
+        if !poor.is_empty() {
+            let network = chain.spec().network;
+            tracing::warn!(network, payments = poor.len(), "no operator has gas money");
+            metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
+            self.defer(&poor, DEFER_MS, "waiting: no operator has gas money").await?;
         }
-        Ok(rides)
+        let lingers_ms = decision.lingers_ms().and_then(|left_ms| u64::try_from(left_ms).ok());
+        let mut records: Vec<Option<WithdrawalRecord>> = records.into_iter().map(Some).collect();
+        let mut calls = Vec::with_capacity(decision.calls.len());
+        for planned in decision.calls {
+            count_decision(chain, planned.reason.kind(), planned.payments.len());
+            let carried = planned.payments.iter();
+            let carried = carried.filter_map(|place| records.get_mut(*place)?.take()).collect();
+            calls.push(Call::new(room.vault, operators[planned.operator], carried, planned.reason));
+        }
+        let chain_id = chain.spec().chain_id;
+        let gas_max = self.signer.gas_limit_max(chain_id, room.fees.max_fee_per_gas_wei);
+        Ok((self.rides_of(chain, calls, gas_max).await?, lingers_ms))
     }
 
-    /// Asks the node what calls need. Comes back with those that may be signed, and with those that need more gas than
-    /// that, each with what it needs.
-    async fn estimated(
+    /// The decision, and the operators by their places in it.
+    fn decided(
         &self,
         chain: &SignerChain,
-        calls: Vec<Call>,
-        gas_max: u64,
-    ) -> Result<(Vec<Ride>, Vec<(Call, u64)>), EngineError> {
-        let requests: Vec<CallRequest> =
-            calls.iter().map(|call| CallRequest::of_payload(call.sender, &call.payload)).collect();
-        let estimates = chain.pool.estimate_gas(&requests).await;
-        let (mut rides, mut dear) = (Vec::with_capacity(calls.len()), Vec::new());
-        for (call, estimate) in calls.into_iter().zip(estimates) {
-            match estimate.map(with_headroom) {
-                Ok(gas_limit) if gas_limit > gas_max => dear.push((call, gas_limit)),
-                Ok(gas_limit) => rides.push(call.into_ride(gas_limit)),
-                Err(error) => self.put_batch_off(chain, call.sender, &call.records, &error).await?,
-            }
-        }
-        Ok((rides, dear))
+        room: &Room<'_>,
+        records: &[WithdrawalRecord],
+    ) -> (Vec<Address>, Decision) {
+        let (spec, head) = (chain.spec(), &room.means.head);
+        let price_wei = room.fees.max_fee_per_gas_wei;
+        let limits = CallLimits {
+            transaction_gas_max: spec
+                .transaction_gas_max
+                .min(self.signer.gas_limit_max(spec.chain_id, 0)),
+            fee_gas_max: self.signer.gas_limit_max(spec.chain_id, price_wei),
+            block_gas: head.gas_limit,
+            calldata_bytes_max: spec.calldata_bytes_max,
+        };
+        let now = self.around.clock.now();
+        let mut learned = chain.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let price = learned.usual.level(head.base_fee_wei);
+        learned.usual.observe(head.base_fee_wei);
+        learned.last = Some((limits, price));
+        learned.shunned.retain(|_, until| *until > now);
+        let (addresses, operators): (Vec<Address>, Vec<Operator>) = room
+            .loads
+            .iter()
+            .filter(|load| !learned.shunned.contains_key(&load.address))
+            .map(|load| (load.address, operator_of(room, load)))
+            .unzip();
+        let queue = self.queue_of(records);
+        let rules = self.settings.batching;
+        let facts =
+            Facts { queue: &queue, operators: &operators, limits, gas: learned.gas, price, rules };
+        (addresses, decide(&facts))
+    }
+
+    fn queue_of(&self, records: &[WithdrawalRecord]) -> Vec<Queued> {
+        let now = self.around.clock.now();
+        let queued = |record: &WithdrawalRecord| Queued {
+            token: record.token,
+            is_urgent: record.priority == Priority::Urgent,
+            // It moved last when it was queued.
+            age_ms: now.millis_since(record.updated_at),
+        };
+        records.iter().map(queued).collect()
     }
 
     /// What the vault can pay now: its balance and what is left of the day's cap, less what calls under way will take.
@@ -129,13 +165,19 @@ impl SignerRole {
     async fn affordable(
         &self,
         chain: &SignerChain,
-        vault: Address,
+        room: &Room<'_>,
         records: Vec<WithdrawalRecord>,
     ) -> Result<Vec<WithdrawalRecord>, EngineError> {
-        let mut funds = self.vault_funds(chain, vault, &records).await?;
+        let promised = self.store.vault_promised(chain.spec().chain_id).await?;
+        let mut funds: BTreeMap<Option<Address>, Amount> = BTreeMap::new();
         let (mut passed, mut waiting) = (Vec::with_capacity(records.len()), Vec::new());
         for record in records {
-            let fund = funds.entry(record.token).or_default();
+            let fund = funds.entry(record.token).or_insert_with_key(|token| {
+                let held = room.means.held(room.vault, *token);
+                let most = held.min(room.means.may_leave_vault(*token));
+                let promised = promised.get(token).copied().unwrap_or_default();
+                most.checked_sub(promised).unwrap_or_default()
+            });
             match fund.checked_sub(record.amount) {
                 Some(left) => {
                     *fund = left;
@@ -145,7 +187,7 @@ impl SignerRole {
             }
         }
         if !waiting.is_empty() {
-            let network = chain.spec().network;
+            let (network, vault) = (chain.spec().network, room.vault);
             tracing::warn!(
                 network, %vault, payments = waiting.len(),
                 "the vault has too little money, or too little is left of its daily cap; waiting"
@@ -156,118 +198,27 @@ impl SignerRole {
         }
         Ok(passed)
     }
+}
 
-    async fn vault_funds(
-        &self,
-        chain: &SignerChain,
-        vault: Address,
-        records: &[WithdrawalRecord],
-    ) -> Result<BTreeMap<Option<Address>, Amount>, EngineError> {
-        let mut tokens: Vec<Option<Address>> = records.iter().map(|record| record.token).collect();
-        tokens.sort_unstable();
-        tokens.dedup();
-        let promised = self.store.vault_promised(chain.spec().chain_id).await?;
-        let caps = chain.pool.vault_remaining(vault, &tokens, BlockTag::Latest).await?;
-        let natives = chain.pool.native_balances(&[vault], BlockTag::Latest).await?;
-        let contracts: Vec<(Address, Address)> =
-            tokens.iter().flatten().map(|token| (*token, vault)).collect();
-        let balances = chain.pool.token_balances(&contracts, BlockTag::Latest).await?;
-        let held = contracts.iter().map(|(token, _)| Some(*token)).zip(balances);
-        let mut held: BTreeMap<Option<Address>, Amount> = held.collect();
-        held.extend(natives.into_iter().map(|native| (None, native)));
-        let funds = tokens.into_iter().zip(caps).map(|(token, cap)| {
-            let most = held.get(&token).copied().unwrap_or_default().min(cap);
-            let promised = promised.get(&token).copied().unwrap_or_default();
-            (token, most.checked_sub(promised).unwrap_or_default())
-        });
-        Ok(funds.collect())
-    }
-
-    async fn operators(
-        &self,
-        chain: &SignerChain,
-        loads: &[SenderLoad],
-        in_flight_max: u64,
-    ) -> Result<Vec<Operator>, EngineError> {
-        let senders: Vec<Address> = loads.iter().map(|load| load.address).collect();
-        let natives = chain.pool.native_balances(&senders, BlockTag::Latest).await?;
-        let operators = loads.iter().zip(natives).map(|(load, native)| {
-            let promised = load.promised.get(&None).copied().unwrap_or_default();
-            let left = native.checked_sub(load.gas_promised).unwrap_or_default();
-            Operator {
-                address: load.address,
-                slots: in_flight_max.saturating_sub(load.in_flight),
-                gas_money: left.checked_sub(promised).unwrap_or_default(),
-            }
-        });
-        Ok(operators.collect())
-    }
-
-    async fn put_batch_off(
-        &self,
-        chain: &SignerChain,
-        operator: Address,
-        records: &[WithdrawalRecord],
-        error: &EstimateError,
-    ) -> Result<(), EngineError> {
-        let network = chain.spec().network;
-        tracing::warn!(
-            network, %operator, payments = records.len(), %error,
-            "no node would execute a call of the vault; its payments wait"
-        );
-        metrics::counter!("portcullis_vault_refusals_total", "network" => network).increment(1);
-        let ids: Vec<_> = records.iter().map(|record| record.id).collect();
-        self.defer(&ids, DEFER_MS, &format!("waiting: the vault's call would fail: {error}")).await
+/// An operator's free slots, and the gas that its money buys, less what is under way.
+fn operator_of(room: &Room<'_>, load: &SenderLoad) -> Operator {
+    let promised = load.promised.get(&None).copied().unwrap_or_default();
+    let money = room.means.held(load.address, None);
+    let money = money.checked_sub(load.gas_promised).unwrap_or_default();
+    let money = money.checked_sub(promised).unwrap_or_default();
+    let price_wei = U256::from(room.fees.max_fee_per_gas_wei);
+    let gas = money.atomic().checked_div(price_wei).and_then(|gas| u64::try_from(gas).ok());
+    Operator {
+        slots: room.in_flight_max.saturating_sub(load.in_flight),
+        gas: gas.unwrap_or(u64::MAX),
     }
 }
 
-/// The operator with the most free slots that can pay for its gas.
-fn take_operator(operators: &mut [Operator], gas_cost: Amount) -> Option<Address> {
-    let chosen = operators
-        .iter_mut()
-        .filter(|operator| operator.slots > 0 && operator.gas_money >= gas_cost)
-        .max_by_key(|operator| (operator.slots, std::cmp::Reverse(operator.address)))?;
-    chosen.slots = chosen.slots.saturating_sub(1);
-    chosen.gas_money = chosen.gas_money.checked_sub(gas_cost).unwrap_or_default();
-    Some(chosen.address)
-}
-
-fn chunked(records: Vec<WithdrawalRecord>, most: usize) -> Vec<Vec<WithdrawalRecord>> {
-    let mut chunks: Vec<Vec<WithdrawalRecord>> = Vec::new();
-    for record in records {
-        match chunks.last_mut().filter(|chunk| chunk.len() < most) {
-            Some(chunk) => chunk.push(record),
-            None => chunks.push(vec![record]),
-        }
-    }
-    chunks
-}
-
-const fn item_of(record: &WithdrawalRecord) -> VaultItem {
-    VaultItem {
-        number: record.number,
-        reference: record.reference,
-        token: record.token,
-        to: record.to,
-        amount: record.amount,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn operator(byte: u8, slots: u64, gas_money: u64) -> Operator {
-        let gas_money = Amount::from_atomic(U256::from(gas_money));
-        Operator { address: Address::repeat_byte(byte), slots, gas_money }
-    }
-
-    #[test]
-    fn calls_are_shared_among_those_who_can_pay_for_gas() {
-        let cost = Amount::from_atomic(U256::from(5));
-        let mut operators = [operator(1, 1, 100), operator(2, 3, 9), operator(3, 8, 4)];
-        let taken: Vec<_> = (0..4).map(|_| take_operator(&mut operators, cost)).collect();
-        let expected = [Some(2), Some(1), None, None].map(|byte| byte.map(Address::repeat_byte));
-        assert_eq!(taken, expected);
-    }
+fn count_decision(chain: &SignerChain, kind: &'static str, items: usize) {
+    let network = chain.spec().network;
+    metrics::counter!("portcullis_vault_calls_total", "network" => network, "kind" => kind)
+        .increment(1);
+    let items = u32::try_from(items).unwrap_or(u32::MAX);
+    metrics::histogram!("portcullis_vault_call_payments", "network" => network)
+        .record(f64::from(items));
 }

@@ -1,12 +1,14 @@
 //! Commands of the other roles and of operators: bumps, cancels and fillers of gaps.
 
+use portcullis_core::access_list::{ListedAccount, may_pay};
 use portcullis_core::fee::{Fees, replacement_fees};
 use portcullis_core::intent::SigningIntent;
 use portcullis_core::slot::{AttemptKind, Payload, Purpose, Rail, SlotStage};
+use portcullis_core::transaction::decode_transaction;
 use portcullis_keys::SigningRefusal;
 use portcullis_store::command::{Command, CommandKind};
 use portcullis_store::lease::Lease;
-use portcullis_store::slot::{NewSlot, OpenSlot};
+use portcullis_store::slot::{NewSlot, OpenAttempt, OpenSlot};
 use portcullis_store::withdrawal::WithdrawalRecord;
 
 use super::resume::{GAS_UNESTIMATED, cancel_intent};
@@ -75,7 +77,8 @@ impl SignerRole {
             || open.cancel_requested
             || open.payments.is_empty()
             || !open.left.is_empty();
-        let again = payload_intent(open, fees);
+        let mut again = payload_intent(open, fees);
+        again.access_list = self.listed_before(chain, open).await?;
         let intent = if cancels || self.is_unsignable(open, &again) {
             cancel_intent(open, fees)
         } else {
@@ -85,6 +88,22 @@ impl SignerRole {
         let refused = self.sign_and_commit(leases, vec![(open.id, intent)], &done).await?;
         metrics::counter!("portcullis_replacements_total", "kind" => kind.as_str()).increment(1);
         Ok(Progress::of(refused.is_empty()))
+    }
+
+    /// The access list that the slot's newest own payload was signed with. A replacement without it would be valid too,
+    /// and dearer.
+    async fn listed_before(
+        &self,
+        chain: &SignerChain,
+        open: &OpenSlot,
+    ) -> Result<Vec<ListedAccount>, EngineError> {
+        let own = |it: &&OpenAttempt| it.kind == AttemptKind::Payload && !it.is_adopted;
+        let Some(newest) = open.attempts.iter().rev().find(own).filter(|_| may_pay(chain.spec()))
+        else {
+            return Ok(Vec::new());
+        };
+        let Some(raw) = self.store.signed_bytes(newest.hash).await? else { return Ok(Vec::new()) };
+        Ok(decode_transaction(&raw).map(|decoded| decoded.access_list).unwrap_or_default())
     }
 
     /// Whether a slot that reconcile or the monitor took from elsewhere can never be signed again as it was: a payment
@@ -128,6 +147,8 @@ impl SignerRole {
             rail: Rail::Direct,
             payload_digest: payload.digest(slot),
             payments: Vec::new(),
+            gas_estimated: None,
+            why: None,
         };
         self.store.fill_gap(lease, &new).await?;
         self.answer(command, "the gap is a slot of the system now").await
@@ -152,6 +173,7 @@ fn payload_intent(open: &OpenSlot, fees: Fees) -> SigningIntent {
         payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
         fees,
         gas_limit: known.unwrap_or(unknown),
+        access_list: Vec::new(),
     }
 }
 

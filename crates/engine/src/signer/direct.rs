@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, U256};
 use portcullis_core::amount::Amount;
+use portcullis_core::batching::with_headroom;
 use portcullis_core::calldata::direct_payment;
 use portcullis_core::error_class::ErrorClass;
 use portcullis_core::fee::Fees;
 use portcullis_core::id::WithdrawalId;
 use portcullis_core::recovery::gas_after_rides;
 use portcullis_core::slot::{Purpose, Rail};
-use portcullis_evm::{BlockTag, CallRequest, EstimateError};
+use portcullis_evm::{CallRequest, EstimateError};
 use portcullis_store::dead_letter::LetterError;
 use portcullis_store::sender::SenderLoad;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
+use super::means::Means;
 use super::pay::{DEFER_MS, Ride};
 use super::plan::{Room, share};
 use super::{SignerChain, SignerRole};
@@ -24,64 +26,10 @@ use crate::poison::fail_request;
 /// Gas that a transfer is thought to need before the node has said so; only for choosing a sender.
 const GAS_GUESS: u64 = 150_000;
 
-/// 20,000 for a fresh storage slot, 2,100 for a cold one, and room for chains that ask more (PIP-88).
-const FIRST_TOKEN_GAS: u64 = 30_000;
-
 impl SignerRole {
     /// Chooses senders and asks the node what each payment needs. What nobody can afford, or nobody
     /// knows about, is put off; what the node refuses to execute fails: it was never bound.
     pub(super) async fn direct_rides(
-        &self,
-        chain: &SignerChain,
-        loads: &[SenderLoad],
-        in_flight_max: u64,
-        records: Vec<WithdrawalRecord>,
-        fees: Fees,
-    ) -> Result<Vec<Ride>, EngineError> {
-        let mut rooms = self.rooms(chain, loads, in_flight_max, &records).await?;
-        self.rides(chain, &mut rooms, records, fees).await
-    }
-
-    /// What each sender can take on, by its balances on chain less all that it has promised.
-    async fn rooms(
-        &self,
-        chain: &SignerChain,
-        loads: &[SenderLoad],
-        in_flight_max: u64,
-        records: &[WithdrawalRecord],
-    ) -> Result<Vec<Room>, EngineError> {
-        let mut tokens: Vec<Address> = records.iter().filter_map(|record| record.token).collect();
-        tokens.sort_unstable();
-        tokens.dedup();
-        let senders: Vec<Address> = loads.iter().map(|load| load.address).collect();
-        let natives = chain.pool.native_balances(&senders, BlockTag::Latest).await?;
-        let pairs: Vec<(Address, Address)> = senders
-            .iter()
-            .flat_map(|sender| tokens.iter().map(|token| (*token, *sender)))
-            .collect();
-        let balances = chain.pool.token_balances(&pairs, BlockTag::Latest).await?;
-        let by_pair: BTreeMap<(Address, Address), Amount> =
-            pairs.into_iter().zip(balances).collect();
-        let rooms = loads.iter().zip(natives).map(|(load, native)| {
-            let promised = |token| load.promised.get(&token).copied().unwrap_or_default();
-            let left =
-                |balance: Amount, promised| balance.checked_sub(promised).unwrap_or_default();
-            let native = left(left(native, promised(None)), load.gas_promised);
-            let mut funds = BTreeMap::from([(None, native)]);
-            for token in &tokens {
-                let balance = by_pair.get(&(*token, load.address)).copied().unwrap_or_default();
-                funds.insert(Some(*token), left(balance, promised(Some(*token))));
-            }
-            Room {
-                address: load.address,
-                slots: in_flight_max.saturating_sub(load.in_flight),
-                funds,
-            }
-        });
-        Ok(rooms.collect())
-    }
-
-    async fn rides(
         &self,
         chain: &SignerChain,
         rooms: &mut [Room],
@@ -104,15 +52,8 @@ impl SignerRole {
                 }
             }
         }
-        if !waiting.is_empty() && rooms.iter().any(|room| room.slots > 0) {
-            let network = chain.spec().network;
-            tracing::warn!(
-                network,
-                payments = waiting.len(),
-                "no sender has the funds; waiting for a top-up"
-            );
-            metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
-            self.defer(&waiting, DEFER_MS, "waiting: no hot wallet has the funds").await?;
+        if rooms.iter().any(|room| room.slots > 0) {
+            self.wait_for_funds(chain, &waiting).await?;
         }
         let calls: Vec<CallRequest> = chosen
             .iter()
@@ -130,10 +71,19 @@ impl SignerRole {
                     let earlier = dry.get(&record.id).copied().unwrap_or(0);
                     let gas_limit = gas_after_rides(with_headroom(gas), earlier, gas_max);
                     let (purpose, rail) = (Purpose::Pay, Rail::Direct);
-                    let records = vec![record];
-                    rides.push(Ride { sender, purpose, rail, records, payload, gas_limit });
+                    rides.push(Ride {
+                        sender,
+                        purpose,
+                        rail,
+                        records: vec![record],
+                        payload,
+                        gas_limit,
+                        gas_estimated: Some(gas),
+                        access_list: Vec::new(),
+                        why: None,
+                    });
                 }
-                Err(EstimateError::Reverted { reason }) => {
+                Err(EstimateError::Reverted { reason, .. }) => {
                     let detail = reason.unwrap_or_else(|| "without a reason".into());
                     self.store.fail_preflight(&[record.id], &format!("reverts: {detail}")).await?;
                 }
@@ -155,11 +105,43 @@ impl SignerRole {
         self.defer(&unknown, DEFER_MS, "waiting: no node gives a gas estimate").await?;
         Ok(rides)
     }
+
+    async fn wait_for_funds(
+        &self,
+        chain: &SignerChain,
+        waiting: &[WithdrawalId],
+    ) -> Result<(), EngineError> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let network = chain.spec().network;
+        tracing::warn!(
+            network,
+            payments = waiting.len(),
+            "no sender has the funds; waiting for a top-up"
+        );
+        metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
+        self.defer(waiting, DEFER_MS, "waiting: no hot wallet has the funds").await
+    }
 }
 
-/// A quarter more than the node estimates, and what a recipient's first token costs more than the
-/// next one (a storage slot that becomes non-zero, EIP-2200 and EIP-2929): between estimate and
-/// inclusion another payment to the same recipient can come or, by a reorg, go. Unused gas is free.
-pub(super) const fn with_headroom(gas: u64) -> u64 {
-    gas.saturating_add(gas / 4).saturating_add(FIRST_TOKEN_GAS)
+/// What each sender can take on, by its balances on chain less all that it has promised.
+pub(super) fn rooms(
+    loads: &[SenderLoad],
+    in_flight_max: u64,
+    means: &Means,
+    tokens: &[Option<Address>],
+) -> Vec<Room> {
+    let left = |balance: Amount, promised| balance.checked_sub(promised).unwrap_or_default();
+    let room = |load: &SenderLoad| {
+        let promised = |token| load.promised.get(&token).copied().unwrap_or_default();
+        let native = left(means.held(load.address, None), promised(None));
+        let mut funds = BTreeMap::from([(None, left(native, load.gas_promised))]);
+        for token in tokens.iter().filter(|token| token.is_some()) {
+            funds.insert(*token, left(means.held(load.address, *token), promised(*token)));
+        }
+        let slots = in_flight_max.saturating_sub(load.in_flight);
+        Room { address: load.address, slots, funds }
+    };
+    loads.iter().map(room).collect()
 }

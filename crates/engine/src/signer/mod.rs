@@ -5,8 +5,10 @@
 //! for the same payments.
 
 mod batch;
+mod call;
 mod commands;
 mod direct;
+mod means;
 mod pay;
 mod plan;
 mod prepare;
@@ -24,13 +26,14 @@ use portcullis_core::fee::{AboveFeeCap, FeeMarket, Fees, first_fees};
 use portcullis_core::intent::SigningIntent;
 use portcullis_core::slot::Rail;
 use portcullis_core::time::Timestamp;
-use portcullis_evm::{GasOracle, ProviderPool};
+use portcullis_evm::{GasOracle, HeadBlock, ProviderPool};
 use portcullis_keys::{Signer, SigningRefusal};
 use portcullis_store::Store;
 use portcullis_store::lease::Lease;
 use portcullis_store::slot::NewAttempt;
 use portcullis_store::transition::Stage;
 
+use self::batch::Learned;
 use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
@@ -61,6 +64,8 @@ struct SignerChain {
     vault: Option<Address>,
     /// Senders that passed the checks of the start. Empty until then.
     ready: Mutex<BTreeSet<Address>>,
+    /// What earlier calls of the vault have taught.
+    learned: Mutex<Learned>,
 }
 
 impl SignerChain {
@@ -88,6 +93,7 @@ impl SignerRole {
                 oracle: GasOracle::new(pool.as_ref().clone(), Arc::clone(&around.clock)),
                 vault: vaults.get(&pool.chain().chain_id).copied(),
                 ready: Mutex::default(),
+                learned: Mutex::default(),
                 pool,
             })
             .collect();
@@ -179,7 +185,7 @@ impl SignerRole {
     ) -> Result<EngineError, EngineError> {
         let chain_id = Some(chain.spec().chain_id);
         if is_of_the_work(&error)
-            && self.narrowing.narrow(self.settings.batch_max)
+            && self.narrowing.narrow(self.payments_max(chain))
             && let Some(id) = self.store.first_due(Stage::Sign, chain_id).await?
         {
             fail_request(&self.store, &self.around, id, letter_error(&error), RETRY_MS).await?;
@@ -189,8 +195,14 @@ impl SignerRole {
 
     /// The first price of this chain now; `None` while it is above the cap.
     async fn first_price(&self, chain: &SignerChain) -> Result<Option<Fees>, EngineError> {
-        let market = chain.oracle.market().await?;
-        Ok(priced(chain, first_fees(market, chain.spec().fee_bounds), market))
+        let head = chain.pool.head().await?;
+        Ok(self.first_price_at(chain, &head).await)
+    }
+
+    /// The same at a head that was just read.
+    async fn first_price_at(&self, chain: &SignerChain, head: &HeadBlock) -> Option<Fees> {
+        let market = chain.oracle.market_at(head).await;
+        priced(chain, first_fees(market, chain.spec().fee_bounds), market)
     }
 
     /// Signs, journals and commits. What is refused comes back with its reason; a journal that knows

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
+use portcullis_core::access_list::ListedAccount;
 use portcullis_core::error_class::ErrorClass;
 use portcullis_core::fee::Fees;
-use portcullis_core::id::{SlotId, WithdrawalId};
+use portcullis_core::id::WithdrawalId;
 use portcullis_core::intent::SigningIntent;
 use portcullis_core::number::PayoutNumber;
 use portcullis_core::slot::{AttemptKind, Payload, Purpose, Rail, Slot};
@@ -18,14 +19,27 @@ use portcullis_store::slot::NewSlot;
 use portcullis_store::transition::Stage;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
+use super::batch::Room;
+use super::direct::rooms;
+use super::means::tokens_of;
 use super::resume::is_passing;
 use super::{Held, SignerChain, SignerRole};
 use crate::Progress;
 use crate::error::EngineError;
+use crate::gas::count_gas;
 use crate::poison::fail_request;
 
 /// How long a payment waits that cannot be made now.
 pub(super) const DEFER_MS: i64 = 2_000;
+
+/// Payments that one step takes on the vault rail, at least: enough that its two questions to the node are shared by many.
+const VAULT_PAYMENTS_MAX: u64 = 1_000;
+
+/// Payments that one transaction of the database binds, unless one call carries more.
+const BOUND_MAX: usize = 500;
+
+/// Payments that the signer is asked about together: it takes no more in one call of the vault.
+const ASKED_MAX: usize = 200;
 
 /// What one slot is going to carry, with its sender and what the node says that it needs.
 pub(super) struct Ride {
@@ -35,6 +49,11 @@ pub(super) struct Ride {
     pub(super) records: Vec<WithdrawalRecord>,
     pub(super) payload: Payload,
     pub(super) gas_limit: u64,
+    /// What the node says that it uses; `None` where it was not asked.
+    pub(super) gas_estimated: Option<u64>,
+    pub(super) access_list: Vec<ListedAccount>,
+    /// Why its payments travel so, for their timelines.
+    pub(super) why: Option<String>,
 }
 
 impl SignerRole {
@@ -53,32 +72,52 @@ impl SignerRole {
         if free == 0 {
             return Ok(Progress::Idle);
         }
-        let rail = chain.rail();
-        let room = match rail {
+        let room = match chain.rail() {
             Rail::Direct => free,
-            Rail::Vault => free.saturating_mul(self.settings.vault_items_max as u64),
+            Rail::Vault => free.saturating_mul(self.settings.batching.items_max as u64),
         };
-        let limit = room.min(self.narrowing.limit(self.settings.batch_max));
+        let limit = room.min(self.narrowing.limit(self.payments_max(chain)));
         let queued = self.store.queued(chain_id, limit).await?;
         if queued.is_empty() {
             return Ok(Progress::Idle);
         }
-        let Some(fees) = self.first_price(chain).await? else {
+        if chain.vault.is_some()
+            && let Some(rest_ms) = self.lingers_ms(chain, &loads, most, &queued)
+        {
+            return Ok(Progress::IdleFor(rest_ms));
+        }
+        let means = self.means(chain, &loads, &queued).await?;
+        let Some(fees) = self.first_price_at(chain, &means.head).await else {
             let ids: Vec<WithdrawalId> = queued.iter().map(|record| record.id).collect();
             let why = "waiting: the chain asks for more than the fee cap";
             self.defer(&ids, DEFER_MS, why).await?;
             return Ok(Progress::Idle);
         };
-        let (records, refused) = self.screened(chain, queued, fees).await?;
-        let rides = match chain.vault {
-            None => self.direct_rides(chain, &loads, most, records, fees).await?,
-            Some(vault) => self.vault_rides(chain, vault, (&loads, most), records, fees).await?,
+        let (records, moved) = self.screened(chain, queued, fees).await?;
+        let (rides, rest_ms) = match chain.vault {
+            None => {
+                let mut rooms = rooms(&loads, most, &means, &tokens_of(&records));
+                (self.direct_rides(chain, &mut rooms, records, fees).await?, None)
+            }
+            Some(vault) => {
+                let (loads, means) = (loads.as_slice(), &means);
+                let room = Room { vault, loads, in_flight_max: most, means, fees };
+                self.vault_rides(chain, &room, records).await?
+            }
         };
-        if rides.is_empty() {
-            return Ok(Progress::of(refused));
+        if !rides.is_empty() {
+            self.bind_and_sign(chain_id, held, &loads, rides, fees).await?;
+            return Ok(Progress::Worked);
         }
-        self.bind_and_sign(chain_id, held, &loads, rides, fees).await?;
-        Ok(Progress::Worked)
+        Ok(Progress::of(moved).or(rest_ms.map_or(Progress::Idle, Progress::IdleFor)))
+    }
+
+    /// Payments that one step takes.
+    pub(super) fn payments_max(&self, chain: &SignerChain) -> u64 {
+        match chain.rail() {
+            Rail::Direct => self.settings.batch_max,
+            Rail::Vault => self.settings.batch_max.max(VAULT_PAYMENTS_MAX),
+        }
     }
 
     pub(super) async fn loads(
@@ -100,45 +139,57 @@ impl SignerRole {
         queued: Vec<WithdrawalRecord>,
         fees: Fees,
     ) -> Result<(Vec<WithdrawalRecord>, bool), EngineError> {
-        let chain_id = chain.spec().chain_id;
-        let Some(sender) = chain.ready().into_iter().next() else { return Ok((Vec::new(), false)) };
-        // Any nonce that was never signed will do for a look.
-        let slot = Slot { chain_id, sender, nonce: u64::MAX };
         let mut passed = Vec::with_capacity(queued.len());
         let mut moved = false;
-        for record in queued {
-            let intent = SigningIntent {
-                slot,
-                purpose: Purpose::Pay,
-                rail: chain.rail(),
-                kind: AttemptKind::Payload,
-                payments: vec![record.intent()],
-                fees,
-                gas_limit: 21_000,
-            };
-            let mut answer = self.signer.check(&intent);
-            let mut lacks_proof = false;
-            if let Some((number, elsewhere)) = earlier_ride(&record, &answer) {
-                lacks_proof = self.journal_release(chain, &record, number, elsewhere).await?;
-                answer = self.signer.check(&intent);
+        for records in pieces(queued, chain.rail()) {
+            // Most often all is well, and one question is enough.
+            let Some(together) = look(chain, &records, fees) else { break };
+            if self.signer.check(&together).is_ok() {
+                passed.extend(records);
+                continue;
             }
-            match answer {
-                Ok(()) => passed.push(record),
-                Err(_) if lacks_proof => {
-                    tracing::warn!(
-                        withdrawal = %record.id,
-                        "the chain does not show yet that an earlier slot did not pay it; waiting"
-                    );
-                    let why = "waiting for the proof that an earlier slot did not pay it";
-                    self.defer(&[record.id], DEFER_MS, why).await?;
-                }
-                Err(refusal) => {
-                    moved = true;
-                    self.put_aside(&record, &refusal).await?;
+            for record in records {
+                match self.screened_alone(chain, &record, fees).await? {
+                    Screening::Passed => passed.push(record),
+                    Screening::Waits => {}
+                    Screening::PutAside => moved = true,
                 }
             }
         }
         Ok((passed, moved))
+    }
+
+    async fn screened_alone(
+        &self,
+        chain: &SignerChain,
+        record: &WithdrawalRecord,
+        fees: Fees,
+    ) -> Result<Screening, EngineError> {
+        let Some(intent) = look(chain, std::slice::from_ref(record), fees) else {
+            return Ok(Screening::Waits);
+        };
+        let mut answer = self.signer.check(&intent);
+        let mut lacks_proof = false;
+        if let Some((number, elsewhere)) = earlier_ride(record, &answer) {
+            lacks_proof = self.journal_release(chain, record, number, elsewhere).await?;
+            answer = self.signer.check(&intent);
+        }
+        match answer {
+            Ok(()) => Ok(Screening::Passed),
+            Err(_) if lacks_proof => {
+                tracing::warn!(
+                    withdrawal = %record.id,
+                    "the chain does not show yet that an earlier slot did not pay it; waiting"
+                );
+                let why = "waiting for the proof that an earlier slot did not pay it";
+                self.defer(&[record.id], DEFER_MS, why).await?;
+                Ok(Screening::Waits)
+            }
+            Err(refusal) => {
+                self.put_aside(record, &refusal).await?;
+                Ok(Screening::PutAside)
+            }
+        }
     }
 
     async fn put_aside(
@@ -179,6 +230,7 @@ impl SignerRole {
         Ok(self.store.defer(ids, until, why).await?)
     }
 
+    /// Binds, signs and commits, in sets that one transaction takes.
     pub(super) async fn bind_and_sign(
         &self,
         chain_id: u64,
@@ -189,45 +241,108 @@ impl SignerRole {
     ) -> Result<(), EngineError> {
         let mut nonces: BTreeMap<Address, u64> =
             loads.iter().map(|load| (load.address, load.nonce_next)).collect();
-        let mut slots = Vec::with_capacity(rides.len());
+        let mut set = Vec::new();
         let mut payments = 0;
-        let mut asked: Vec<(SlotId, SigningIntent)> = Vec::with_capacity(rides.len());
         for ride in rides {
             let Some(next) = nonces.get_mut(&ride.sender) else { continue };
+            if payments > 0 && payments + ride.records.len() > BOUND_MAX {
+                self.bind_set(held, std::mem::take(&mut set)).await?;
+                payments = 0;
+            }
+            payments += ride.records.len();
             let slot = Slot { chain_id, sender: ride.sender, nonce: *next };
             *next = next.saturating_add(1);
-            let id = self.around.slot_id();
-            slots.push(NewSlot {
-                id,
-                slot,
-                purpose: ride.purpose,
-                rail: ride.rail,
-                payload_digest: ride.payload.digest(slot),
-                payments: ride.records.iter().map(|record| record.id).collect(),
-            });
-            payments += ride.records.len() as u64;
-            let intent = SigningIntent {
-                slot,
-                purpose: ride.purpose,
-                rail: ride.rail,
-                kind: AttemptKind::Payload,
-                payments: ride.records.iter().map(WithdrawalRecord::intent).collect(),
-                fees,
-                gas_limit: ride.gas_limit,
-            };
-            asked.push((id, intent));
+            set.push(self.slot_of(ride, slot, fees));
         }
+        self.bind_set(held, set).await
+    }
+
+    fn slot_of(&self, ride: Ride, slot: Slot, fees: Fees) -> (NewSlot, SigningIntent) {
+        let new = NewSlot {
+            id: self.around.slot_id(),
+            slot,
+            purpose: ride.purpose,
+            rail: ride.rail,
+            payload_digest: ride.payload.digest(slot),
+            payments: ride.records.iter().map(|record| record.id).collect(),
+            gas_estimated: ride.gas_estimated,
+            why: ride.why,
+        };
+        let intent = SigningIntent {
+            slot,
+            purpose: ride.purpose,
+            rail: ride.rail,
+            kind: AttemptKind::Payload,
+            payments: ride.records.iter().map(WithdrawalRecord::intent).collect(),
+            fees,
+            gas_limit: ride.gas_limit,
+            access_list: ride.access_list,
+        };
+        (new, intent)
+    }
+
+    async fn bind_set(
+        &self,
+        held: &[Held],
+        set: Vec<(NewSlot, SigningIntent)>,
+    ) -> Result<(), EngineError> {
+        let (slots, intents): (Vec<NewSlot>, Vec<SigningIntent>) = set.into_iter().unzip();
         let leases: Vec<Lease> = held
             .iter()
             .filter(|held| slots.iter().any(|new| new.slot.sender == held.address))
             .map(|held| held.lease.clone())
             .collect();
         self.store.bind(&leases, &slots).await?;
+        let asked = slots.iter().map(|new| new.id).zip(intents).collect();
         // What is refused now stays a bound slot; the next step resumes it.
         self.sign_and_commit(&leases, asked, &[]).await?;
+        let payments = slots.iter().map(|new| new.payments.len() as u64).sum();
         metrics::counter!("portcullis_payments_signed_total").increment(payments);
+        for new in slots.iter().filter(|new| new.purpose == Purpose::Pay) {
+            if let Some(gas) = new.gas_estimated {
+                count_gas(new.slot.chain_id, "estimated", gas, new.payments.len());
+            }
+        }
         Ok(())
     }
+}
+
+/// What became of a payment that the signer was asked about.
+enum Screening {
+    Passed,
+    Waits,
+    PutAside,
+}
+
+/// As many together as the signer takes in one question.
+fn pieces(queued: Vec<WithdrawalRecord>, rail: Rail) -> Vec<Vec<WithdrawalRecord>> {
+    let most = match rail {
+        Rail::Direct => 1,
+        Rail::Vault => ASKED_MAX,
+    };
+    let mut pieces: Vec<Vec<WithdrawalRecord>> = Vec::new();
+    for record in queued {
+        match pieces.last_mut().filter(|piece| piece.len() < most) {
+            Some(piece) => piece.push(record),
+            None => pieces.push(vec![record]),
+        }
+    }
+    pieces
+}
+
+/// The question whether payments would be signed. Any nonce that was never signed will do for a look.
+fn look(chain: &SignerChain, records: &[WithdrawalRecord], fees: Fees) -> Option<SigningIntent> {
+    let sender = chain.ready().into_iter().next()?;
+    Some(SigningIntent {
+        slot: Slot { chain_id: chain.spec().chain_id, sender, nonce: u64::MAX },
+        purpose: Purpose::Pay,
+        rail: chain.rail(),
+        kind: AttemptKind::Payload,
+        payments: records.iter().map(WithdrawalRecord::intent).collect(),
+        fees,
+        gas_limit: 21_000,
+        access_list: Vec::new(),
+    })
 }
 
 /// The ride whose proof the signer asks for, with the number that was signed there.

@@ -1,5 +1,6 @@
 //! Slots that were bound and never signed: a signer ended between two commits, or was refused.
 
+use portcullis_core::batching::with_headroom;
 use portcullis_core::fee::Fees;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::intent::SigningIntent;
@@ -11,7 +12,6 @@ use portcullis_store::lease::Lease;
 use portcullis_store::slot::OpenSlot;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
-use super::direct::with_headroom;
 use super::{Held, SignerChain, SignerRole};
 use crate::Progress;
 use crate::error::EngineError;
@@ -76,6 +76,7 @@ impl SignerRole {
             payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
             fees,
             gas_limit: GAS_UNESTIMATED.saturating_mul(open.payments.len() as u64),
+            access_list: Vec::new(),
         };
         // What cannot be built cannot be signed either: the signer says why.
         let Ok(payload) = self.signer.payload(&intent) else { return Ok(intent) };
@@ -115,6 +116,7 @@ pub(super) fn cancel_intent(open: &OpenSlot, fees: Fees) -> SigningIntent {
         payments: open.payments.iter().map(WithdrawalRecord::intent).collect(),
         fees,
         gas_limit: SELF_TRANSFER_GAS,
+        access_list: Vec::new(),
     }
 }
 

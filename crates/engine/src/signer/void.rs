@@ -1,6 +1,7 @@
 //! Voids: numbers of payments that are not to be made any more are used up in the vault, so that the money can go back.
 
 use alloy_primitives::Address;
+use portcullis_core::batching::with_headroom;
 use portcullis_core::fee::Fees;
 use portcullis_core::intent::SigningIntent;
 use portcullis_core::number::PayoutNumber;
@@ -9,7 +10,6 @@ use portcullis_core::vault::vault_void;
 use portcullis_evm::CallRequest;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
-use super::direct::with_headroom;
 use super::pay::{Ride, earlier_ride};
 use super::{Held, SignerChain, SignerRole};
 use crate::Progress;
@@ -48,16 +48,25 @@ impl SignerRole {
         let numbers: Vec<PayoutNumber> = records.iter().map(|record| record.number).collect();
         let payload = vault_void(vault, &numbers);
         let call = CallRequest::of_payload(sender, &payload);
-        let gas_limit = match chain.pool.estimate_gas(&[call]).await.pop() {
-            Some(Ok(gas)) => with_headroom(gas),
+        let gas = match chain.pool.estimate_gas(&[call]).await.pop() {
+            Some(Ok(gas)) => gas,
             Some(Err(error)) => {
                 tracing::warn!(%vault, %error, "no node would execute a void; waiting");
                 return Ok(ended);
             }
             None => return Ok(ended),
         };
-        let (purpose, rail) = (Purpose::Void, Rail::Vault);
-        let ride = Ride { sender, purpose, rail, records, payload, gas_limit };
+        let ride = Ride {
+            sender,
+            purpose: Purpose::Void,
+            rail: Rail::Vault,
+            records,
+            payload,
+            gas_limit: with_headroom(gas),
+            gas_estimated: Some(gas),
+            access_list: Vec::new(),
+            why: None,
+        };
         self.bind_and_sign(chain_id, held, &loads, vec![ride], fees).await?;
         Ok(Progress::Worked)
     }
@@ -82,6 +91,7 @@ impl SignerRole {
                 payments: vec![record.intent()],
                 fees,
                 gas_limit: 21_000,
+                access_list: Vec::new(),
             };
             let mut answer = self.signer.check(&intent);
             if let Some((number, elsewhere)) = earlier_ride(&record, &answer) {

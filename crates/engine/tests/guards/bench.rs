@@ -9,6 +9,7 @@ use alloy_rpc_client::RpcClient;
 use alloy_sol_types::{SolCall, SolValue, sol};
 use portcullis_core::amount::Amount;
 use portcullis_core::asset::Asset;
+use portcullis_core::batching::BatchingRules;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::id::{AssetId, DeploymentId, DepositId, TenantId, WithdrawalId};
 use portcullis_core::seal::{SealKeyId, SealingKeys};
@@ -28,7 +29,7 @@ use portcullis_store::slot::OpenSlot;
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::{Store, StoreOptions};
 use portcullis_testkit::{
-    SeededEntropy, SimConfig, SimNode, SimTransport, TestClock, TokenKind, TransferLog,
+    PoolRules, SeededEntropy, SimConfig, SimNode, SimTransport, TestClock, TokenKind, TransferLog,
 };
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -44,6 +45,8 @@ sol! {
     }
 
     function setOperator(address operator, bool allowed) external;
+    function setToken(address token, bool listed, uint104 dailyCap, uint24 callGas) external;
+    function setPaused(bool paused) external;
 }
 
 pub(crate) const LOCAL: u64 = 31_337;
@@ -65,11 +68,13 @@ pub(crate) struct Bench {
     pub(crate) vault: Option<Address>,
     pub(crate) wallet: Address,
     pub(crate) to: Address,
+    pub(crate) batching: BatchingRules,
     directory: TempDir,
     sealing: Arc<SealingKeys>,
     deployment: DeploymentId,
     tenant: TenantId,
     asset: AssetId,
+    native: AssetId,
     entropy: Arc<Mutex<SeededEntropy>>,
 }
 
@@ -88,7 +93,8 @@ impl Bench {
     pub(crate) async fn new(chain_id: u64) -> Self {
         let chain = ChainSpec::by_id(chain_id).expect("a known chain");
         let genesis_at = START.plus_millis(-3_600_000);
-        let node = SimNode::new(SimConfig { chain_id, genesis_at, ..SimConfig::default() });
+        let pool = PoolRules { tx_gas_cap: chain.transaction_gas_max, ..SimConfig::default().pool };
+        let node = SimNode::new(SimConfig { chain_id, genesis_at, pool, ..SimConfig::default() });
         let token = node.deploy_token(TokenKind::Usdc).expect("deploys");
         let directory = tempfile::tempdir().expect("a folder");
         let cost = KdfCost { memory_kib: 8, iterations: 1, parallelism: 1 };
@@ -112,11 +118,13 @@ impl Bench {
             vault: None,
             wallet,
             to: Address::repeat_byte(0xbe),
+            batching: BatchingRules::default(),
             directory,
             sealing: Arc::new(SealingKeys::new(SealKeyId(1), Zeroizing::new([7; 32]))),
             deployment: DeploymentId::from_parts(START, entropy.next_u128()),
             tenant: TenantId::from_bytes([1; 16]),
             asset: AssetId::from_bytes([2; 16]),
+            native: AssetId::from_bytes([3; 16]),
             entropy: Arc::new(Mutex::new(entropy)),
         };
         bench.fill().await;
@@ -167,18 +175,23 @@ impl Bench {
             daily_max: None,
             enabled: true,
         };
-        store.register_asset(&self.sealing, &asset, "test").await.expect("registers");
+        self.add_asset(&store, &asset).await;
+        store.close().await;
+    }
+
+    /// Registers an asset, and gives alice money in it.
+    async fn add_asset(&self, store: &Store, asset: &Asset) {
+        store.register_asset(&self.sealing, asset, "test").await.expect("registers");
         let deposit = NewDeposit {
             id: DepositId::from_parts(START, self.random()),
             tenant: self.tenant,
             account: "alice".parse().expect("an account"),
-            asset: self.asset,
+            asset: asset.id,
             amount: units(1_000),
-            external_id: "deposit".parse().expect("an external id"),
+            external_id: format!("deposit-{}", asset.symbol).parse().expect("an external id"),
             request_hash: B256::ZERO,
         };
         store.deposit(&self.sealing, &deposit).await.expect("credits");
-        store.close().await;
     }
 
     fn random(&self) -> u128 {
@@ -207,7 +220,7 @@ impl Bench {
             store: store.clone(),
             pools: vec![Arc::new(pool.expect("a pool"))],
             vaults: self.vaults(),
-            settings: EngineSettings::default(),
+            settings: EngineSettings { batching: self.batching, ..EngineSettings::default() },
             around,
             doorbells: Doorbells::local(),
         };
@@ -241,7 +254,7 @@ impl Bench {
             max_fee_per_gas_wei: 5_000_000_000_000,
             transaction_fee_wei_max: u128::MAX,
             gas_limit_max: 1_000_000,
-            amount_max: [(Some(self.token), units(1_000_000))].into(),
+            amount_max: [(Some(self.token), units(1_000_000)), (None, units(1_000_000))].into(),
             vault: self.vault,
         };
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
@@ -249,21 +262,64 @@ impl Bench {
         Signer::new(keystore, journal, sealing, self.deployment, vec![caps], clock).expect("fits")
     }
 
+    /// Lists the native coin in the vault, with money, and gives alice some.
+    pub(crate) async fn list_native(&self, machine: &Machine, call_gas: u32) {
+        let vault = self.vault.expect("has one");
+        let call = setTokenCall {
+            token: Address::ZERO,
+            listed: true,
+            dailyCap: alloy_primitives::aliases::U104::from(1_000_000_000_u64),
+            callGas: alloy_primitives::aliases::U24::from(call_gas),
+        };
+        self.node.call_as_owner(vault, call.abi_encode().into()).expect("lists");
+        self.node.fund(vault, U256::from(1_000_000));
+        let asset = Asset {
+            id: self.native,
+            chain_id: self.chain.chain_id,
+            symbol: "POL".into(),
+            token: None,
+            decimals: 18,
+            amount_min: units(1),
+            amount_max: units(1_000_000),
+            daily_max: None,
+            enabled: true,
+        };
+        self.add_asset(&machine.store, &asset).await;
+    }
+
+    /// Stops the vault's operators, or lets them work again.
+    pub(crate) fn pause(&self, paused: bool) {
+        let call = setPausedCall { paused }.abi_encode();
+        let vault = self.vault.expect("has one");
+        self.node.call_as_owner(vault, call.into()).expect("the owner may");
+    }
+
     /// A withdrawal of 100 units, accepted and passed by policy.
     pub(crate) async fn queue(&self, machine: &Machine) -> WithdrawalId {
+        self.queue_as(machine, "order", Some(self.token), Priority::Standard).await
+    }
+
+    /// The same of any token, under any id.
+    pub(crate) async fn queue_as(
+        &self,
+        machine: &Machine,
+        external_id: &str,
+        token: Option<Address>,
+        priority: Priority,
+    ) -> WithdrawalId {
         let intake = Intake::new(machine.store.clone(), Arc::clone(&self.sealing));
         let submission = Submission {
             id: WithdrawalId::from_parts(self.clock.now(), self.random()),
             tenant: self.tenant,
-            external_id: "order".parse().expect("an external id"),
+            external_id: external_id.parse().expect("an external id"),
             request_hash: B256::ZERO,
             account: "alice".parse().expect("an account"),
-            asset: self.asset,
+            asset: if token.is_some() { self.asset } else { self.native },
             chain_id: self.chain.chain_id,
-            token: Some(self.token),
+            token,
             amount: units(100),
             to: self.to,
-            priority: Priority::Standard,
+            priority,
             metadata: None,
             trace: None,
         };

@@ -1,6 +1,7 @@
 //! What the roles must never do, each on a real database, a real journal and a node in this process, in the
 //! one situation where the mistake would cost money. `docs/safety.md` names them by invariant.
 
+mod batches;
 mod bench;
 mod releasing;
 mod remembering;

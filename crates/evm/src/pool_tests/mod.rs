@@ -1,6 +1,7 @@
 //! The pool against nodes that answer well, badly, partly and not at all.
 
 mod faults;
+mod funds;
 mod http;
 mod liar;
 mod limits;

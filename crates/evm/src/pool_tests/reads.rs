@@ -231,7 +231,7 @@ async fn estimates_fail_one_by_one() {
     let results = pool.estimate_gas(&calls).await;
     assert_eq!(results[0], Ok(21_000));
     let reason = Some("paused".to_owned());
-    assert_eq!(results[1], Err(EstimateError::Reverted { reason }));
+    assert_eq!(results[1], Err(EstimateError::Reverted { reason, selector: None }));
     assert_eq!(results[2], Err(EstimateError::InsufficientFunds));
     assert!(matches!(
         &results[3],
@@ -259,7 +259,10 @@ async fn another_provider_is_asked_for_the_estimates_that_are_open() {
         input: Bytes::new(),
     };
     let results = pool.estimate_gas(&[call(0), call(1)]).await;
-    assert_eq!(results, [Err(EstimateError::Reverted { reason: None }), Ok(21_000)]);
+    assert_eq!(
+        results,
+        [Err(EstimateError::Reverted { reason: None, selector: None }), Ok(21_000)]
+    );
     assert_eq!(second.calls_of("eth_estimateGas"), 1);
 }
 

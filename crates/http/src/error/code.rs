@@ -240,6 +240,12 @@ catalogue! {
         "The token refuses the transfer: it may be paused, or the recipient blocked.";
 
     // What is not the client's fault.
+    QueueFull = "QUEUE_FULL", TOO_MANY_REQUESTS, true,
+        "As many withdrawals wait to be paid as this deployment takes. Nothing was written.",
+        "Send the same request again, after the time in `Retry-After`. In a batch, send those items again that were refused.";
+    TooManyRequests = "TOO_MANY_REQUESTS", TOO_MANY_REQUESTS, true,
+        "Too many requests are under way. Nothing was written.",
+        "Send the same request again, after the time in `Retry-After`, and fewer at once.";
     FeeAboveCap = "FEE_ABOVE_CAP", SERVICE_UNAVAILABLE, true,
         "The network asks for a fee above the cap of this deployment.",
         "Withdrawals are accepted and wait until the fee falls. Ask for the estimate again later.";
@@ -272,6 +278,16 @@ impl ApiCode {
                 | Self::AmountAboveMaximum
                 | Self::AddressOwn
         )
+    }
+
+    /// After how many seconds the request may be sent again, where the answer says so.
+    #[must_use]
+    pub fn retry_after_seconds(self) -> Option<u64> {
+        match (self, self.status()) {
+            (Self::QueueFull, _) => Some(5),
+            (_, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => Some(1),
+            _ => None,
+        }
     }
 
     /// The page of the guide that explains it. `base` is the address of `errors.md`.

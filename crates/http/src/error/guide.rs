@@ -80,6 +80,8 @@ pub fn errors_guide() -> String {
 mod tests {
     use std::path::PathBuf;
 
+    use axum::http::StatusCode;
+
     use super::*;
 
     #[test]
@@ -108,8 +110,9 @@ mod tests {
             assert!(text.bytes().all(allowed), "{text}");
             assert!(seen.insert(text), "{text} is there twice");
             assert!(code.status().is_client_error() || code.status().is_server_error(), "{text}");
-            let may_pass_later =
-                code.status().is_server_error() || *code == ApiCode::RequestTimeout;
+            let may_pass_later = code.status().is_server_error()
+                || code.status() == StatusCode::TOO_MANY_REQUESTS
+                || *code == ApiCode::RequestTimeout;
             assert!(!code.is_retryable() || may_pass_later, "{text}");
         }
     }

@@ -114,6 +114,7 @@ impl ApiError {
             StatusCode::METHOD_NOT_ALLOWED => ApiCode::MethodNotAllowed,
             StatusCode::PAYLOAD_TOO_LARGE => ApiCode::BodyTooLarge,
             StatusCode::REQUEST_TIMEOUT => ApiCode::RequestTimeout,
+            StatusCode::TOO_MANY_REQUESTS => ApiCode::TooManyRequests,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiCode::UnsupportedMediaType,
             status if status.is_client_error() => ApiCode::MalformedRequest,
             _ => ApiCode::InternalError,
@@ -139,6 +140,7 @@ impl From<IntakeError> for ApiError {
     fn from(error: IntakeError) -> Self {
         match error {
             IntakeError::Unavailable => Self::new(ApiCode::DatabaseUnavailable),
+            IntakeError::Busy => Self::new(ApiCode::TooManyRequests),
             IntakeError::OutcomeUnknown => Self::new(ApiCode::OutcomeUnknown),
             IntakeError::Store(StoreError::Halted { .. }) => Self::new(ApiCode::IntakeClosed),
             IntakeError::Store(error) => error.into(),
@@ -151,12 +153,12 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
         let headers = response.headers_mut();
+        if let Some(seconds) = self.code.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         match self.code.status() {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => {
                 // The rest of the body is not read, so the connection cannot be used again.

@@ -154,6 +154,7 @@ pub(crate) struct BalanceView {
         (status = 413, description = "The body is larger than 64 KiB", body = ErrorEnvelope),
         (status = 415, description = "The body is not declared as JSON", body = ErrorEnvelope),
         (status = 422, description = "A field is not acceptable", body = ErrorEnvelope),
+        (status = 429, description = "`TOO_MANY_REQUESTS`: send the same request again after `Retry-After`", body = ErrorEnvelope),
         (status = 503, description = "`DATABASE_UNAVAILABLE` or `OUTCOME_UNKNOWN`: send the same request again", body = ErrorEnvelope),
     ),
 )]
@@ -167,6 +168,7 @@ pub(crate) async fn create_deposit(
     caller.require(Scope::DepositsWrite)?;
     let account = parse_account(id)?;
     let headers = request.headers().clone();
+    let _permit = api.admit(1)?;
     let object = api.read_body(&mut context, request, api.parts.limits.body_bytes_max).await?;
     let mut problems = Problems::default();
     let form = DepositRequest::read(object, &mut problems);

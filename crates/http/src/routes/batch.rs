@@ -72,6 +72,7 @@ pub(crate) struct BatchItem {
         (status = 413, description = "The body is larger than 1 MiB", body = ErrorEnvelope),
         (status = 415, description = "The body is not declared as JSON", body = ErrorEnvelope),
         (status = 422, description = "`BATCH_EMPTY`, `BATCH_TOO_LARGE`, or the body has another shape", body = ErrorEnvelope),
+        (status = 429, description = "`TOO_MANY_REQUESTS`: send the same batch again after `Retry-After`", body = ErrorEnvelope),
         (status = 503, description = "`DATABASE_UNAVAILABLE` or `OUTCOME_UNKNOWN`: send the same batch again", body = ErrorEnvelope),
     ),
 )]
@@ -83,6 +84,7 @@ pub(crate) async fn create_withdrawals(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::WithdrawalsWrite)?;
     let limits = api.parts.limits;
+    let _permit = api.admit(limits.batch_cost)?;
     let object = api.read_body(&mut context, request, limits.batch_body_bytes_max).await?;
     let batch = BatchRequest::read(object, limits.batch_items_max)?;
     let checked = check_items(&api, &context, batch.withdrawals).await?;

@@ -109,6 +109,7 @@ pub(crate) struct FeeEstimateView {
         (status = 413, description = "The body is larger than 64 KiB", body = ErrorEnvelope),
         (status = 415, description = "The body is not declared as JSON", body = ErrorEnvelope),
         (status = 422, description = "A field is not acceptable, or `ESTIMATE_REVERTED`", body = ErrorEnvelope),
+        (status = 429, description = "`TOO_MANY_REQUESTS`: send the same request again after `Retry-After`", body = ErrorEnvelope),
         (status = 503, description = "`NODE_UNAVAILABLE`, `FEE_ABOVE_CAP` or `DATABASE_UNAVAILABLE`", body = ErrorEnvelope),
     ),
 )]
@@ -119,6 +120,7 @@ pub(crate) async fn estimate_fee(
     request: Request,
 ) -> Result<Json<FeeEstimateView>, ApiError> {
     caller.require(Scope::WithdrawalsRead)?;
+    let _permit = api.admit(1)?;
     let object = api.read_body(&mut context, request, api.parts.limits.body_bytes_max).await?;
     let mut problems = Problems::default();
     let form = FeeEstimateRequest::read(object, &mut problems);

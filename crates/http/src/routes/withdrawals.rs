@@ -44,6 +44,7 @@ pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
         (status = 413, description = "The body is larger than 64 KiB", body = ErrorEnvelope),
         (status = 415, description = "The body is not declared as JSON", body = ErrorEnvelope),
         (status = 422, description = "A field is not acceptable, or the balance is too small", body = ErrorEnvelope),
+        (status = 429, description = "`QUEUE_FULL` or `TOO_MANY_REQUESTS`: send the same request again after `Retry-After`", body = ErrorEnvelope),
         (status = 503, description = "`DATABASE_UNAVAILABLE` or `OUTCOME_UNKNOWN`: send the same request again", body = ErrorEnvelope),
     ),
 )]
@@ -55,6 +56,7 @@ pub(crate) async fn create_withdrawal(
 ) -> Result<Response, ApiError> {
     caller.require(Scope::WithdrawalsWrite)?;
     let limits = api.parts.limits;
+    let _permit = api.admit(1)?;
     let headers = request.headers().clone();
     let object = api.read_body(&mut context, request, limits.body_bytes_max).await?;
     let mut problems = Problems::default();

@@ -74,6 +74,8 @@ async fn a_bound_withdrawal_is_canceled_in_its_slot_and_shows_its_attempts() {
         rail: Rail::Direct,
         payload_digest,
         payments: vec![id],
+        gas_estimated: Some(20_001),
+        why: Some("single: fewer than 5 in the queue".to_owned()),
     };
     house.store.bind(&leases, &[new]).await.expect("binds");
     let answer = house.post(&format!("/v1/withdrawals/{id}/cancel"), &json!({})).await;
@@ -106,6 +108,9 @@ async fn a_bound_withdrawal_is_canceled_in_its_slot_and_shows_its_attempts() {
         "max_fee_per_gas_wei": "90",
         "max_priority_fee_per_gas_wei": "30",
         "gas_limit": "21000",
+        "payments": 1,
+        "gas_estimated_per_payment": "20001",
+        "gas_used_per_payment": null,
         "committed_at": "2026-11-20T16:00:00.000Z",
         "sent_at": null,
         "outcome": null,
@@ -141,6 +146,8 @@ async fn a_withdrawal_among_others_is_not_canceled_alone() {
         rail: Rail::Direct,
         payload_digest: B256::repeat_byte(3),
         payments: vec![one, two],
+        gas_estimated: Some(20_001),
+        why: Some("single: fewer than 5 in the queue".to_owned()),
     };
     house.store.bind(&leases.expect("leases"), &[new]).await.expect("binds");
     let answer = house.post(&format!("/v1/withdrawals/{one}/cancel"), &json!({})).await;

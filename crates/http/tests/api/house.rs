@@ -18,7 +18,7 @@ use portcullis_core::time::{Clock, Timestamp};
 use portcullis_evm::{GasOracle, PoolLimits, Provider, ProviderPool};
 use portcullis_http::{ApiLimits, ApiParts, ChainAccess, Concern};
 use portcullis_store::access::NewApiKey;
-use portcullis_store::intake::Intake;
+use portcullis_store::intake::{Intake, IntakeLimits};
 use portcullis_store::withdrawal::WithdrawalFilter;
 use portcullis_store::{Store, StoreOptions};
 use portcullis_testkit::{
@@ -111,6 +111,15 @@ impl House {
 
     /// With other limits, and a gate around the commits that requests make.
     pub(crate) async fn open_with(limits: ApiLimits, gate: Option<Arc<dyn EffectGate>>) -> Self {
+        Self::open_bounded(limits, IntakeLimits::default(), gate).await
+    }
+
+    /// With other bounds of intake too.
+    pub(crate) async fn open_bounded(
+        limits: ApiLimits,
+        intake: IntakeLimits,
+        gate: Option<Arc<dyn EffectGate>>,
+    ) -> Self {
         crate::observed::keep_log();
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = TestClock::at(Timestamp::from_millis(START_MS));
@@ -142,7 +151,8 @@ impl House {
             None => store.clone(),
         };
         let seen = (&accepted_rings, &concerns);
-        let parts = ApiParts { limits, ..parts(&gated, &keys, chains, shared, seen) };
+        let intake = Intake::bounded(gated.clone(), Arc::clone(&keys), intake);
+        let parts = ApiParts { limits, intake, ..parts(&gated, &keys, chains, shared, seen) };
         let house = Self {
             router: portcullis_http::router(parts),
             store,

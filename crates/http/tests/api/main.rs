@@ -8,6 +8,7 @@ mod dead_letters;
 mod documents;
 mod doubt;
 mod fees;
+mod full;
 mod fuzz;
 mod health;
 mod house;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
+use portcullis_core::access_list::list_gas;
 use portcullis_core::amount::Amount;
 use portcullis_core::intent::SigningIntent;
 
@@ -50,6 +51,12 @@ impl ChainCaps {
                 asked: intent.gas_limit,
                 cap: self.gas_limit_max,
             });
+        }
+        // What is listed is paid before anything runs: the call needs the other half.
+        let list_gas = list_gas(&intent.access_list);
+        if list_gas > intent.gas_limit / 2 {
+            let gas_limit = intent.gas_limit;
+            return Err(SigningRefusal::AccessListTooLong { slot, list_gas, gas_limit });
         }
         // A product beyond 128 bits is beyond every cap.
         let fee_wei = fees.max_fee_per_gas_wei.saturating_mul(u128::from(intent.gas_limit));

@@ -318,7 +318,11 @@ fn accept<'a>(
 
 /// Signs with a deterministic nonce (RFC 6979) and a low `s` (EIP-2): the same intent gives the same bytes.
 fn sign_one(key: &SigningKey, intent: &SigningIntent, payload: &Payload) -> Outcome {
-    let unsigned = UnsignedTransaction::new(intent.slot, payload, intent.fees, intent.gas_limit);
+    let mut unsigned =
+        UnsignedTransaction::new(intent.slot, payload, intent.fees, intent.gas_limit);
+    if intent.kind == AttemptKind::Payload {
+        unsigned = unsigned.with_access_list(&intent.access_list);
+    }
     let signature =
         key.sign_prehash_recoverable(unsigned.signature_hash().as_slice()).map_err(|error| {
             SigningRefusal::Key { sender: intent.slot.sender, reason: error.to_string() }

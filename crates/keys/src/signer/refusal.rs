@@ -142,6 +142,18 @@ pub enum SigningRefusal {
         /// The cap.
         cap_wei: u128,
     },
+    /// The access list leaves too little gas for the call itself.
+    #[error(
+        "the access list of {slot:?} takes {list_gas} of {gas_limit} gas: sign it without a list"
+    )]
+    AccessListTooLong {
+        /// The slot.
+        slot: Slot,
+        /// What the list costs.
+        list_gas: u64,
+        /// The gas limit.
+        gas_limit: u64,
+    },
     /// The slot, or the payment, came earlier in the same call.
     #[error("{slot:?} or a payment of it appears twice in one call: ask for one at a time")]
     RepeatedInCall {

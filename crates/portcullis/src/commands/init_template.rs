@@ -78,6 +78,10 @@ listen = {listen}
 # How long open requests may take after a stop was asked for.
 # drain_ms = 10000
 
+[intake]
+# The most withdrawals that wait to be sent; above it new ones get a 429 with Retry-After.
+# queue_max = 250000
+
 [data]
 # The directory of the embedded database.
 dir = "data"

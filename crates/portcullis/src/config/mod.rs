@@ -6,6 +6,7 @@
 mod chain;
 mod database;
 mod engine;
+mod intake;
 mod log;
 mod problem;
 mod seal;
@@ -25,6 +26,7 @@ use alloy_primitives::Address;
 pub(crate) use chain::{ChainConfig, parse_cap, parse_token};
 pub(crate) use database::{DataConfig, DatabaseConfig};
 pub(crate) use engine::EngineConfig;
+pub(crate) use intake::IntakeConfig;
 pub(crate) use log::{LogConfig, LogFormat};
 pub(crate) use problem::{ConfigError, Origin, Problem, nearest};
 pub(crate) use seal::SealConfig;
@@ -65,6 +67,7 @@ pub(crate) struct Config {
     /// The file that was read.
     pub(crate) file: Option<PathBuf>,
     pub(crate) server: ServerConfig,
+    pub(crate) intake: IntakeConfig,
     pub(crate) data: DataConfig,
     pub(crate) database: DatabaseConfig,
     pub(crate) log: LogConfig,
@@ -130,6 +133,7 @@ impl Config {
         let config = Self {
             file,
             server: top.section("server", ServerConfig::read),
+            intake: top.section("intake", IntakeConfig::read),
             database: top.section("database", |it| DatabaseConfig::read(it, &data.dir)),
             log: top.section("log", LogConfig::read),
             seal: top.section("seal", SealConfig::read),
@@ -189,6 +193,7 @@ impl Config {
     pub(crate) fn print(&self) -> toml::Table {
         let mut table = toml::Table::new();
         table.insert("server".into(), self.server.print().into());
+        table.insert("intake".into(), self.intake.print().into());
         table.insert("data".into(), self.data.print().into());
         table.insert("database".into(), self.database.print().into());
         table.insert("log".into(), self.log.print().into());

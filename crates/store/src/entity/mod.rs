@@ -17,6 +17,7 @@ pub(crate) mod forgotten;
 pub(crate) mod halt;
 pub(crate) mod header;
 pub(crate) mod lease;
+pub(crate) mod line;
 pub(crate) mod posting;
 pub(crate) mod reconciliation;
 pub(crate) mod sender;

@@ -29,6 +29,7 @@ pub(crate) struct Model {
     pub(crate) claimed_until: i64,
     pub(crate) opened_at: i64,
     pub(crate) updated_at: i64,
+    pub(crate) gas_estimated: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

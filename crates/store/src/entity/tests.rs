@@ -85,6 +85,7 @@ async fn every_table_has_an_entity_of_the_same_columns() {
         described(&store, super::halt::Entity).await,
         described(&store, super::header::Entity).await,
         described(&store, super::lease::Entity).await,
+        described(&store, super::line::Entity).await,
         described(&store, super::posting::Entity).await,
         described(&store, super::reconciliation::Entity).await,
         described(&store, super::sender::Entity).await,

@@ -18,6 +18,7 @@ pub(crate) struct Model {
     pub(crate) receives: i32,
     pub(crate) trace: Option<String>,
     pub(crate) entered_at: i64,
+    pub(crate) turn_at: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

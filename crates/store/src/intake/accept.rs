@@ -8,9 +8,12 @@ use portcullis_core::id::{AccountId, DeploymentId, ExternalId, TenantId};
 use portcullis_core::ledger::PostingKind;
 use portcullis_core::number::{PaymentRef, PayoutNumber};
 use portcullis_core::seal::{SealedPayment, SealingKeys, payer_of};
+use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::State;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
+use super::room::Room;
+use super::turns::take_turns;
 use super::{Submission, Submitted};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{bigint, token_bytes};
@@ -19,7 +22,7 @@ use crate::deployment::{refuse_while_restored, take_numbers};
 use crate::entity::{withdrawal, work};
 use crate::error::StoreError;
 use crate::ledger::{
-    BalanceRow, NewPosting, Purse, ROWS_PER_STATEMENT, known_accounts, load_balances, post,
+    BalanceRow, NewPosting, Purse, ROWS_PER_STATEMENT, known_accounts, load_balances, post_onto,
 };
 use crate::reconcile::{claim_in, forgotten_requests, is_unclaimed, revive_in};
 use crate::timeline::{self, TimelineEvent};
@@ -38,14 +41,20 @@ pub(super) async fn accept_in(
     tx: &Transaction,
     keys: &SealingKeys,
     deployment: DeploymentId,
+    room: &Room,
     submissions: &[&Submission],
 ) -> Result<Vec<Submitted>, StoreError> {
     refuse_while_restored(tx).await?;
     revive_forgotten(tx, keys, deployment, submissions).await?;
     let mut known = known_requests(tx, submissions).await?;
     claim_imported(tx, keys, deployment, submissions, &mut known).await?;
-    let mut balances = load_balances(tx, &purses(submissions)).await?;
-    let accounts = existing_accounts(tx, submissions).await?;
+    let loaded = load_balances(tx, &purses(submissions)).await?;
+    let accounts = existing_accounts(tx, submissions, &loaded).await?;
+    let mut balances = loaded.clone();
+    let has_new = submissions
+        .iter()
+        .any(|submission| !known.contains_key(&(submission.tenant, &submission.external_id)));
+    let left = if has_new { room.left(tx).await? } else { 0 };
     let mut decisions = Vec::with_capacity(submissions.len());
     let mut first: BTreeMap<(TenantId, &ExternalId), usize> = BTreeMap::new();
     let mut accepted = Vec::new();
@@ -55,6 +64,8 @@ pub(super) async fn accept_in(
             Decision::Done(Box::new(repeated(submission, record)))
         } else if let Some(earlier) = first.get(&key) {
             Decision::Repeats(*earlier)
+        } else if accepted.len() as u64 >= left {
+            Decision::Done(Box::new(Submitted::QueueFull))
         } else {
             let decision = reserve(submission, &mut balances, &accounts);
             if decision.is_none() {
@@ -68,7 +79,8 @@ pub(super) async fn accept_in(
         };
         decisions.push(decision);
     }
-    let records = insert_accepted(tx, keys, deployment, &accepted).await?;
+    let records = insert_accepted(tx, keys, deployment, &accepted, loaded).await?;
+    room.take(accepted.len() as u64);
     let record_of = |index: usize| match &decisions[index] {
         Decision::New(position) => records.get(*position),
         _ => None,
@@ -238,13 +250,17 @@ async fn known_requests<'a>(
     Ok(known)
 }
 
+/// Those of the accounts without a balance of what is asked for that exist.
 async fn existing_accounts(
     tx: &Transaction,
     submissions: &[&Submission],
+    balances: &BTreeMap<Purse, BalanceRow>,
 ) -> Result<BTreeMap<TenantId, Vec<String>>, StoreError> {
     let mut by_tenant: BTreeMap<TenantId, Vec<&AccountId>> = BTreeMap::new();
     for submission in submissions {
-        by_tenant.entry(submission.tenant).or_default().push(&submission.account);
+        if !balances.contains_key(&purse_of(submission)) {
+            by_tenant.entry(submission.tenant).or_default().push(&submission.account);
+        }
     }
     let mut existing = BTreeMap::new();
     for (tenant, mut accounts) in by_tenant {
@@ -264,6 +280,7 @@ async fn insert_accepted(
     keys: &SealingKeys,
     deployment: DeploymentId,
     accepted: &[&Submission],
+    balances: BTreeMap<Purse, BalanceRow>,
 ) -> Result<Vec<WithdrawalRecord>, StoreError> {
     if accepted.is_empty() {
         return Ok(Vec::new());
@@ -275,15 +292,19 @@ async fn insert_accepted(
         .zip(numbers)
         .map(|(submission, number)| record_of(tx, keys, deployment, submission, number))
         .collect();
-    for (records, submissions) in
-        records.chunks(ROWS_PER_STATEMENT).zip(accepted.chunks(ROWS_PER_STATEMENT))
-    {
+    let turns = take_turns(tx, accepted).await?;
+    let work: Vec<work::ActiveModel> = records
+        .iter()
+        .zip(accepted)
+        .zip(turns)
+        .map(|((record, submission), turn)| work_row(record, submission, turn))
+        .collect();
+    for (records, work) in records.chunks(ROWS_PER_STATEMENT).zip(work.chunks(ROWS_PER_STATEMENT)) {
         withdrawal::Entity::insert_many(records.iter().map(withdrawal_row))
             .exec_without_returning(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
-        let work = records.iter().zip(submissions).map(|(record, from)| work_row(record, from));
-        work::Entity::insert_many(work)
+        work::Entity::insert_many(work.iter().cloned())
             .exec_without_returning(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
@@ -294,7 +315,7 @@ async fn insert_accepted(
         amount: record.amount,
         subject: record.id.to_bytes(),
     });
-    post(tx, postings.collect()).await?;
+    post_onto(tx, postings.collect(), balances).await?;
     audit_accepted(tx, &records).await?;
     Ok(records)
 }
@@ -394,7 +415,11 @@ pub(crate) fn withdrawal_row(record: &WithdrawalRecord) -> withdrawal::ActiveMod
     }
 }
 
-fn work_row(record: &WithdrawalRecord, submission: &Submission) -> work::ActiveModel {
+fn work_row(
+    record: &WithdrawalRecord,
+    submission: &Submission,
+    turn: Timestamp,
+) -> work::ActiveModel {
     work::ActiveModel {
         withdrawal_id: ActiveValue::Set(record.id.to_bytes().to_vec()),
         chain_id: ActiveValue::Set(bigint(record.chain_id)),
@@ -405,5 +430,6 @@ fn work_row(record: &WithdrawalRecord, submission: &Submission) -> work::ActiveM
         receives: ActiveValue::Set(0),
         trace: ActiveValue::Set(submission.trace.clone()),
         entered_at: ActiveValue::Set(record.created_at.as_millis()),
+        turn_at: ActiveValue::Set(turn.as_millis()),
     }
 }

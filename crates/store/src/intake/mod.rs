@@ -7,6 +7,8 @@
 
 mod accept;
 mod progress;
+mod room;
+mod turns;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +29,10 @@ use crate::withdrawal::WithdrawalRecord;
 use accept::accept_in;
 pub(crate) use accept::withdrawal_row;
 use progress::{Claims, Progress};
+pub use room::IntakeLimits;
+use room::Room;
+#[cfg(test)]
+pub(crate) use room::waiting_query;
 
 /// Requests that one transaction takes.
 const GROUP_MAX: usize = 500;
@@ -81,6 +87,8 @@ pub enum Submitted {
     },
     /// The account had no deposit yet.
     UnknownAccount,
+    /// As many wait to be paid as may. It can be sent again later.
+    QueueFull,
 }
 
 /// Why a request has no result.
@@ -89,6 +97,9 @@ pub enum IntakeError {
     /// Nothing was written; the same request can be sent again.
     #[error("the database is unavailable: nothing was written, send the same request again")]
     Unavailable,
+    /// Too many requests wait for their commit. Nothing was written; the same request can be sent again.
+    #[error("too many requests wait: nothing was written, send the same request again")]
+    Busy,
     /// It may be committed. The same request, sent again, tells.
     #[error("the outcome is unknown: send the same request again to learn it")]
     OutcomeUnknown,
@@ -111,6 +122,16 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
 }
 
+/// The requests of one caller that have no answer yet, in its order.
+type Pending<'a> = VecDeque<(&'a Request, oneshot::Receiver<Answer>)>;
+
+impl Waiting {
+    fn new(request: &Request) -> (Self, oneshot::Receiver<Answer>) {
+        let (answer, receiver) = oneshot::channel();
+        (Self { request: request.clone(), answer }, receiver)
+    }
+}
+
 /// The way in. Cheap to clone; the clones share one queue.
 #[derive(Clone)]
 pub struct Intake {
@@ -118,6 +139,8 @@ pub struct Intake {
     keys: Arc<SealingKeys>,
     queue: Arc<Mutex<VecDeque<Waiting>>>,
     lead: Arc<tokio::sync::Mutex<()>>,
+    waiting_max: usize,
+    room: Arc<Room>,
 }
 
 impl std::fmt::Debug for Intake {
@@ -130,7 +153,15 @@ impl Intake {
     /// An intake into `store` that seals with `keys`.
     #[must_use]
     pub fn new(store: Store, keys: Arc<SealingKeys>) -> Self {
-        Self { store, keys, queue: Arc::default(), lead: Arc::default() }
+        Self::bounded(store, keys, IntakeLimits::default())
+    }
+
+    /// With other bounds.
+    #[must_use]
+    pub fn bounded(store: Store, keys: Arc<SealingKeys>, limits: IntakeLimits) -> Self {
+        let IntakeLimits { queue_max, waiting_max } = limits;
+        let room = Arc::new(Room::new(queue_max));
+        Self { store, keys, queue: Arc::default(), lead: Arc::default(), waiting_max, room }
     }
 
     /// Takes one request; returns after the commit, never before.
@@ -162,8 +193,9 @@ impl Intake {
                 progress: Arc::default(),
             })
             .collect();
+        let pending = self.enqueue_all(&requests).ok_or(IntakeError::Busy)?;
         let deadline = Duration::from_millis(deadline_ms);
-        let outcome = tokio::time::timeout(deadline, self.submit_all(&requests)).await;
+        let outcome = tokio::time::timeout(deadline, self.submit_all(pending)).await;
         match outcome {
             Ok(Ok(results)) => Ok(results),
             Ok(Err(error)) => Err(intake_error(error, &requests)),
@@ -171,10 +203,8 @@ impl Intake {
         }
     }
 
-    async fn submit_all(&self, requests: &[Request]) -> Result<Vec<Submitted>, StoreError> {
-        let mut results = Vec::with_capacity(requests.len());
-        let mut pending: VecDeque<(&Request, oneshot::Receiver<Answer>)> =
-            requests.iter().map(|request| (request, self.enqueue(request))).collect();
+    async fn submit_all(&self, mut pending: Pending<'_>) -> Result<Vec<Submitted>, StoreError> {
+        let mut results = Vec::with_capacity(pending.len());
         while let Some((request, mut receiver)) = pending.pop_front() {
             let answer = match receiver.try_recv() {
                 Ok(answer) => Some(answer),
@@ -203,9 +233,26 @@ impl Intake {
         Ok(results)
     }
 
+    /// Queues all of them, or none where the queue has no room for them. What waits for nobody any more takes none.
+    fn enqueue_all<'a>(&self, requests: &'a [Request]) -> Option<Pending<'a>> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |queue: &VecDeque<Waiting>| queue.len() + requests.len() > self.waiting_max;
+        if is_full(&queue) {
+            queue.retain(|waiting| !waiting.answer.is_closed());
+        }
+        if is_full(&queue) {
+            return None;
+        }
+        let queued = requests.iter().map(|request| {
+            let (waiting, receiver) = Waiting::new(request);
+            queue.push_back(waiting);
+            (request, receiver)
+        });
+        Some(queued.collect())
+    }
+
     fn enqueue(&self, request: &Request) -> oneshot::Receiver<Answer> {
-        let (answer, receiver) = oneshot::channel();
-        let waiting = Waiting { request: request.clone(), answer };
+        let (waiting, receiver) = Waiting::new(request);
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(waiting);
         receiver
     }
@@ -238,7 +285,10 @@ impl Intake {
     fn next_group(&self) -> Vec<Waiting> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let count = queue.len().min(GROUP_MAX);
-        queue.drain(..count).filter(|waiting| !waiting.answer.is_closed()).collect()
+        let group = queue.drain(..count).filter(|waiting| !waiting.answer.is_closed()).collect();
+        let rest = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("portcullis_intake_waiting").set(f64::from(rest));
+        group
     }
 
     /// Commits a group; the results stand in its order. A request that was given up before the
@@ -257,7 +307,8 @@ impl Intake {
                 .filter(|index| taken(*index))
                 .map(|index| &*group[index].request.submission)
                 .collect();
-            let mut results = accept_in(&tx, keys, deployment.id, &claimed).await?.into_iter();
+            let mut results =
+                accept_in(&tx, keys, deployment.id, &self.room, &claimed).await?.into_iter();
             claims.commit_begins();
             Ok((0..group.len())
                 .map(|index| if taken(index) { results.next() } else { None })

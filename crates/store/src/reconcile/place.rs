@@ -4,6 +4,7 @@
 use portcullis_core::id::SlotId;
 use portcullis_core::ledger::{Bucket, PostingKind};
 use portcullis_core::slot::ItemOutcome;
+use portcullis_core::turn::head_start_ms;
 use portcullis_core::withdrawal::{FailureReason, State, StateCode};
 use sea_orm::sea_query::{Expr, ExprTrait, Func};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
@@ -185,6 +186,10 @@ pub(crate) async fn write_work(
         receives: ActiveValue::Set(0),
         trace: ActiveValue::Set(None),
         entered_at: ActiveValue::Set(tx.now.as_millis()),
+        // It was accepted before anything that waits.
+        turn_at: ActiveValue::Set(
+            record.created_at.plus_millis(-head_start_ms(record.priority)).as_millis(),
+        ),
     };
     work::Entity::insert(row)
         .exec_without_returning(&tx.inner)

@@ -124,6 +124,7 @@ async fn insert_slot(
         claimed_until: ActiveValue::Set(0),
         opened_at: ActiveValue::Set(tx.now.as_millis()),
         updated_at: ActiveValue::Set(tx.now.as_millis()),
+        gas_estimated: ActiveValue::Set(None),
     };
     slot::Entity::insert(row)
         .exec_without_returning(&tx.inner)

@@ -110,6 +110,8 @@ async fn a_move_that_was_decided_on_an_old_picture_writes_nothing() {
         rail: Rail::Direct,
         payload_digest: B256::repeat_byte(8),
         payments: vec![old.id],
+        gas_estimated: None,
+        why: None,
     };
     store.bind(&leases, std::slice::from_ref(&new)).await.expect("binds");
     let stale = [(&old, Event::CancelRequested, None)];

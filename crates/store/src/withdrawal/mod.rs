@@ -26,7 +26,7 @@ use crate::timeline::TimelineEvent;
 pub(crate) use read::{
     bindings_of, read_fees, read_slot_facts, read_withdrawals, withdrawals_by_id,
 };
-use read::{read_attempt, slots_of};
+use read::{payments_in, read_attempt, slots_of};
 
 /// A withdrawal: what was promised, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +174,10 @@ pub struct Ride {
     pub block: Option<BlockRef>,
     /// Whether this withdrawal is still bound to it.
     pub live: bool,
+    /// Payments that it carries, this one counted.
+    pub payments: u64,
+    /// The gas that a node said it would use; `None` where none was asked.
+    pub gas_estimated: Option<u64>,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptRecord>,
 }
@@ -325,6 +329,7 @@ impl Store {
                 attempts.entry(row.slot_id).or_default().push(record);
             }
         }
+        let carried = payments_in(&picture, during, &slot_ids).await?;
         let mut rides = Vec::with_capacity(bindings.len());
         for row in bindings {
             let place = Place { table: "bindings", row: &row.slot_id };
@@ -339,6 +344,8 @@ impl Store {
                 stage: slot.stage,
                 block: slot.block,
                 live: row.released_at == 0,
+                payments: carried.get(&row.slot_id).copied().unwrap_or(1),
+                gas_estimated: slot.gas_estimated,
                 attempts: attempts.get(&row.slot_id).cloned().unwrap_or_default(),
             });
         }

@@ -11,7 +11,7 @@ use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{
     BlockRef, FailureReason, HoldReason, Priority, State, StateCode,
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use super::{AttemptRecord, WithdrawalRecord};
 use crate::convert::Place;
@@ -27,6 +27,7 @@ pub(crate) struct SlotFacts {
     pub(crate) rail: Rail,
     pub(crate) stage: SlotStage,
     pub(crate) block: Option<BlockRef>,
+    pub(crate) gas_estimated: Option<u64>,
 }
 
 /// Reads withdrawals by id, with their states complete; the order is that of the ids in the table.
@@ -136,7 +137,37 @@ pub(crate) fn read_slot_facts(row: &slot::Model) -> Result<SlotFacts, StoreError
         rail: place.known("rail", Rail::parse(&row.rail))?,
         stage: place.known("stage", SlotStage::parse(&row.stage))?,
         block,
+        gas_estimated: match row.gas_estimated {
+            None => None,
+            Some(gas) => Some(place.unsigned("gas_estimated", gas)?),
+        },
     })
+}
+
+/// How many payments each of these slots was opened with.
+pub(super) async fn payments_in<C: ConnectionTrait>(
+    connection: &C,
+    during: &'static str,
+    slots: &[Vec<u8>],
+) -> Result<BTreeMap<Vec<u8>, u64>, StoreError> {
+    let mut payments = BTreeMap::new();
+    for slots in slots.chunks(ROWS_PER_STATEMENT) {
+        let counts: Vec<(Vec<u8>, i64)> = binding::Entity::find()
+            .select_only()
+            .column(binding::Column::SlotId)
+            .column_as(binding::Column::WithdrawalId.count(), "payments")
+            .filter(binding::Column::SlotId.is_in(slots.iter().cloned()))
+            .group_by(binding::Column::SlotId)
+            .into_tuple()
+            .all(connection)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
+        for (slot, count) in counts {
+            let count = Place { table: "bindings", row: &slot }.unsigned("slot_id", count)?;
+            payments.insert(slot, count);
+        }
+    }
+    Ok(payments)
 }
 
 fn read_withdrawal(

@@ -15,6 +15,7 @@ fn told(outcome: &Submitted) -> String {
         Submitted::Conflict { .. } => "conflict".into(),
         Submitted::InsufficientBalance { available } => format!("{available} available"),
         Submitted::UnknownAccount => "unknown".into(),
+        Submitted::QueueFull => "full".into(),
     }
 }
 

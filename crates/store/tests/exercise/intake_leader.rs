@@ -104,6 +104,7 @@ async fn unavailable_means_that_nothing_is_written() {
                 }
                 Err(IntakeError::OutcomeUnknown) => said[2] += 1,
                 Err(IntakeError::Store(error)) => panic!("{error}"),
+                Err(IntakeError::Busy) => panic!("there is room"),
             }
         }
     }

@@ -9,7 +9,8 @@ use portcullis_store::withdrawal::{AttemptRecord, Ride};
 
 use crate::fixture::{CHAIN, Fixture, kinds, units};
 use crate::rail::{
-    GAS_LIMIT, NONCE_FIRST, block, block_at, blocks, inclusion, items_of, reorg, signed, slot_at,
+    GAS_ESTIMATED, GAS_LIMIT, NONCE_FIRST, WHY, block, block_at, blocks, inclusion, items_of,
+    reorg, signed, slot_at,
 };
 
 const HELD: [u64; 3] = [0, 100, 0];
@@ -78,6 +79,7 @@ async fn expect_shown(fixture: &Fixture, new: &NewSlot, attempt: &SignedAttempt)
         "finalized",
     ];
     assert_eq!(kinds(&ended), expected);
+    assert_eq!(ended.timeline[3].detail.as_deref(), Some(WHY));
     assert_eq!(ended.timeline[7].detail.as_deref(), Some("block 101"));
     let rides = fixture.store.rides(&[ended.id]).await.expect("reads");
     let shown = AttemptRecord {
@@ -100,6 +102,8 @@ async fn expect_shown(fixture: &Fixture, new: &NewSlot, attempt: &SignedAttempt)
         stage: SlotStage::Final,
         block: Some(block(101, 0)),
         live: true,
+        payments: 1,
+        gas_estimated: Some(GAS_ESTIMATED),
         attempts: vec![shown],
     };
     assert_eq!(rides, [ride]);

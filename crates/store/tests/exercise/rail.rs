@@ -19,6 +19,11 @@ use crate::fixture::{CHAIN, Fixture, START_MS, address_of};
 pub(crate) const LEASE_MS: i64 = 30_000;
 pub(crate) const GAS_LIMIT: u64 = 65_000;
 
+pub(crate) const GAS_ESTIMATED: u64 = 28_000;
+
+/// What the timelines say of how payments travel.
+pub(crate) const WHY: &str = "single: fewer than 5 in the queue";
+
 /// The first nonce of every sender here.
 pub(crate) const NONCE_FIRST: u64 = 5;
 
@@ -146,6 +151,8 @@ impl Fixture {
             rail: Rail::Direct,
             payload_digest: digest_of(slot),
             payments: payments.to_vec(),
+            gas_estimated: Some(GAS_ESTIMATED),
+            why: Some(WHY.to_owned()),
         }
     }
 

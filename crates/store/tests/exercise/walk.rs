@@ -275,6 +275,8 @@ impl Walk {
             rail: Rail::Direct,
             payload_digest: open.payload_digest,
             payments: open.payments.iter().map(|record| record.id).collect(),
+            gas_estimated: None,
+            why: None,
         };
         let bytes = signed(open.slot, attempt.kind, ordinal);
         let mut inclusion = inclusion(&new, &bytes, crate::rail::block(0, 0));

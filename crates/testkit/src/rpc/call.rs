@@ -1,7 +1,8 @@
 //! `eth_call` and `eth_estimateGas`.
 
+use alloy_eips::eip2930::{AccessList, AccessListItem, AccessListResult};
 use alloy_json_rpc::ErrorPayload;
-use alloy_primitives::{Address, Bytes, TxKind, U64, U256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U64, U256};
 use alloy_rpc_types_eth::TransactionRequest;
 use alloy_sol_types::{Panic, Revert, SolError};
 use revm::context::TxEnv;
@@ -153,6 +154,36 @@ pub(super) fn estimate_gas(view: View<'_>, params: &Value) -> Answer {
         }
     }
     json(&U64::from(enough))
+}
+
+/// What the call touches, and the gas that it uses with all of that listed. The sender and the called account are
+/// left out where they have no slots, as geth does (`eth/tracers/logger/access_list_tracer.go`).
+pub(super) fn create_access_list(view: View<'_>, params: &Value) -> Answer {
+    let mut call = Call::new(view, params)?;
+    let allowance = call.gas_allowance()?;
+    let touched = call.run(allowance).map_err(|error| refused(&call, &error))?.state;
+    let mut listed: Vec<AccessListItem> = touched
+        .into_iter()
+        .map(|(address, account)| {
+            let mut keys: Vec<B256> = account.storage.keys().map(|key| B256::from(*key)).collect();
+            keys.sort_unstable();
+            AccessListItem { address, storage_keys: keys }
+        })
+        .filter(|item| {
+            let is_own = item.address == call.from() || call.kind() == TxKind::Call(item.address);
+            !is_own || !item.storage_keys.is_empty()
+        })
+        .collect();
+    listed.sort_unstable_by_key(|item| item.address);
+    let access_list = AccessList(listed);
+    call.request.access_list = Some(access_list.clone());
+    let result = call.run(allowance).map_err(|error| refused(&call, &error))?.result;
+    let error = match &result {
+        ExecutionResult::Success { .. } => None,
+        ExecutionResult::Revert { .. } => Some("execution reverted".to_owned()),
+        ExecutionResult::Halt { reason, .. } => Some(halt_text(reason)),
+    };
+    json(&AccessListResult { access_list, gas_used: U256::from(result.tx_gas_used()), error })
 }
 
 fn is_plain_transfer(call: &Call<'_>) -> bool {

@@ -61,6 +61,7 @@ pub(crate) fn answer(node: &mut NodeState, method: &str, params: &Value, manner:
         "eth_getCode" => code(view, params),
         "eth_call" => call::call(view, params),
         "eth_estimateGas" => call::estimate_gas(view, params),
+        "eth_createAccessList" => call::create_access_list(view, params),
         "eth_getLogs" => log::logs(view, params),
         "eth_maxPriorityFeePerGas" => json(&U256::from(view.chain().config.suggested_tip_wei)),
         "eth_gasPrice" => fee::gas_price(view),

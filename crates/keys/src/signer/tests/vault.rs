@@ -1,5 +1,7 @@
 //! The vault rail: many payments a slot, and what guards a payment that rides again.
 
+use portcullis_core::access_list::ListedAccount;
+use portcullis_core::transaction::decode_transaction;
 use portcullis_core::vault::read_vault_payment;
 
 use super::*;
@@ -134,4 +136,30 @@ async fn another_number_rides_when_the_first_ride_is_over_for_good_and_never_dir
     let direct = sign_one(&signer, bench.pay(2, 1)).await;
     assert!(matches!(direct, Err(SigningRefusal::RodeVault { .. })), "{direct:?}");
     sign_one(&signer, renumbered).await.expect("nothing can pay the first number any more");
+}
+
+#[tokio::test]
+async fn an_access_list_is_no_part_of_the_payload() {
+    let bench = Bench::new();
+    let signer = vault_signer(&bench);
+    let listed = |slots: usize| {
+        let account = ListedAccount { address: VAULT, slots: vec![B256::repeat_byte(3); slots] };
+        SigningIntent { access_list: vec![account], ..batch(&bench, 1, &[1, 2]) }
+    };
+    let plain = sign_one(&signer, batch(&bench, 1, &[1, 2])).await.expect("in order");
+    let with_list = sign_one(&signer, listed(2)).await.expect("the same payload in its slot");
+    assert_ne!(with_list.hash, plain.hash);
+    assert_eq!(with_list.payload_digest, plain.payload_digest);
+    let decoded = decode_transaction(&with_list.raw).expect("was signed");
+    assert_eq!(decoded.access_list, listed(2).access_list);
+    assert_eq!(decoded.payload.digest(bench.slot(1)), plain.payload_digest);
+
+    let refused = sign_one(&signer, listed(15)).await;
+    assert!(matches!(refused, Err(SigningRefusal::AccessListTooLong { .. })), "{refused:?}");
+
+    let cancel = SigningIntent { kind: AttemptKind::Cancel, ..listed(2) };
+    let canceled = sign_one(&signer, cancel).await.expect("a cancel fits into every slot");
+    let decoded = decode_transaction(&canceled.raw).expect("was signed");
+    assert!(decoded.payload.is_self_transfer(bench.slot(1).sender));
+    assert_eq!(decoded.access_list, []);
 }
