@@ -1,6 +1,7 @@
 //! The signer: intents in, signed and journaled bytes out. It believes the database nothing that it can check.
 
 mod caps;
+mod parts;
 mod refusal;
 mod rules;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 pub use self::caps::ChainCaps;
 pub use self::refusal::SigningRefusal;
 
+use self::parts::in_parts;
 use self::rules::{Rulebook, Taken, check_journal};
 use crate::journal::{
     AttemptRecord, AuditHead, EvidenceCause, Index, Journal, JournalError, JournalReader,
@@ -285,15 +287,17 @@ fn prepare(
             }
         }
     }
-    let mut records = Vec::new();
-    let outcomes = intents
+    let work: Vec<_> = intents.iter().zip(accepted).collect();
+    let outcomes = in_parts(&work, |(intent, accepted)| {
+        let (payload, key) = accepted.as_ref().map_err(Clone::clone)?;
+        sign_one(key, intent, payload)
+    });
+    let records = intents
         .iter()
-        .zip(accepted)
-        .map(|(intent, accepted)| {
-            let (payload, key) = accepted?;
-            let signed = sign_one(key, intent, &payload)?;
-            records.push(JournalRecord::Attempt(record_of(intent, &signed, now)));
-            Ok(signed)
+        .zip(&outcomes)
+        .filter_map(|(intent, outcome)| {
+            let signed = outcome.as_ref().ok()?;
+            Some(JournalRecord::Attempt(record_of(intent, signed, now)))
         })
         .collect();
     Prepared { outcomes, records }
