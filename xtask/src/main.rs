@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use xtask::bench::{self, BenchCommand, DrainReport, PayoutsReport};
+use xtask::bench::{self, BenchCommand, DrainReport, PayoutsReport, ScaleReport};
 use xtask::demo::{self, DemoArgs};
 use xtask::interrupt::unless_interrupted;
 use xtask::mutants::{self, MutantsArgs};
@@ -116,6 +116,10 @@ async fn measure(command: BenchCommand) -> Result<ExitCode> {
             let report = unless_interrupted(bench::drain(&arguments)).await?;
             told(report, arguments.json, DrainReport::is_good)
         }
+        BenchCommand::Scale(arguments) => {
+            let report = unless_interrupted(bench::scale(&arguments)).await?;
+            told(report, arguments.json, ScaleReport::is_good)
+        }
         BenchCommand::Api(arguments) => {
             let report = unless_interrupted(bench::run(&arguments)).await?;
             told(report, arguments.json, |_| true)
@@ -177,6 +181,7 @@ mod tests {
             "demo --withdrawals 1000 --wallets 16 --json",
             "demo --file list.csv --wallets 64 --json",
             "bench api --json",
+            "bench scale --long --no-senders --json",
             "bench drain --count 20000 --no-list --json",
             "bench payouts --rail vault --count 20000 --json",
             "bench payouts --rail direct --count 10000 --wallets 160 --json",
