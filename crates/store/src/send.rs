@@ -7,7 +7,7 @@ use portcullis_core::id::SlotId;
 use portcullis_core::slot::{Slot, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, State};
-use sea_orm::sea_query::{Expr, ExprTrait, Func, LockBehavior, LockType, SimpleExpr};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, LockBehavior, LockType, Query, SimpleExpr};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::convert::{Place, bigint};
@@ -130,8 +130,20 @@ impl Store {
 const SENDABLE: [&str; 3] =
     [SlotStage::Signed.as_str(), SlotStage::Sending.as_str(), SlotStage::Sent.as_str()];
 
+/// Slots that are due to be sent. One whose only attempts were found on the chain has no bytes of ours to send: it is
+/// never due, or it would stand in the way of those that are.
 fn due(chain_id: u64, now: Timestamp) -> sea_orm::Select<slot::Entity> {
+    let own_bytes = Query::select()
+        .expr(Expr::val(1))
+        .from(attempt::Entity)
+        .and_where(
+            Expr::col((attempt::Entity, attempt::Column::SlotId))
+                .equals((slot::Entity, slot::Column::Id)),
+        )
+        .and_where(attempt::Column::Raw.ne(Vec::<u8>::new()))
+        .take();
     slot::Entity::find()
+        .filter(Expr::exists(own_bytes))
         .filter(slot::Column::Stage.is_in(SENDABLE))
         .filter(slot::Column::ChainId.eq(bigint(chain_id)))
         .filter(slot::Column::DueAt.lte(now.as_millis()))
@@ -158,8 +170,6 @@ async fn claim_in(
     let reading = read_sound_slots(&tx.inner, tx.name, rows).await?;
     let damaged = damaged_bytes(tx, &reading.damaged).await?;
     let mut slots = reading.noted(&tx.damage);
-    // A slot whose only attempts were found on the chain has no bytes of ours to send.
-    slots.retain(|open| newest_own(open).is_some());
     slots.sort_by_key(|open| (open.slot.sender, open.slot.nonce));
     let ids: Vec<SlotId> =
         slots.iter().map(|open| open.id).chain(damaged.iter().map(|(slot, ..)| slot.id)).collect();

@@ -1,16 +1,29 @@
 //! What only a development chain lets one do: send without a key, create coins, make blocks.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U64, U256};
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::read::Receipt;
 use super::rpc::{Request, Rpc};
 
 /// Many blocks of one second each, for a machine that is busy with other things too.
 const MINED_LIMIT: Duration = Duration::from_mins(1);
+
+/// How often the pool is asked whether anything in it is ready to be mined.
+const POOL_POLL: Duration = Duration::from_secs(1);
+
+/// What the node holds and has not mined.
+#[derive(Deserialize)]
+struct PoolStatus {
+    pending: U64,
+    queued: U64,
+}
 
 /// What a transaction of a dev account offers, so that the node does not have to guess per item.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +92,10 @@ impl Rpc {
             })
             .collect();
         let hashes: Vec<B256> = self.batch(&requests).await?;
-        let receipts = self.wait_for_receipts(&hashes, MINED_LIMIT).await?;
+        let receipts = tokio::select! {
+            mined = self.wait_for_receipts(&hashes, MINED_LIMIT) => mined?,
+            failed = self.offer_overlooked(from, first_nonce, &hashes, &requests) => match failed? {},
+        };
         for receipt in &receipts {
             ensure!(
                 receipt.succeeded(),
@@ -88,6 +104,33 @@ impl Rpc {
             );
         }
         Ok(receipts)
+    }
+
+    /// Offers transactions anew whenever the node has overlooked that they can be mined; ends only with an error.
+    ///
+    /// A block made between the moment at which anvil looks for the nonce before a transaction's and the moment at which
+    /// it files the transaction leaves it, and all after it, waiting for a nonce that is already used.
+    async fn offer_overlooked(
+        &self,
+        from: Address,
+        first_nonce: U64,
+        hashes: &[B256],
+        requests: &[Request],
+    ) -> Result<Infallible> {
+        loop {
+            sleep(POOL_POLL).await;
+            let pool: PoolStatus = self.call("txpool_status", json!([])).await?;
+            if !pool.pending.is_zero() || pool.queued.is_zero() {
+                continue;
+            }
+            let next_nonce: U64 =
+                self.call("eth_getTransactionCount", json!([from, "latest"])).await?;
+            let mined = next_nonce.saturating_sub(first_nonce).to::<usize>();
+            let drop = |hash: &B256| Request::new("anvil_dropTransaction", json!([hash]));
+            let overlooked = hashes.get(mined..).unwrap_or_default();
+            self.batch::<Value>(&overlooked.iter().map(drop).collect::<Vec<_>>()).await?;
+            self.batch::<B256>(requests.get(mined..).unwrap_or_default()).await?;
+        }
     }
 
     /// Offers signed bytes to the node.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use alloy_primitives::B256;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::slot::{ItemOutcome, Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{BlockRef, Event, HoldReason, State, decide};
@@ -254,25 +255,31 @@ pub(super) async fn adopt_in(
     check_leases(tx, std::slice::from_ref(lease)).await?;
     let ids: Vec<SlotId> = adoptions.iter().map(|adoption| adoption.slot_id).collect();
     let slots = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
+    let mut adopted: BTreeMap<SlotId, BTreeSet<B256>> = BTreeMap::new();
     let mut first = Vec::new();
     for adoption in adoptions {
         let Some(slot) = slots.iter().find(|open| open.id == adoption.slot_id) else { continue };
-        if slot.attempts.iter().any(|known| known.hash == adoption.hash) {
+        let before = adopted.entry(slot.id).or_default();
+        let is_known = slot.attempts.iter().any(|known| known.hash == adoption.hash);
+        if is_known || before.contains(&adoption.hash) {
             continue;
         }
-        attempt::Entity::insert(adopted_row(tx, slot, adoption))
+        let attempts = slot.attempts.len().saturating_add(before.len());
+        attempt::Entity::insert(adopted_row(tx, adoption, attempts))
             .exec_without_returning(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
-        if slot.stage == SlotStage::Bound {
+        if slot.stage == SlotStage::Bound && before.is_empty() {
             first.push(slot);
         }
+        before.insert(adoption.hash);
     }
     sign_slots(tx, &first).await
 }
 
-fn adopted_row(tx: &Transaction, slot: &OpenSlot, adoption: &Adoption) -> attempt::ActiveModel {
-    let ordinal = i32::try_from(slot.attempts.len().saturating_add(1)).unwrap_or(i32::MAX);
+/// The row of an attempt that comes after so many others of its slot.
+fn adopted_row(tx: &Transaction, adoption: &Adoption, attempts: usize) -> attempt::ActiveModel {
+    let ordinal = i32::try_from(attempts.saturating_add(1)).unwrap_or(i32::MAX);
     attempt::ActiveModel {
         hash: ActiveValue::Set(adoption.hash.to_vec()),
         slot_id: ActiveValue::Set(adoption.slot_id.to_bytes().to_vec()),

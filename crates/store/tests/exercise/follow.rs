@@ -116,11 +116,12 @@ async fn what_was_known_by_its_hash_alone_is_sent_once_it_is_signed_again() {
     let (dearer, dearest) =
         (signed(new.slot, AttemptKind::Payload, 2), signed(new.slot, AttemptKind::Payload, 3));
     let lease = fixture.monitor().await;
-    for signed in [&dearer, &dearest] {
-        let kind = AttemptKind::Payload;
-        let found = Adoption { slot_id: new.id, hash: signed.hash, kind };
-        fixture.store.adopt(&lease, &[found]).await.expect("adopts");
-    }
+    let found = [&dearer, &dearest, &dearest].map(|signed| Adoption {
+        slot_id: new.id,
+        hash: signed.hash,
+        kind: AttemptKind::Payload,
+    });
+    fixture.store.adopt(&lease, &found).await.expect("adopts both, each once");
     fixture.commit(&new, &dearer).await.expect("commits");
     let open = fixture.store.slot(new.slot).await.expect("reads").expect("is open");
     let known: Vec<_> = open.attempts.iter().map(|it| (it.hash, it.is_adopted)).collect();

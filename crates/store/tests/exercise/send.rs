@@ -59,6 +59,20 @@ async fn the_lowest_nonces_are_claimed_first_and_by_one() {
     assert_eq!(stages, [SlotStage::Sent, SlotStage::Sending]);
 }
 
+/// As many of them as a set has, all due before the others, kept the others waiting for ever.
+#[tokio::test]
+async fn slots_without_bytes_of_ours_do_not_keep_the_others_waiting() {
+    let fixture = Fixture::open().await;
+    let slots = signed_slots(&fixture, 3).await;
+    for new in &slots[..2] {
+        let id = alloy_primitives::hex::encode(new.id.to_bytes());
+        fixture.sql(format!("UPDATE attempts SET raw = X'' WHERE slot_id = X'{id}'")).await;
+    }
+    let claimed = claim(&fixture, "one", 2).await;
+    assert_eq!(claimed.iter().map(|it| it.slot_id).collect::<Vec<_>>(), [slots[2].id]);
+    assert_eq!(fixture.store.first_sendable(CHAIN).await, Ok(None), "nothing else is due");
+}
+
 #[tokio::test]
 async fn a_refused_send_stays_in_doubt_and_is_due_again() {
     let fixture = Fixture::open().await;
