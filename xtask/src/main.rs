@@ -11,6 +11,7 @@ use xtask::bench::{self, BenchCommand, DrainReport, PayoutsReport, ScaleReport};
 use xtask::demo::{self, DemoArgs};
 use xtask::interrupt::unless_interrupted;
 use xtask::mutants::{self, MutantsArgs};
+use xtask::plot::{self, PlotArgs};
 use xtask::sandbox::{self, Ending, SandboxArgs};
 use xtask::sim::{self, SimArgs};
 use xtask::test_command::{self, TestOptions};
@@ -50,6 +51,8 @@ enum Command {
     /// Measure speed and size
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Draw throughput and latency over time from what the benches printed with --json
+    Plot(PlotArgs),
     /// Run the real roles on a simulated chain under crashes, lost answers and reorgs
     Sim(SimArgs),
     /// Kill and pause the real processes, the chain too, at random moments, and judge every payment
@@ -89,6 +92,12 @@ async fn run(command: Command) -> Result<ExitCode> {
             Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Bench(command) => measure(command).await,
+        Command::Plot(arguments) => {
+            for path in plot::run(&arguments)? {
+                println!("{}", path.display());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Sim(arguments) => sim::run(&workspace_root(), &arguments),
         Command::Torture(arguments) => {
             let Some(outcome) = unless_interrupted(torture::run(&arguments)).await? else {
@@ -185,6 +194,7 @@ mod tests {
             "bench drain --count 20000 --no-list --json",
             "bench payouts --rail vault --count 20000 --json",
             "bench payouts --rail direct --count 10000 --wallets 160 --json",
+            "plot payouts.json drained.json --out docs/images",
             "sim --seeds 20 --json",
             "sim --release --first 7 --seeds 1 --trace",
             "torture --minutes 3 --json",
