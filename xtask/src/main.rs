@@ -31,6 +31,7 @@ Begin with:
   cargo xtask demo --withdrawals 1000 --wallets 16   a thousand withdrawals, each judged on the chain
   cargo xtask bench payouts                          payments a second, beside what the chain takes
   cargo xtask bench api                              latency, memory and start-up time
+  cargo xtask bench scale                            cost of a payment with a million old ones
   cargo xtask sim --seeds 50                         the real roles under crashes and reorgs, by seeds
   cargo xtask torture --minutes 3                    the real processes under SIGKILL, on a chain with reorgs
   cargo xtask mutants-safety                         break each invariant, and see a test notice
