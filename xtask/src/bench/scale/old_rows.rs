@@ -174,7 +174,9 @@ impl SampleTable {
         let changes = columns.iter().map(|column| change_of(table, column)).collect();
         let width = columns.len();
         let rows = select
-            .query_map([], |row| (0..width).map(|place| row.get::<_, Value>(place)).collect())?
+            .query_map([], |row| {
+                (0..width).map(|place| row.get(place)).collect::<rusqlite::Result<Vec<Value>>>()
+            })?
             .collect::<rusqlite::Result<Vec<Vec<Value>>>>()?;
         Ok(Self { insert, changes, rows })
     }
