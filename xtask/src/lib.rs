@@ -14,6 +14,7 @@ pub mod interrupt;
 pub mod judge;
 pub mod latency;
 pub mod mutants;
+pub mod plot;
 pub mod process;
 pub mod rail;
 pub mod replay;

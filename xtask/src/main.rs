@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use xtask::bench::{self, BenchCommand, DrainReport, PayoutsReport};
+use xtask::bench::{self, BenchCommand, DrainReport, PayoutsReport, ScaleReport};
 use xtask::demo::{self, DemoArgs};
 use xtask::interrupt::unless_interrupted;
 use xtask::mutants::{self, MutantsArgs};
+use xtask::plot::{self, PlotArgs};
 use xtask::sandbox::{self, Ending, SandboxArgs};
 use xtask::sim::{self, SimArgs};
 use xtask::test_command::{self, TestOptions};
@@ -30,6 +31,7 @@ Begin with:
   cargo xtask demo --withdrawals 1000 --wallets 16   a thousand withdrawals, each judged on the chain
   cargo xtask bench payouts                          payments a second, beside what the chain takes
   cargo xtask bench api                              latency, memory and start-up time
+  cargo xtask bench scale                            cost of a payment with a million old ones
   cargo xtask sim --seeds 50                         the real roles under crashes and reorgs, by seeds
   cargo xtask torture --minutes 3                    the real processes under SIGKILL, on a chain with reorgs
   cargo xtask mutants-safety                         break each invariant, and see a test notice
@@ -50,6 +52,8 @@ enum Command {
     /// Measure speed and size
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Draw throughput and latency over time from what the benches printed with --json
+    Plot(PlotArgs),
     /// Run the real roles on a simulated chain under crashes, lost answers and reorgs
     Sim(SimArgs),
     /// Kill and pause the real processes, the chain too, at random moments, and judge every payment
@@ -89,6 +93,12 @@ async fn run(command: Command) -> Result<ExitCode> {
             Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Bench(command) => measure(command).await,
+        Command::Plot(arguments) => {
+            for path in plot::run(&arguments)? {
+                println!("{}", path.display());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Sim(arguments) => sim::run(&workspace_root(), &arguments),
         Command::Torture(arguments) => {
             let Some(outcome) = unless_interrupted(torture::run(&arguments)).await? else {
@@ -115,6 +125,10 @@ async fn measure(command: BenchCommand) -> Result<ExitCode> {
         BenchCommand::Drain(arguments) => {
             let report = unless_interrupted(bench::drain(&arguments)).await?;
             told(report, arguments.json, DrainReport::is_good)
+        }
+        BenchCommand::Scale(arguments) => {
+            let report = unless_interrupted(bench::scale(&arguments)).await?;
+            told(report, arguments.json, ScaleReport::is_good)
         }
         BenchCommand::Api(arguments) => {
             let report = unless_interrupted(bench::run(&arguments)).await?;
@@ -177,9 +191,11 @@ mod tests {
             "demo --withdrawals 1000 --wallets 16 --json",
             "demo --file list.csv --wallets 64 --json",
             "bench api --json",
+            "bench scale --long --no-senders --json",
             "bench drain --count 20000 --no-list --json",
             "bench payouts --rail vault --count 20000 --json",
             "bench payouts --rail direct --count 10000 --wallets 160 --json",
+            "plot payouts.json drained.json --out docs/images",
             "sim --seeds 20 --json",
             "sim --release --first 7 --seeds 1 --trace",
             "torture --minutes 3 --json",

@@ -10,6 +10,7 @@ mod pace;
 mod payouts;
 mod points;
 mod run;
+mod scale;
 mod stage;
 mod work;
 
@@ -18,6 +19,7 @@ use clap::Subcommand;
 pub use api::{ApiBenchArgs, ApiBenchReport, run};
 pub use drain::{DrainArgs, DrainReport, run as drain};
 pub use payouts::{PayoutsArgs, PayoutsReport, run as payouts};
+pub use scale::{ScaleArgs, ScaleReport, run as scale};
 
 /// `cargo xtask bench`
 #[derive(Clone, Debug, Subcommand)]
@@ -26,6 +28,8 @@ pub enum BenchCommand {
     Payouts(PayoutsArgs),
     /// Time, cost and memory of a large backlog that is handed over at once
     Drain(DrainArgs),
+    /// Cost of a payment as the table grows to a million finished withdrawals, and as 64 wallets work
+    Scale(ScaleArgs),
     /// Latency of the API under a steady load, memory when idle, and the time of a cold start
     Api(ApiBenchArgs),
 }

@@ -148,6 +148,14 @@ impl Rpc {
         Ok(())
     }
 
+    /// Lets each address go on at `nonce`, as if it had sent so many transactions already.
+    pub async fn set_nonces(&self, addresses: &[Address], nonce: u64) -> Result<()> {
+        let nonce = U64::from(nonce);
+        let set = |address: &Address| Request::new("anvil_setNonce", json!([address, nonce]));
+        self.batch::<Value>(&addresses.iter().map(set).collect::<Vec<_>>()).await?;
+        Ok(())
+    }
+
     /// Sets the base fee of the next block, in wei; the ones after it follow from that.
     pub async fn set_next_base_fee(&self, wei: u64) -> Result<()> {
         let wei = U64::from(wei);
