@@ -10,7 +10,10 @@ use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, Slot, SlotS
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, State};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, Iterable, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 
 use crate::command::finish_commands;
 use crate::convert::{Place, bigint};
@@ -386,7 +389,7 @@ pub(crate) async fn read_open_slots<C: ConnectionTrait>(
     let mut bindings: BTreeMap<Vec<u8>, Vec<binding::Model>> = BTreeMap::new();
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
         let ids = || rows.iter().map(|row| row.id.clone());
-        let found = attempt::Entity::find()
+        let found = attempts_in_short()
             .filter(attempt::Column::SlotId.is_in(ids()))
             .order_by_asc(attempt::Column::Ordinal)
             .all(connection)
@@ -442,6 +445,15 @@ pub(crate) async fn read_open_slots<C: ConnectionTrait>(
         });
     }
     Ok(open)
+}
+
+/// Attempts with no more than the first of their bytes, which tells whether there are any: a batch has thousands.
+fn attempts_in_short() -> sea_orm::Select<attempt::Entity> {
+    let others = attempt::Column::iter().filter(|column| *column != attempt::Column::Raw);
+    attempt::Entity::find()
+        .select_only()
+        .columns(others)
+        .expr_as(Expr::cust("substr(raw, 1, 1)"), "raw")
 }
 
 fn carried(row: &binding::Model) -> Result<WithdrawalId, StoreError> {

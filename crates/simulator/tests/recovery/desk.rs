@@ -203,6 +203,8 @@ impl Desk {
             rail: Rail::Direct,
             payload_digest: payload.digest(slot),
             payments: vec![id],
+            gas_estimated: None,
+            why: None,
         };
         self.store.bind(&leases, &[new]).await.expect("binds");
         // Whoever gave a lease back asks for it again after a while.
