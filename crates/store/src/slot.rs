@@ -10,7 +10,9 @@ use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, Slot, SlotS
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, State};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, Select,
+};
 
 use crate::command::finish_commands;
 use crate::convert::{Place, bigint};
@@ -145,12 +147,7 @@ impl Store {
     ) -> Result<Vec<OpenSlot>, StoreError> {
         let during = "unsigned_slots";
         let picture = self.snapshot(during).await?;
-        let rows = slot::Entity::find()
-            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-            .filter(slot::Column::Stage.eq(SlotStage::Bound.as_str()))
-            .filter(slot::Column::Sender.is_in(senders.iter().map(|sender| sender.to_vec())))
-            .order_by_asc(slot::Column::Sender)
-            .order_by_asc(slot::Column::Nonce)
+        let rows = unsigned_query(chain_id, senders)
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
@@ -460,4 +457,13 @@ fn read_open_attempt(row: &attempt::Model) -> Result<OpenAttempt, StoreError> {
         is_adopted: row.raw.is_empty(),
         last_outcome: row.last_outcome.clone(),
     })
+}
+
+pub(crate) fn unsigned_query(chain_id: u64, senders: &[Address]) -> Select<slot::Entity> {
+    slot::Entity::find()
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::Stage.eq(SlotStage::Bound.as_str()))
+        .filter(slot::Column::Sender.is_in(senders.iter().map(|sender| sender.to_vec())))
+        .order_by_asc(slot::Column::Sender)
+        .order_by_asc(slot::Column::Nonce)
 }
