@@ -4,7 +4,9 @@ use alloy_primitives::Address;
 use portcullis_core::slot::{Slot, SlotStage};
 use portcullis_core::time::Timestamp;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
 
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint};
@@ -129,16 +131,7 @@ impl Store {
     ) -> Result<Vec<OpenSlot>, StoreError> {
         let during = "waiting_slots";
         let picture = self.snapshot(during).await?;
-        let rows = slot::Entity::find()
-            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-            .filter(slot::Column::Stage.is_in([
-                SlotStage::Signed.as_str(),
-                SlotStage::Sending.as_str(),
-                SlotStage::Sent.as_str(),
-            ]))
-            .filter(slot::Column::OpenedAt.lt(before.as_millis()))
-            .order_by_asc(slot::Column::Sender)
-            .order_by_asc(slot::Column::Nonce)
+        let rows = waiting_query(chain_id, before)
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
@@ -147,6 +140,7 @@ impl Store {
         slots.retain(|open| {
             open.attempts.last().is_some_and(|attempt| attempt.committed_at < before)
         });
+        slots.sort_by_key(|open| open.slot);
         Ok(slots)
     }
 }
@@ -260,4 +254,16 @@ fn read_command(row: &command::Model) -> Result<Command, StoreError> {
         requested_by: row.requested_by.clone(),
         reason: row.reason.clone(),
     })
+}
+
+/// In no order: sorted by sender and nonce it would be read from the index of all slots that ever were.
+pub(crate) fn waiting_query(chain_id: u64, before: Timestamp) -> Select<slot::Entity> {
+    slot::Entity::find()
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::Stage.is_in([
+            SlotStage::Signed.as_str(),
+            SlotStage::Sending.as_str(),
+            SlotStage::Sent.as_str(),
+        ]))
+        .filter(slot::Column::OpenedAt.lt(before.as_millis()))
 }

@@ -8,7 +8,7 @@ use portcullis_core::slot::{Purpose, Rail, SlotStage};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, JoinType,
-    QueryFilter, QueryOrder, QuerySelect,
+    QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use crate::alarm::held_senders;
@@ -159,13 +159,7 @@ async fn count_unmined(
     chain_id: u64,
     loads: &mut BTreeMap<Address, SenderLoad>,
 ) -> Result<(), StoreError> {
-    let counts: Vec<(Vec<u8>, i64)> = slot::Entity::find()
-        .select_only()
-        .column(slot::Column::Sender)
-        .column_as(slot::Column::Id.count(), "slots")
-        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-        .filter(slot::Column::Stage.is_in(UNMINED))
-        .group_by(slot::Column::Sender)
+    let counts: Vec<(Vec<u8>, i64)> = unmined_query(chain_id)
         .into_tuple()
         .all(picture)
         .await
@@ -178,6 +172,17 @@ async fn count_unmined(
         }
     }
     Ok(())
+}
+
+/// How many slots each sender has that no block consumed.
+pub(crate) fn unmined_query(chain_id: u64) -> Select<slot::Entity> {
+    slot::Entity::find()
+        .select_only()
+        .column(slot::Column::Sender)
+        .column_as(slot::Column::Id.count(), "slots")
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::Stage.is_in(UNMINED))
+        .group_by(slot::Column::Sender)
 }
 
 async fn sum_promised(

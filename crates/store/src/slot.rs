@@ -12,7 +12,7 @@ use portcullis_core::withdrawal::{Event, State};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, Iterable, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    QuerySelect, Select,
 };
 
 use crate::command::finish_commands;
@@ -148,12 +148,7 @@ impl Store {
     ) -> Result<Vec<OpenSlot>, StoreError> {
         let during = "unsigned_slots";
         let picture = self.snapshot(during).await?;
-        let rows = slot::Entity::find()
-            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-            .filter(slot::Column::Stage.eq(SlotStage::Bound.as_str()))
-            .filter(slot::Column::Sender.is_in(senders.iter().map(|sender| sender.to_vec())))
-            .order_by_asc(slot::Column::Sender)
-            .order_by_asc(slot::Column::Nonce)
+        let rows = unsigned_query(chain_id, senders)
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
@@ -448,7 +443,7 @@ pub(crate) async fn read_open_slots<C: ConnectionTrait>(
 }
 
 /// Attempts with no more than the first of their bytes, which tells whether there are any: a batch has thousands.
-fn attempts_in_short() -> sea_orm::Select<attempt::Entity> {
+fn attempts_in_short() -> Select<attempt::Entity> {
     let others = attempt::Column::iter().filter(|column| *column != attempt::Column::Raw);
     attempt::Entity::find()
         .select_only()
@@ -472,4 +467,13 @@ fn read_open_attempt(row: &attempt::Model) -> Result<OpenAttempt, StoreError> {
         is_adopted: row.raw.is_empty(),
         last_outcome: row.last_outcome.clone(),
     })
+}
+
+pub(crate) fn unsigned_query(chain_id: u64, senders: &[Address]) -> Select<slot::Entity> {
+    slot::Entity::find()
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::Stage.eq(SlotStage::Bound.as_str()))
+        .filter(slot::Column::Sender.is_in(senders.iter().map(|sender| sender.to_vec())))
+        .order_by_asc(slot::Column::Sender)
+        .order_by_asc(slot::Column::Nonce)
 }

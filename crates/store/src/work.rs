@@ -419,4 +419,4 @@ pub(crate) fn read_ids(rows: &[Vec<u8>]) -> Result<Vec<WithdrawalId>, StoreError
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,6 +3,8 @@
 mod advance;
 mod end;
 mod inclusion;
+#[cfg(test)]
+mod tests;
 mod unpaid;
 
 use alloy_primitives::{Address, B256};
@@ -10,7 +12,7 @@ use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::slot::{AttemptKind, ItemOutcome, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::BlockRef;
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use crate::convert::bigint;
 use crate::damage::read_sound_slots;
@@ -143,25 +145,14 @@ impl Store {
     ) -> Result<Vec<OpenSlot>, StoreError> {
         let during = "consumed_slots";
         let picture = self.snapshot(during).await?;
-        let mut passed = Condition::any();
-        for (sender, count) in counts {
-            passed = passed.add(
-                Condition::all()
-                    .add(slot::Column::Sender.eq(sender.to_vec()))
-                    .add(slot::Column::Nonce.lt(bigint(*count))),
-            );
-        }
-        let rows = slot::Entity::find()
-            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-            .filter(slot::Column::Stage.is_in(UNMINED))
-            .filter(passed)
-            .order_by_asc(slot::Column::Sender)
-            .order_by_asc(slot::Column::Nonce)
+        let rows = consumed_query(chain_id, counts)
             .limit(limit)
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        Ok(read_sound_slots(&picture, during, rows).await?.noted(&self.damage))
+        let mut slots = read_sound_slots(&picture, during, rows).await?.noted(&self.damage);
+        slots.sort_by_key(|open| open.slot);
+        Ok(slots)
     }
 
     /// Records inclusions, each in a block that is stored as canonical. Payments become `CONFIRMING`,
@@ -242,4 +233,22 @@ impl Store {
         }
         transaction!(self, "finalize", |tx| finalize_in(&tx, lease, slots))
     }
+}
+
+/// The oldest first. Sorted by sender and nonce it would be read from the index of all slots that ever were.
+fn consumed_query(chain_id: u64, counts: &[(Address, u64)]) -> Select<slot::Entity> {
+    let mut passed = Condition::any();
+    for (sender, count) in counts {
+        passed = passed.add(
+            Condition::all()
+                .add(slot::Column::Sender.eq(sender.to_vec()))
+                .add(slot::Column::Nonce.lt(bigint(*count))),
+        );
+    }
+    slot::Entity::find()
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::Stage.is_in(UNMINED))
+        .filter(passed)
+        .order_by_asc(slot::Column::OpenedAt)
+        .order_by_asc(slot::Column::Nonce)
 }

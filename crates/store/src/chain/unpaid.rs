@@ -7,7 +7,8 @@ use portcullis_core::number::PayoutNumber;
 use portcullis_core::slot::{ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{Event, HoldReason, ReleaseCause, StateCode};
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    ColumnTrait, Condition, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, Select,
 };
 
 use super::ConsumedSlot;
@@ -15,13 +16,13 @@ use super::end::{expect_consumed_so, read_consumption, with_consumption};
 use crate::convert::{Place, bigint};
 use crate::damage::read_sound_slots;
 use crate::db::{Store, Transaction, transaction};
-use crate::entity::{binding, slot, withdrawal};
+use crate::entity::{binding, slot, withdrawal, work};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::sender::{UNMINED, slot_to_binding};
 use crate::slot::open_slots_by_id;
-use crate::transition::apply;
+use crate::transition::{Stage, apply};
 use crate::withdrawal::{WithdrawalRecord, bindings_of, read_withdrawals};
 
 /// The rides that a payment of the vault rail gets: after so many failures somebody has to decide.
@@ -104,12 +105,7 @@ impl Store {
     ) -> Result<Vec<WithdrawalRecord>, StoreError> {
         let during = "voidable";
         let picture = self.snapshot(during).await?;
-        let rows = withdrawal::Entity::find()
-            .filter(withdrawal::Column::ChainId.eq(bigint(chain_id)))
-            .filter(withdrawal::Column::State.eq(StateCode::Held.as_str()))
-            .filter(withdrawal::Column::Reason.eq(HoldReason::Voiding.as_str()))
-            .filter(withdrawal::Column::Id.not_in_subquery(unfinished_rides()))
-            .order_by_asc(withdrawal::Column::Id)
+        let rows = voidable_query(chain_id)
             .limit(limit)
             .all(&picture)
             .await
@@ -128,13 +124,7 @@ impl Store {
     ) -> Result<Vec<SkippedPayment>, StoreError> {
         let during = "unexplained_skips";
         let picture = self.snapshot(during).await?;
-        let rows = slot::Entity::find()
-            .join(JoinType::InnerJoin, slot_to_binding())
-            .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-            .filter(slot::Column::Stage.eq(SlotStage::Confirmed.as_str()))
-            .filter(binding::Column::ReleasedAt.eq(0))
-            .filter(binding::Column::Item.eq(ItemOutcome::Skipped.as_str()))
-            .distinct()
+        let rows = skips_query(chain_id)
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
@@ -159,6 +149,35 @@ impl Store {
         }
         Ok(skipped)
     }
+}
+
+/// What is held has a row of work: a look at all withdrawals that ever were would find no others.
+pub(super) fn voidable_query(chain_id: u64) -> Select<withdrawal::Entity> {
+    let held = work::Entity::find()
+        .select_only()
+        .column(work::Column::WithdrawalId)
+        .filter(work::Column::Stage.eq(Stage::Held.as_str()))
+        .filter(work::Column::ChainId.eq(bigint(chain_id)))
+        .into_query();
+    withdrawal::Entity::find()
+        .filter(withdrawal::Column::Id.in_subquery(held))
+        .filter(withdrawal::Column::ChainId.eq(bigint(chain_id)))
+        .filter(withdrawal::Column::State.eq(StateCode::Held.as_str()))
+        .filter(withdrawal::Column::Reason.eq(HoldReason::Voiding.as_str()))
+        .filter(withdrawal::Column::Id.not_in_subquery(unfinished_rides()))
+        .order_by_asc(withdrawal::Column::Id)
+}
+
+/// Sorted by id, for rows that are distinct would be read from the index of all slots that ever were.
+pub(super) fn skips_query(chain_id: u64) -> Select<slot::Entity> {
+    slot::Entity::find()
+        .join(JoinType::InnerJoin, slot_to_binding())
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::Stage.eq(SlotStage::Confirmed.as_str()))
+        .filter(binding::Column::ReleasedAt.eq(0))
+        .filter(binding::Column::Item.eq(ItemOutcome::Skipped.as_str()))
+        .order_by_asc(slot::Column::Id)
+        .distinct()
 }
 
 /// The withdrawals that some slot carries still, or that some slot carried which is not over for good.

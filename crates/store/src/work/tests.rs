@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portcullis_core::time::{Clock, Timestamp};
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, QueryTrait, Select, Statement};
+use tempfile::TempDir;
 
 use super::{chain_query, due_query};
 use crate::intake::waiting_query;
@@ -18,20 +19,26 @@ impl Clock for Still {
     }
 }
 
-async fn plan_of<E: EntityTrait>(store: &Store, query: Select<E>) -> Vec<String> {
+pub(crate) async fn plan_of<E: EntityTrait>(store: &Store, query: Select<E>) -> Vec<String> {
     let mut statement = query.build(DbBackend::Sqlite);
     statement.sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
     let rows = store.reader.query_all_raw(Statement::clone(&statement)).await.expect("explains");
     rows.iter().map(|row| row.try_get("", "detail").expect("has a detail")).collect()
 }
 
-#[tokio::test]
-async fn the_queue_is_read_from_its_index_alone_and_never_sorted() {
+/// An empty database, in a folder that ends with it.
+pub(crate) async fn migrated() -> (TempDir, Store) {
     let directory = tempfile::tempdir().expect("a directory");
     let url = directory.path().join("plan.db").to_string_lossy().into_owned();
     let options = StoreOptions { url, readers_max: 1, busy_timeout_ms: 10_000 };
     let store = Store::open(&options, Arc::new(Still)).await.expect("opens");
     store.migrate().await.expect("migrates");
+    (directory, store)
+}
+
+#[tokio::test]
+async fn the_queue_is_read_from_its_index_alone_and_never_sorted() {
+    let (_directory, store) = migrated().await;
     let index = "SEARCH work USING COVERING INDEX work_by_turn";
     let due = due_query(Stage::Sign, 137, 200, Timestamp::from_millis(1));
     assert_eq!(plan_of(&store, due).await, [format!("{index} (stage=? AND chain_id=?)")]);
