@@ -442,13 +442,14 @@ pub(crate) async fn read_open_slots<C: ConnectionTrait>(
     Ok(open)
 }
 
-/// Attempts with no more than the first of their bytes, which tells whether there are any: a batch has thousands.
+/// Attempts with no more than the first of their bytes, which tells whether there are any: a batch has thousands. The first of
+/// none is NULL to SQLite.
 fn attempts_in_short() -> Select<attempt::Entity> {
-    let others = attempt::Column::iter().filter(|column| *column != attempt::Column::Raw);
+    let others = attempt::Column::iter().filter(|column| !matches!(column, attempt::Column::Raw));
     attempt::Entity::find()
         .select_only()
         .columns(others)
-        .expr_as(Expr::cust("substr(raw, 1, 1)"), "raw")
+        .expr_as(Expr::cust("coalesce(substr(raw, 1, 1), X'')"), "raw")
 }
 
 fn carried(row: &binding::Model) -> Result<WithdrawalId, StoreError> {

@@ -230,8 +230,8 @@ async fn estimates_fail_one_by_one() {
     let calls: Vec<CallRequest> = (0..5).map(call).collect();
     let results = pool.estimate_gas(&calls).await;
     assert_eq!(results[0], Ok(21_000));
-    let reason = Some("paused".to_owned());
-    assert_eq!(results[1], Err(EstimateError::Reverted { reason, selector: None }));
+    let (reason, selector) = (Some("paused".to_owned()), Some(Revert::SELECTOR));
+    assert_eq!(results[1], Err(EstimateError::Reverted { reason, selector }));
     assert_eq!(results[2], Err(EstimateError::InsufficientFunds));
     assert!(matches!(
         &results[3],

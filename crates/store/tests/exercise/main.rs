@@ -42,7 +42,6 @@ mod schema;
 mod send;
 mod size;
 mod slots;
-mod statements;
 mod turns;
 mod validate;
 mod vault;
