@@ -94,7 +94,7 @@ impl Rpc {
         let hashes: Vec<B256> = self.batch(&requests).await?;
         let receipts = tokio::select! {
             mined = self.wait_for_receipts(&hashes, MINED_LIMIT) => mined?,
-            failed = self.offer_overlooked(from, first_nonce, &hashes, &requests) => match failed? {},
+            failed = self.offer_overlooked(from, first_nonce, &requests) => match failed? {},
         };
         for receipt in &receipts {
             ensure!(
@@ -114,7 +114,6 @@ impl Rpc {
         &self,
         from: Address,
         first_nonce: U64,
-        hashes: &[B256],
         requests: &[Request],
     ) -> Result<Infallible> {
         loop {
@@ -126,9 +125,7 @@ impl Rpc {
             let next_nonce: U64 =
                 self.call("eth_getTransactionCount", json!([from, "latest"])).await?;
             let mined = next_nonce.saturating_sub(first_nonce).to::<usize>();
-            let drop = |hash: &B256| Request::new("anvil_dropTransaction", json!([hash]));
-            let overlooked = hashes.get(mined..).unwrap_or_default();
-            self.batch::<Value>(&overlooked.iter().map(drop).collect::<Vec<_>>()).await?;
+            self.call::<Value>("anvil_removePoolTransactions", json!([from])).await?;
             self.batch::<B256>(requests.get(mined..).unwrap_or_default()).await?;
         }
     }

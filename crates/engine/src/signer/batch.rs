@@ -45,6 +45,9 @@ pub(super) struct Room<'a> {
     pub(super) in_flight_max: u64,
     /// Balances.
     pub(super) means: &'a Means,
+    /// What calls under way will take of the vault, read before its balance was: what has been taken since counts twice,
+    /// and not never.
+    pub(super) promised: &'a BTreeMap<Option<Address>, Amount>,
     /// The price of now.
     pub(super) fees: Fees,
 }
@@ -108,8 +111,7 @@ impl SignerRole {
             let carried = carried.filter_map(|place| records.get_mut(*place)?.take()).collect();
             calls.push(Call::new(room.vault, operators[planned.operator], carried, planned.reason));
         }
-        let chain_id = chain.spec().chain_id;
-        let gas_max = self.signer.gas_limit_max(chain_id, room.fees.max_fee_per_gas_wei);
+        let gas_max = self.call_gas_max(chain, room.fees.max_fee_per_gas_wei);
         Ok((self.rides_of(chain, calls, gas_max).await?, lingers_ms))
     }
 
@@ -126,7 +128,7 @@ impl SignerRole {
             transaction_gas_max: spec
                 .transaction_gas_max
                 .min(self.signer.gas_limit_max(spec.chain_id, 0)),
-            fee_gas_max: self.signer.gas_limit_max(spec.chain_id, price_wei),
+            fee_gas_max: self.call_gas_max(chain, price_wei),
             block_gas: head.gas_limit,
             calldata_bytes_max: spec.calldata_bytes_max,
         };
@@ -149,6 +151,18 @@ impl SignerRole {
         (addresses, decide(&facts))
     }
 
+    /// The most gas of a call at this price: three bumps of it stay below what a transaction may cost. Only what pays one
+    /// alone and is dearer may use up the whole.
+    fn call_gas_max(&self, chain: &SignerChain, price_wei: u128) -> u64 {
+        let most = |price_wei| self.signer.gas_limit_max(chain.spec().chain_id, price_wei);
+        let one = {
+            let learned = chain.learned.lock().unwrap_or_else(PoisonError::into_inner);
+            learned.gas.gas_limit(1)
+        };
+        let bumpable = most(price_wei.saturating_add(price_wei / 2));
+        if bumpable < one { most(price_wei) } else { bumpable }
+    }
+
     fn queue_of(&self, records: &[WithdrawalRecord]) -> Vec<Queued> {
         let now = self.around.clock.now();
         let queued = |record: &WithdrawalRecord| Queued {
@@ -168,14 +182,13 @@ impl SignerRole {
         room: &Room<'_>,
         records: Vec<WithdrawalRecord>,
     ) -> Result<Vec<WithdrawalRecord>, EngineError> {
-        let promised = self.store.vault_promised(chain.spec().chain_id).await?;
         let mut funds: BTreeMap<Option<Address>, Amount> = BTreeMap::new();
         let (mut passed, mut waiting) = (Vec::with_capacity(records.len()), Vec::new());
         for record in records {
             let fund = funds.entry(record.token).or_insert_with_key(|token| {
                 let held = room.means.held(room.vault, *token);
                 let most = held.min(room.means.may_leave_vault(*token));
-                let promised = promised.get(token).copied().unwrap_or_default();
+                let promised = room.promised.get(token).copied().unwrap_or_default();
                 most.checked_sub(promised).unwrap_or_default()
             });
             match fund.checked_sub(record.amount) {

@@ -46,6 +46,7 @@ impl Trouble {
         match &error {
             EstimateError::Reverted { selector, .. } => {
                 match selector.and_then(VaultRefusal::of_selector) {
+                    Some(VaultRefusal::OutOfGas) => Self::OutOfGas(error),
                     Some(refusal) => Self::Refused(refusal, error),
                     None => Self::Reverts(error),
                 }
@@ -193,13 +194,15 @@ impl SignerRole {
         let calls: Vec<&Call> = reverting.iter().map(|(call, _)| call).collect();
         let culprits = Self::culprits(chain, &calls).await;
         for (call, error) in reverting {
+            let items = call.records.len();
             let is_culprit = |record: &WithdrawalRecord| culprits.contains_key(&record.id);
             let sender = call.sender;
             let (guilty, rest): (Vec<_>, Vec<_>) =
                 call.records.iter().cloned().partition(is_culprit);
             if guilty.is_empty() {
-                // Each half is fine, and the whole is not.
-                self.put_call_off(chain, &call, &Trouble::Reverts(error)).await?;
+                // Each half is fine, and the whole is not: put off together, they would come back together.
+                tracing::warn!(%error, items, "halves of a call are fine, the whole is not");
+                mended.push(call.shrunk(items / 2, Limit::TransactionGas));
                 continue;
             }
             self.put_culprits_off(chain, &guilty, &culprits).await?;

@@ -84,6 +84,13 @@ impl SignerRole {
         } else {
             again
         };
+        if let Err(refusal) = self.signer.check(&intent) {
+            let (sender, nonce) = (open.slot.sender, open.slot.nonce);
+            tracing::warn!(%sender, nonce, %refusal, "the signer refuses a dearer attempt; it is asked again");
+            let until = self.around.clock.now().plus_millis(CAP_WAIT_MS);
+            self.store.defer_command(command.id, until).await?;
+            return Ok(Progress::Idle);
+        }
         let done = [(command.id, format!("signed at {} wei per gas", fees.max_fee_per_gas_wei))];
         let refused = self.sign_and_commit(leases, vec![(open.id, intent)], &done).await?;
         metrics::counter!("portcullis_replacements_total", "kind" => kind.as_str()).increment(1);

@@ -164,13 +164,14 @@ impl SignerRole {
         }
         let resumed = self.resume(chain, &held).await?;
         let commanded = self.obey(chain, &held).await?;
+        // One call at most, and before the payments: they would take every free slot for as long as there are any.
+        let voided = self.void(chain, &held).await;
         let paid = match self.pay(chain, &held).await {
             Ok(paid) => paid,
             Err(error) => return Err(self.blame(chain, error).await?),
         };
         self.narrowing.widen();
-        let voided = self.void(chain, &held).await?;
-        let progress = resumed.or(commanded).or(paid).or(voided);
+        let progress = resumed.or(commanded).or(paid).or(voided?);
         if progress == Progress::Worked {
             self.doorbells.ring(Bell::Broadcast);
         }

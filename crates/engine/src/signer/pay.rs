@@ -86,6 +86,10 @@ impl SignerRole {
         {
             return Ok(Progress::IdleFor(rest_ms));
         }
+        let promised = match chain.vault {
+            Some(_) => self.store.vault_promised(chain_id).await?,
+            None => BTreeMap::new(),
+        };
         let means = self.means(chain, &loads, &queued).await?;
         let Some(fees) = self.first_price_at(chain, &means.head).await else {
             let ids: Vec<WithdrawalId> = queued.iter().map(|record| record.id).collect();
@@ -100,8 +104,8 @@ impl SignerRole {
                 (self.direct_rides(chain, &mut rooms, records, fees).await?, None)
             }
             Some(vault) => {
-                let (loads, means) = (loads.as_slice(), &means);
-                let room = Room { vault, loads, in_flight_max: most, means, fees };
+                let (loads, means, promised) = (loads.as_slice(), &means, &promised);
+                let room = Room { vault, loads, in_flight_max: most, means, promised, fees };
                 self.vault_rides(chain, &room, records).await?
             }
         };

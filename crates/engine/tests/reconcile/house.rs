@@ -9,6 +9,7 @@ use alloy_rpc_client::RpcClient;
 use alloy_sol_types::SolValue;
 use portcullis_core::amount::Amount;
 use portcullis_core::asset::Asset;
+use portcullis_core::batching::BatchingRules;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::id::{AssetId, DeploymentId, DepositId, TenantId, WithdrawalId};
 use portcullis_core::seal::{SealKeyId, SealingKeys};
@@ -263,6 +264,13 @@ impl House {
                 rebroadcast_after_ms: 4_000,
                 bump_after_ms: 20_000,
                 lease_ms: 8_000,
+                // Two payments share a slot already: what comes of a batch is what these tests are about.
+                batching: BatchingRules {
+                    queue_min: 1,
+                    token_min: 1,
+                    linger_max_ms: 0,
+                    ..BatchingRules::default()
+                },
                 ..EngineSettings::default()
             },
             around: Surroundings {
