@@ -1,5 +1,7 @@
 //! Commands: what the other roles want signed. Only the signer has keys.
 
+use std::collections::BTreeMap;
+
 use alloy_primitives::Address;
 use portcullis_core::slot::{Slot, SlotStage};
 use portcullis_core::time::Timestamp;
@@ -14,6 +16,7 @@ use crate::damage::read_sound_slots;
 use crate::db::{Store, Transaction, transaction};
 use crate::entity::{command, slot};
 use crate::error::StoreError;
+use crate::ledger::ROWS_PER_STATEMENT;
 use crate::slot::OpenSlot;
 
 /// What is to be signed.
@@ -118,23 +121,40 @@ impl Store {
         transaction!(self, "defer_command", |tx| defer_in(&tx, id, until))
     }
 
-    /// Signed and sent slots whose newest attempt was committed before `before`: the candidates of
-    /// recovery, by sender and nonce. A signed one can wait without bytes of its own: what was adopted
-    /// from the chain, and left it by a reorg.
+    /// The lowest signed or sent slot of each sender, where its newest attempt was committed before `before`: the
+    /// candidates of recovery, by sender. Those behind them wait for them, and are not even read. A signed one can wait
+    /// without bytes of its own: what was adopted from the chain, and left it by a reorg.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn waiting_slots(
+    pub async fn waiting_heads(
         &self,
         chain_id: u64,
         before: Timestamp,
     ) -> Result<Vec<OpenSlot>, StoreError> {
-        let during = "waiting_slots";
+        let during = "waiting_heads";
+        let failed = |error| StoreError::of_statement(during, &error);
         let picture = self.snapshot(during).await?;
-        let rows = waiting_query(chain_id, before)
+        let waiting: Vec<(Vec<u8>, i64, Vec<u8>)> = waiting_query(chain_id, before)
+            .select_only()
+            .columns([slot::Column::Sender, slot::Column::Nonce, slot::Column::Id])
+            .into_tuple()
             .all(&picture)
             .await
-            .map_err(|error| StoreError::of_statement(during, &error))?;
+            .map_err(failed)?;
+        let mut heads: BTreeMap<Vec<u8>, (i64, Vec<u8>)> = BTreeMap::new();
+        for (sender, nonce, id) in waiting {
+            let head = heads.entry(sender).or_insert_with(|| (nonce, id.clone()));
+            if nonce < head.0 {
+                *head = (nonce, id);
+            }
+        }
+        let ids: Vec<Vec<u8>> = heads.into_values().map(|(_, id)| id).collect();
+        let mut rows = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(ROWS_PER_STATEMENT) {
+            let of_ids = slot::Entity::find().filter(slot::Column::Id.is_in(ids.iter().cloned()));
+            rows.extend(of_ids.all(&picture).await.map_err(failed)?);
+        }
         let reading = read_sound_slots(&picture, during, rows).await?;
         let mut slots = reading.noted(&self.damage);
         slots.retain(|open| {

@@ -30,6 +30,7 @@ use crate::slot_rows::{attempt_row, complete_attempts, insert_slots};
 use crate::transition::{Stage, apply};
 use crate::withdrawal::{
     WithdrawalRecord, bindings_of, read_fees, read_slot_facts, withdrawals_by_id,
+    withdrawals_carried,
 };
 
 /// A slot to be opened with its fixed set of payments; none for a slot of the system.
@@ -102,7 +103,7 @@ pub struct OpenSlot {
     pub opened_at: Timestamp,
     /// Its attempts, oldest first.
     pub attempts: Vec<OpenAttempt>,
-    /// The payments bound to it, in order.
+    /// The payments bound to it, in order; without their timelines.
     pub payments: Vec<WithdrawalRecord>,
     /// The payments that left it, in order: on the vault rail they may ride another slot while this one can
     /// still be undone by a reorg, and then pay them after all.
@@ -404,12 +405,27 @@ pub(crate) async fn read_open_slots<C: ConnectionTrait>(
             bindings.entry(row.slot_id.clone()).or_default().push(row);
         }
     }
-    let mut ids = bindings.values().flatten().map(carried).collect::<Result<Vec<_>, _>>()?;
-    ids.sort_unstable();
-    ids.dedup();
-    let records = withdrawals_by_id(connection, during, &ids).await?;
-    let records: BTreeMap<WithdrawalId, WithdrawalRecord> =
-        records.into_iter().map(|record| (record.id, record)).collect();
+    let mut live = BTreeMap::new();
+    let mut left = Vec::new();
+    for row in &rows {
+        let facts = read_slot_facts(row)?;
+        for binding in bindings.get(&row.id).into_iter().flatten() {
+            if binding.released_at == 0 {
+                live.insert(binding.withdrawal_id.clone(), facts);
+            } else {
+                left.push(carried(binding)?);
+            }
+        }
+    }
+    let mut records: BTreeMap<WithdrawalId, WithdrawalRecord> = BTreeMap::new();
+    let here = withdrawals_carried(connection, during, &live).await?;
+    records.extend(here.into_iter().map(|record| (record.id, record)));
+    // What left a slot may ride another one, or one of these.
+    left.retain(|id| !records.contains_key(id));
+    left.sort_unstable();
+    left.dedup();
+    let elsewhere = withdrawals_by_id(connection, during, &left).await?;
+    records.extend(elsewhere.into_iter().map(|record| (record.id, record)));
     let mut open = Vec::with_capacity(rows.len());
     for row in rows {
         let place = Place { table: "slots", row: &row.id };

@@ -23,8 +23,7 @@ impl Recovery {
             return Ok(Progress::Idle);
         }
         let now = self.around.clock.now();
-        let waiting = self.store.waiting_slots(spec.chain_id, now).await?;
-        let heads = heads_of(waiting);
+        let heads = self.store.waiting_heads(spec.chain_id, now).await?;
         let least_ms = self.patience(chain).least_ms;
         let is_candidate = |head: &OpenSlot| waited_ms(head, now) >= least_ms || refusals(head) > 0;
         let mut at_cap = Vec::new();
@@ -68,17 +67,6 @@ impl Recovery {
         let alarms = self.store.alarms_of(AlarmKind::GasMoney, chain_id).await?;
         Ok(alarms.into_values().map(|alarm| alarm.sender).collect())
     }
-}
-
-/// The first of each sender; they come by sender and nonce.
-fn heads_of(waiting: Vec<OpenSlot>) -> Vec<OpenSlot> {
-    let mut heads: Vec<OpenSlot> = Vec::new();
-    for open in waiting {
-        if heads.last().is_none_or(|last| last.slot.sender != open.slot.sender) {
-            heads.push(open);
-        }
-    }
-    heads
 }
 
 fn waited_ms(head: &OpenSlot, now: Timestamp) -> i64 {

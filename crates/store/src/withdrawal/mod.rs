@@ -25,6 +25,7 @@ use crate::timeline::TimelineEvent;
 
 pub(crate) use read::{
     bindings_of, read_fees, read_slot_facts, read_withdrawals, withdrawals_by_id,
+    withdrawals_carried,
 };
 use read::{payments_in, read_attempt, slots_of};
 

@@ -11,7 +11,8 @@ use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{
     BlockRef, FailureReason, HoldReason, Priority, State, StateCode,
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, Iterable, QueryFilter, QuerySelect};
 
 use super::{AttemptRecord, WithdrawalRecord};
 use crate::convert::Place;
@@ -21,6 +22,7 @@ use crate::ledger::ROWS_PER_STATEMENT;
 use crate::timeline;
 
 /// The part of a slot that a withdrawal's state needs.
+#[derive(Clone, Copy)]
 pub(crate) struct SlotFacts {
     pub(crate) id: SlotId,
     pub(crate) slot: Slot,
@@ -48,6 +50,41 @@ pub(crate) async fn withdrawals_by_id<C: ConnectionTrait>(
     Ok(records)
 }
 
+/// Reads withdrawals whose live slots are known already, by the withdrawals' keys. They come without their timelines,
+/// which are most of a row and no part of a decision.
+pub(crate) async fn withdrawals_carried<C: ConnectionTrait>(
+    connection: &C,
+    during: &'static str,
+    live: &BTreeMap<Vec<u8>, SlotFacts>,
+) -> Result<Vec<WithdrawalRecord>, StoreError> {
+    let keys: Vec<&Vec<u8>> = live.keys().collect();
+    let mut records = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(ROWS_PER_STATEMENT) {
+        let others = withdrawal::Column::iter()
+            .filter(|column| !matches!(column, withdrawal::Column::Timeline));
+        let rows = withdrawal::Entity::find()
+            .select_only()
+            .columns(others)
+            .expr_as(Expr::value(""), "timeline")
+            .filter(withdrawal::Column::Id.is_in(keys.iter().map(|key| key.to_vec())))
+            .all(connection)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))?;
+        for row in rows {
+            let facts = if is_bound(&row)? { live.get(&row.id) } else { None };
+            records.push(read_withdrawal(&row, facts)?);
+        }
+    }
+    Ok(records)
+}
+
+/// Whether its state is one that needs the slot which carries it.
+fn is_bound(row: &withdrawal::Model) -> Result<bool, StoreError> {
+    let place = Place { table: "withdrawals", row: &row.id };
+    let code = place.parsed("state", StateCode::parse(&row.state))?;
+    Ok(code >= StateCode::Signing && code <= StateCode::Held)
+}
+
 /// Completes rows to records: a bound state needs its live binding and slot.
 pub(crate) async fn read_withdrawals<C: ConnectionTrait>(
     connection: &C,
@@ -56,9 +93,8 @@ pub(crate) async fn read_withdrawals<C: ConnectionTrait>(
 ) -> Result<Vec<WithdrawalRecord>, StoreError> {
     let mut bound = Vec::new();
     for row in &rows {
-        let place = Place { table: "withdrawals", row: &row.id };
-        let code = place.parsed("state", StateCode::parse(&row.state))?;
-        if code >= StateCode::Signing && code <= StateCode::Held {
+        if is_bound(row)? {
+            let place = Place { table: "withdrawals", row: &row.id };
             bound.push(WithdrawalId::from_bytes(place.id("id", &row.id)?));
         }
     }
@@ -71,8 +107,7 @@ pub(crate) async fn read_withdrawals<C: ConnectionTrait>(
         for row in current {
             let place = Place { table: "bindings", row: &row.slot_id };
             let facts = place.known("slot_id", slots.get(&row.slot_id))?;
-            let facts = SlotFacts { ..*facts };
-            live.insert(row.withdrawal_id, facts);
+            live.insert(row.withdrawal_id, *facts);
         }
         slots.clear();
     }

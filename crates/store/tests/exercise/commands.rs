@@ -98,7 +98,7 @@ async fn candidates_of_recovery_have_waited_since_their_newest_bytes() {
     let (_, new, _) = fixture.sent("w").await;
     let committed = fixture.now();
     let waiting = async |before| {
-        let found = fixture.store.waiting_slots(CHAIN, before).await.expect("reads");
+        let found = fixture.store.waiting_heads(CHAIN, before).await.expect("reads");
         found.iter().map(|open| open.id).collect::<Vec<_>>()
     };
     assert_eq!(waiting(committed).await, [], "not older");

@@ -29,8 +29,8 @@ async fn with_damage() -> (Fixture, (WithdrawalRecord, NewSlot), (WithdrawalReco
 async fn a_damaged_payment_sets_its_slot_aside_and_the_others_are_paid() {
     let (fixture, (bad, bad_slot), (good, good_slot)) = with_damage().await;
     let later = fixture.now().plus_millis(1);
-    let waiting = fixture.store.waiting_slots(CHAIN, later).await.expect("reads");
-    assert_eq!(waiting.iter().map(|open| open.id).collect::<Vec<_>>(), [good_slot.id]);
+    let waiting = fixture.store.waiting_heads(CHAIN, later).await.expect("reads");
+    assert_eq!(waiting, [], "what waits behind the damaged one is not bumped for it");
     let [damage] = <[_; 1]>::try_from(fixture.store.take_damage()).expect("one");
     assert_eq!(
         (damage.id, damage.slot, damage.stage),
@@ -73,7 +73,7 @@ async fn a_slot_that_does_not_say_where_it_is_stops_everything() {
     let id = alloy_primitives::hex::encode(bad_slot.id.to_bytes());
     fixture.sql(format!("UPDATE slots SET sender = X'00' WHERE id = X'{id}'")).await;
     let later = fixture.now().plus_millis(1);
-    let refused = fixture.store.waiting_slots(CHAIN, later).await;
+    let refused = fixture.store.waiting_heads(CHAIN, later).await;
     assert!(matches!(refused, Err(StoreError::Corrupt { table: "slots", .. })), "{refused:?}");
 }
 

@@ -70,6 +70,6 @@ async fn one_reader_is_enough() {
     fixture.store.sender_loads(CHAIN).await.expect("reads");
     fixture.store.rides(&[record.id]).await.expect("reads");
     fixture.store.consumed_slots(CHAIN, &[], 9).await.expect("reads");
-    fixture.store.waiting_slots(CHAIN, fixture.now()).await.expect("reads");
+    fixture.store.waiting_heads(CHAIN, fixture.now()).await.expect("reads");
     fixture.check().await;
 }

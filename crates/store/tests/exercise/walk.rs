@@ -171,7 +171,7 @@ impl Walk {
     async fn replace(&mut self) {
         let Some(leases) = self.sender_leases().await else { return };
         let store = self.fixture.store.clone();
-        let open = store.waiting_slots(CHAIN, self.fixture.now()).await.expect("reads");
+        let open = store.waiting_heads(CHAIN, self.fixture.now()).await.expect("reads");
         let Some(open) = open.first() else { return };
         let cancels = self.entropy.chance(1, 3);
         let (kind, command) = if cancels {
