@@ -31,7 +31,6 @@ sol! {
 
         error NotOperator(address caller);
         error IsPaused();
-        error OutOfGas();
 
         event Paid(uint256 indexed number, bytes32 indexed ref, address token, address to, uint256 amount);
         event Failed(uint256 indexed number, bytes32 indexed ref, bytes32 reason);
@@ -134,15 +133,13 @@ fn call(call: &impl SolCall) -> Bytes {
     call.abi_encode().into()
 }
 
-/// Why the vault refuses a call as a whole.
+/// Why the vault refuses a call whatever it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VaultRefusal {
     /// Its owner has paused it.
     Paused,
     /// The caller is none of its operators.
     NotOperator,
-    /// What the call was given does not suffice for all of its items.
-    OutOfGas,
 }
 
 impl VaultRefusal {
@@ -152,7 +149,6 @@ impl VaultRefusal {
         match selector {
             PayoutVault::IsPaused::SELECTOR => Some(Self::Paused),
             PayoutVault::NotOperator::SELECTOR => Some(Self::NotOperator),
-            PayoutVault::OutOfGas::SELECTOR => Some(Self::OutOfGas),
             _ => None,
         }
     }

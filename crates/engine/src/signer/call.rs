@@ -46,7 +46,6 @@ impl Trouble {
         match &error {
             EstimateError::Reverted { selector, .. } => {
                 match selector.and_then(VaultRefusal::of_selector) {
-                    Some(VaultRefusal::OutOfGas) => Self::OutOfGas(error),
                     Some(refusal) => Self::Refused(refusal, error),
                     None => Self::Reverts(error),
                 }
