@@ -6,6 +6,9 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::Args;
 
+/// What a seed spends its time in, and is not optimised in other dev builds.
+const OPTIMISED: [&str; 7] = ["core", "engine", "evm", "keys", "simulator", "store", "testkit"];
+
 /// How the simulator is run.
 #[derive(Args, Debug)]
 pub struct SimArgs {
@@ -29,6 +32,11 @@ pub fn run(root: &Path, arguments: &SimArgs) -> Result<ExitCode> {
         .current_dir(root);
     if arguments.release {
         command.arg("--release");
+    } else {
+        for name in OPTIMISED {
+            let optimised = format!("profile.dev.package.portcullis-{name}.opt-level=2");
+            command.arg("--config").arg(optimised);
+        }
     }
     let status = command
         .arg("--")
