@@ -29,8 +29,8 @@ use crate::sender::take_nonces;
 use crate::slot_rows::{attempt_row, complete_attempts, insert_slots};
 use crate::transition::{Stage, apply};
 use crate::withdrawal::{
-    WithdrawalRecord, bindings_of, read_fees, read_slot_facts, withdrawals_by_id,
-    withdrawals_carried,
+    WithdrawalRecord, bindings_of, carried, read_fees, read_slot_facts, records_carried,
+    withdrawals_by_id,
 };
 
 /// A slot to be opened with its fixed set of payments; none for a slot of the system.
@@ -405,27 +405,7 @@ pub(crate) async fn read_open_slots<C: ConnectionTrait>(
             bindings.entry(row.slot_id.clone()).or_default().push(row);
         }
     }
-    let mut live = BTreeMap::new();
-    let mut left = Vec::new();
-    for row in &rows {
-        let facts = read_slot_facts(row)?;
-        for binding in bindings.get(&row.id).into_iter().flatten() {
-            if binding.released_at == 0 {
-                live.insert(binding.withdrawal_id.clone(), facts);
-            } else {
-                left.push(carried(binding)?);
-            }
-        }
-    }
-    let mut records: BTreeMap<WithdrawalId, WithdrawalRecord> = BTreeMap::new();
-    let here = withdrawals_carried(connection, during, &live).await?;
-    records.extend(here.into_iter().map(|record| (record.id, record)));
-    // What left a slot may ride another one, or one of these.
-    left.retain(|id| !records.contains_key(id));
-    left.sort_unstable();
-    left.dedup();
-    let elsewhere = withdrawals_by_id(connection, during, &left).await?;
-    records.extend(elsewhere.into_iter().map(|record| (record.id, record)));
+    let records = records_carried(connection, during, &rows, &bindings).await?;
     let mut open = Vec::with_capacity(rows.len());
     for row in rows {
         let place = Place { table: "slots", row: &row.id };
@@ -466,11 +446,6 @@ fn attempts_in_short() -> Select<attempt::Entity> {
         .select_only()
         .columns(others)
         .expr_as(Expr::cust("coalesce(substr(raw, 1, 1), X'')"), "raw")
-}
-
-fn carried(row: &binding::Model) -> Result<WithdrawalId, StoreError> {
-    let place = Place { table: "bindings", row: &row.slot_id };
-    Ok(WithdrawalId::from_bytes(place.id("withdrawal_id", &row.withdrawal_id)?))
 }
 
 fn read_open_attempt(row: &attempt::Model) -> Result<OpenAttempt, StoreError> {

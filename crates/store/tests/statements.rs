@@ -66,9 +66,9 @@ async fn a_set_takes_the_same_few_statements_whatever_its_size() {
     // The first of each size opens windows and lines; later ones find them.
     for size in [20, 20, 500, 100] {
         let set = fixture.intake.submit_many(requests(&fixture, size), PATIENCE_MS);
-        intake.push(counted(async { assert!(set.await.is_ok()) }).await);
+        intake.push(Box::pin(counted(async { assert!(set.await.is_ok()) })).await);
         let judged = fixture.store.validate(500, &pass);
-        processor.push(counted(async { assert_eq!(judged.await, Ok(size)) }).await);
+        processor.push(Box::pin(counted(async { assert_eq!(judged.await, Ok(size)) })).await);
     }
     println!("statements of intake: {intake:?}, of the processor: {processor:?}");
     assert_eq!(intake[1..], [intake[1]; 3], "intake");

@@ -69,7 +69,7 @@ async fn one(
     Json(withdrawal): Json<Withdrawal>,
 ) -> Result<(StatusCode, Json<Accepted>), StatusCode> {
     let mut database = database.lock().await;
-    let id = insert(&mut database, &withdrawal).await.map_err(refused)?;
+    let id = insert(&mut database, &withdrawal).await.map_err(|error| refused(&error))?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { id })))
 }
 
@@ -78,7 +78,8 @@ async fn many(
     Json(batch): Json<Batch>,
 ) -> Result<(StatusCode, Json<Vec<Accepted>>), StatusCode> {
     let mut database = database.lock().await;
-    let accepted = insert_all(&mut database, &batch.withdrawals).await.map_err(refused)?;
+    let accepted =
+        insert_all(&mut database, &batch.withdrawals).await.map_err(|error| refused(&error))?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
@@ -106,7 +107,7 @@ async fn insert_all(
     Ok(accepted)
 }
 
-fn refused(error: sqlx::Error) -> StatusCode {
+fn refused(error: &sqlx::Error) -> StatusCode {
     eprintln!("{error}");
     StatusCode::INTERNAL_SERVER_ERROR
 }

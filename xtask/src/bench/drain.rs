@@ -48,7 +48,7 @@ pub struct DrainArgs {
     /// How many withdrawals the made-up backlog has
     #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub count: u32,
-    /// The payout list, with the columns external_id,to_address,asset,amount
+    /// The payout list: a CSV file of the external id, recipient, asset and amount of each
     #[arg(long, value_name = "CSV", conflicts_with = "no_list")]
     pub list: Option<PathBuf>,
     /// Only the made-up backlog

@@ -129,7 +129,7 @@ fn each_limit_is_named() {
     let gas = measured();
     let fits_12 = gas.gas_limit(12);
     let usual = Facts { rules, ..facts(&queue, &[RICH]) };
-    let name = |limits, operators| decide(&Facts { limits, operators, ..usual }).calls[0].reason;
+    let name = |limits, operators| decide(&Facts { operators, limits, ..usual }).calls[0].reason;
     let of = |items, by| Reason::Full { items, by };
     let by_gas = CallLimits { transaction_gas_max: fits_12, ..LIMITS };
     assert_eq!(name(by_gas, &[RICH]), of(12, Limit::TransactionGas));

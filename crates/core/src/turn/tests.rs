@@ -77,7 +77,7 @@ impl Queue {
 
     /// How many rows are served until the last one of these is.
     fn position(&self, is_one: impl Fn(&Row) -> bool) -> usize {
-        self.rows.iter().rposition(|row| is_one(row)).map_or(0, |index| index + 1)
+        self.rows.iter().rposition(is_one).map_or(0, |index| index + 1)
     }
 }
 
@@ -202,16 +202,13 @@ proptest! {
     fn nothing_is_overtaken_by_what_comes_a_head_start_later(steps in steps()) {
         let mut queue = Queue::new();
         for (accepted, millis, served) in steps {
-            match accepted {
-                Some((tenant, account, priority)) => {
-                    let row = queue.accept(tenant, account, priority);
-                    let earliest = queue.now.plus_millis(-head_start_ms(priority));
-                    prop_assert!(row.turn > earliest, "it goes before its own head start");
-                }
-                None => {
-                    queue.serve(served);
-                    queue.now = queue.now.plus_millis(i64::from(millis));
-                }
+            if let Some((tenant, account, priority)) = accepted {
+                let row = queue.accept(tenant, account, priority);
+                let earliest = queue.now.plus_millis(-head_start_ms(priority));
+                prop_assert!(row.turn > earliest, "it goes before its own head start");
+            } else {
+                queue.serve(served);
+                queue.now = queue.now.plus_millis(i64::from(millis));
             }
         }
     }

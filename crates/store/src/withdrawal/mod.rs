@@ -24,8 +24,8 @@ use crate::ledger::ROWS_PER_STATEMENT;
 use crate::timeline::TimelineEvent;
 
 pub(crate) use read::{
-    bindings_of, read_fees, read_slot_facts, read_withdrawals, withdrawals_by_id,
-    withdrawals_carried,
+    bindings_of, carried, read_fees, read_slot_facts, read_withdrawals, records_carried,
+    withdrawals_by_id,
 };
 use read::{payments_in, read_attempt, slots_of};
 

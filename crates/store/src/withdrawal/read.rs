@@ -50,9 +50,46 @@ pub(crate) async fn withdrawals_by_id<C: ConnectionTrait>(
     Ok(records)
 }
 
+/// The withdrawals of these bindings. Where this slot carries it, its slot need not be read again.
+pub(crate) async fn records_carried<C: ConnectionTrait>(
+    connection: &C,
+    during: &'static str,
+    rows: &[slot::Model],
+    bindings: &BTreeMap<Vec<u8>, Vec<binding::Model>>,
+) -> Result<BTreeMap<WithdrawalId, WithdrawalRecord>, StoreError> {
+    let mut live = BTreeMap::new();
+    let mut left = Vec::new();
+    for row in rows {
+        let facts = read_slot_facts(row)?;
+        for binding in bindings.get(&row.id).into_iter().flatten() {
+            if binding.released_at == 0 {
+                live.insert(binding.withdrawal_id.clone(), facts);
+            } else {
+                left.push(carried(binding)?);
+            }
+        }
+    }
+    let mut records: BTreeMap<WithdrawalId, WithdrawalRecord> = BTreeMap::new();
+    let here = withdrawals_carried(connection, during, &live).await?;
+    records.extend(here.into_iter().map(|record| (record.id, record)));
+    // What left a slot may ride another one, or one of these.
+    left.retain(|id| !records.contains_key(id));
+    left.sort_unstable();
+    left.dedup();
+    let elsewhere = withdrawals_by_id(connection, during, &left).await?;
+    records.extend(elsewhere.into_iter().map(|record| (record.id, record)));
+    Ok(records)
+}
+
+/// The withdrawal that a binding carries.
+pub(crate) fn carried(row: &binding::Model) -> Result<WithdrawalId, StoreError> {
+    let place = Place { table: "bindings", row: &row.slot_id };
+    Ok(WithdrawalId::from_bytes(place.id("withdrawal_id", &row.withdrawal_id)?))
+}
+
 /// Reads withdrawals whose live slots are known already, by the withdrawals' keys. They come without their timelines,
 /// which are most of a row and no part of a decision.
-pub(crate) async fn withdrawals_carried<C: ConnectionTrait>(
+async fn withdrawals_carried<C: ConnectionTrait>(
     connection: &C,
     during: &'static str,
     live: &BTreeMap<Vec<u8>, SlotFacts>,
@@ -66,7 +103,7 @@ pub(crate) async fn withdrawals_carried<C: ConnectionTrait>(
             .select_only()
             .columns(others)
             .expr_as(Expr::value(""), "timeline")
-            .filter(withdrawal::Column::Id.is_in(keys.iter().map(|key| key.to_vec())))
+            .filter(withdrawal::Column::Id.is_in(keys.iter().map(|key| (*key).clone())))
             .all(connection)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;

@@ -5,7 +5,7 @@ use portcullis_core::slot::{AttemptKind, ItemOutcome, Rail, SlotOutcome, SlotSta
 use portcullis_core::withdrawal::{State, StateCode};
 use portcullis_store::chain::Inclusion;
 use portcullis_store::slot::NewSlot;
-use portcullis_store::withdrawal::{AttemptRecord, Ride};
+use portcullis_store::withdrawal::{AttemptRecord, Ride, WithdrawalRecord};
 
 use crate::fixture::{CHAIN, Fixture, kinds, units};
 use crate::rail::{
@@ -200,7 +200,8 @@ async fn what_consumed_a_slot_is_told_with_the_slot() {
     let [deep] = <[_; 1]>::try_from(fixture.deep(101).await).expect("one");
     assert_eq!((deep.outcome, deep.hash), (SlotOutcome::Paid, attempt.hash));
     assert_eq!((deep.block, deep.block_at), (block(101, 0), block_at(101)));
-    assert_eq!(deep.open.payments, [fixture.read(&record).await]);
+    let carried = WithdrawalRecord { timeline: Vec::new(), ..fixture.read(&record).await };
+    assert_eq!(deep.open.payments, [carried]);
     let too_young = block_at(101).plus_millis(-1);
     let young = fixture.store.deep_slots(CHAIN, 101, too_young, 9).await;
     assert_eq!(young, Ok(vec![]), "deep, but not old enough");

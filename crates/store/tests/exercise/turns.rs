@@ -27,7 +27,9 @@ async fn queue_many(fixture: &Fixture, tenant: TenantId, account: &str, count: u
         })
         .collect();
     let outcomes = fixture.intake.submit_many(requests, PATIENCE_MS).await.expect("answers");
-    outcomes.into_iter().for_each(|outcome| drop(accepted(outcome)));
+    for outcome in outcomes {
+        drop(accepted(outcome));
+    }
     while fixture.store.validate(500, &pass).await.expect("validates") > 0 {}
 }
 

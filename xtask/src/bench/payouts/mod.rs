@@ -25,6 +25,7 @@ const DEPOSIT: &str = "1000000000";
 
 /// `cargo xtask bench payouts`
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the switches of a command line")]
 #[command(after_help = "\
 Examples:
   cargo xtask bench payouts --rail vault --count 20000 --json
@@ -124,10 +125,8 @@ async fn run_on(stage: &Stage, arguments: &PayoutsArgs) -> Result<PayoutsReport>
     })?;
     let items = judged.items_per_transaction();
     let kind = Kind { token, units, items, wallets: arguments.wallets() };
-    let ceiling = match arguments.no_ceiling {
-        true => None,
-        false => Some(ceiling::measure(stage, &kind).await?),
-    };
+    let ceiling =
+        if arguments.no_ceiling { None } else { Some(ceiling::measure(stage, &kind).await?) };
     let points = run.points(&judged, span);
     Ok(fill(arguments, &run, &judged, (&kind, steady, ceiling), points))
 }
