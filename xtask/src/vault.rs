@@ -27,7 +27,16 @@ sol! {
         uint24 callGas;
     }
 
+    struct Item {
+        uint256 number;
+        bytes32 ref;
+        address token;
+        address to;
+        uint256 amount;
+    }
+
     function setOperator(address operator, bool allowed) external;
+    function pay(Item[] items) external;
 }
 
 /// Deploys a vault that pays `assets`, and has no operator yet. The second dev account owns it, and

@@ -11,18 +11,10 @@ use xtask::assets::TestAsset;
 use xtask::chain::{Fee, Rpc};
 use xtask::contracts::TestTokens;
 use xtask::judge::{BalanceSheet, Promise, Scope, Verdict, observe};
-use xtask::{testnet, toolchain, vault};
+use xtask::vault::{self, Item, payCall};
+use xtask::{testnet, toolchain};
 
 sol! {
-    struct Item {
-        uint256 number;
-        bytes32 ref;
-        address token;
-        address to;
-        uint256 amount;
-    }
-
-    function pay(Item[] items) external;
     function void(uint256[] numbers) external;
 }
 

@@ -22,19 +22,11 @@ use xtask::rail::Rail;
 use xtask::replay::replay;
 use xtask::server::{Server, free_address};
 use xtask::testbed::{self, Payers, TestChain};
+use xtask::toolchain;
+use xtask::vault::{self, Item, payCall};
 use xtask::watch::ChainWatch;
-use xtask::{toolchain, vault};
 
 sol! {
-    struct Item {
-        uint256 number;
-        bytes32 ref;
-        address token;
-        address to;
-        uint256 amount;
-    }
-
-    function pay(Item[] items) external;
     function blacklist(address account) external;
     function unBlacklist(address account) external;
 }

@@ -16,7 +16,7 @@ use super::machine::number;
 use super::pace::{Count, Pace, Steady};
 use super::stage::Stage;
 use crate::testbed::{self, Payers};
-use crate::vault;
+use crate::vault::{self, Item, payCall};
 
 /// Full blocks that are sent; the first and the last of them do not count.
 const BLOCKS: usize = 10;
@@ -33,15 +33,6 @@ const MAX_FEE_WEI: u128 = 100_000_000_000;
 const EPOCH: u64 = u64::MAX / 2;
 
 sol! {
-    struct Item {
-        uint256 number;
-        bytes32 ref;
-        address token;
-        address to;
-        uint256 amount;
-    }
-
-    function pay(Item[] items) external;
     function transfer(address to, uint256 amount) external returns (bool);
 }
 
