@@ -1,10 +1,14 @@
 //! Which slots the chain consumed, and by what. A missing receipt says nothing, and neither does a receipt that
 //! fewer than the quorum of independent providers show.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use alloy_primitives::{Address, B256};
 use portcullis_core::slot::{
     AttemptKind, Consumption, ItemOutcome, Payload, Purpose, SlotOutcome, explain_consumption,
 };
+use portcullis_core::time::Timestamp;
+use portcullis_core::withdrawal::BlockRef;
 use portcullis_evm::{
     AgreedCount, ConsumedNonce, Decision, Evidence, ProviderPool, QuorumReceipt, Receipt,
 };
@@ -57,11 +61,15 @@ impl Monitor {
             Included { slots: 0, is_full: slots.len() as u64 == SLOTS_MAX, is_open: false };
         let vault = self.vaults.get(&chain_id).copied();
         let receipts = receipts_of(pool, &slots).await?;
+        let older = older_blocks(pool, view, &receipts).await?;
         let mut inclusions = Vec::with_capacity(slots.len());
         let mut unexplained = Vec::new();
         for (open, shown) in slots.iter().zip(&receipts) {
             let consumed = match shown {
-                Shown::Agreed(kind, receipt) => inclusion(view, open, *kind, receipt, vault),
+                Shown::Agreed(kind, receipt) => {
+                    let at = mined_at(view, &older, receipt.block);
+                    at.map(|at| inclusion(at, open, *kind, receipt, vault))
+                }
                 Shown::NotYet => None,
                 Shown::Nothing => {
                     unexplained.push(open);
@@ -223,16 +231,51 @@ async fn receipts_of(pool: &ProviderPool, slots: &[OpenSlot]) -> Result<Vec<Show
     Ok(shown.collect())
 }
 
-/// `None` while the receipt's block is not stored as canonical: the follower is not there yet, or
-/// the node changed its mind.
-fn inclusion(
+/// Blocks below all that are stored, in which receipts stand, with the chain's time of each: nobody looked for longer than
+/// blocks are kept, or for the first time so long after the first payment. The quorum shows that they are canonical.
+async fn older_blocks(
+    pool: &ProviderPool,
     view: &View,
+    receipts: &[Shown],
+) -> Result<BTreeMap<BlockRef, Timestamp>, EngineError> {
+    let Some(lowest) = view.headers.first() else { return Ok(BTreeMap::new()) };
+    let blocks = receipts.iter().filter_map(|shown| match shown {
+        Shown::Agreed(_, receipt) => Some(receipt.block),
+        Shown::NotYet | Shown::Nothing => None,
+    });
+    let below: BTreeSet<BlockRef> =
+        blocks.filter(|block| block.number < lowest.block.number).collect();
+    let mut older = BTreeMap::new();
+    if below.is_empty() {
+        return Ok(older);
+    }
+    let agreed = pool.agreed_head(&[]).await?;
+    for block in below.into_iter().take(SEARCHES_MAX) {
+        let header = pool.agreed_header(&agreed, block.number).await?;
+        if let Some(header) = header.filter(|header| header.hash == block.hash) {
+            older.insert(block, Timestamp::from_millis(header.timestamp_ms));
+        }
+    }
+    Ok(older)
+}
+
+/// The chain's time of a receipt's block. `None` while the block is not known as canonical: the follower is not there yet, or
+/// the node changed its mind.
+fn mined_at(
+    view: &View,
+    older: &BTreeMap<BlockRef, Timestamp>,
+    block: BlockRef,
+) -> Option<Timestamp> {
+    view.canonical(block).map(|header| header.at).or_else(|| older.get(&block).copied())
+}
+
+fn inclusion(
+    block_at: Timestamp,
     open: &OpenSlot,
     kind: AttemptKind,
     receipt: &Receipt,
     vault: Option<Address>,
-) -> Option<Inclusion> {
-    let header = view.canonical(receipt.block)?;
+) -> Inclusion {
     let verdict = judge(open, kind, receipt, vault);
     for (withdrawal, item) in &verdict.items {
         match item {
@@ -258,14 +301,14 @@ fn inclusion(
         let carried = open.payments.len() + open.left.len();
         count_gas(open.slot.chain_id, "used", receipt.gas_used, carried);
     }
-    Some(Inclusion {
+    Inclusion {
         slot_id: open.id,
         hash: receipt.hash,
         block: receipt.block,
-        block_at: header.at,
+        block_at,
         outcome: verdict.outcome,
         items: verdict.items,
         gas_used: receipt.gas_used,
         effective_gas_price_wei: receipt.effective_gas_price_wei,
-    })
+    }
 }

@@ -7,7 +7,7 @@ use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::slot::{ItemOutcome, Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{BlockRef, Event, HoldReason, State, decide};
 use sea_orm::sea_query::{CaseStatement, Expr, SimpleExpr};
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Adoption, Inclusion};
 use crate::convert::{bigint, wei_bigint};
@@ -151,7 +151,8 @@ async fn bind_back(
     Ok(())
 }
 
-/// Each block must be the one that the follower stored at its height.
+/// Each block must be the one that the follower stored at its height. Below all that it has stored there is none to compare
+/// with, and nothing that it could still see leave the chain: the caller's evidence has to do.
 async fn check_canonical(
     tx: &Transaction,
     slots: &BTreeMap<SlotId, OpenSlot>,
@@ -167,9 +168,24 @@ async fn check_canonical(
             .one(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
-        tx.expect_rows(u64::from(known.is_some()), 1)?;
+        let is_known = known.is_some() || is_below_all(tx, chain_id, block.number).await?;
+        tx.expect_rows(u64::from(is_known), 1)?;
     }
     Ok(())
+}
+
+async fn is_below_all(tx: &Transaction, chain_id: u64, number: u64) -> Result<bool, StoreError> {
+    let lowest: Option<i64> = header::Entity::find()
+        .select_only()
+        .column(header::Column::Number)
+        .filter(header::Column::ChainId.eq(bigint(chain_id)))
+        .order_by_asc(header::Column::Number)
+        .limit(1)
+        .into_tuple()
+        .one(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    Ok(lowest.is_some_and(|lowest| bigint(number) < lowest))
 }
 
 /// Writes what the blocks say of slots and of the attempts that were mined: slots that came to the same in the same
