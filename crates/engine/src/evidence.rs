@@ -93,7 +93,8 @@ fn vault_items(
             Some(VaultEvent::Paid { token, to, amount, .. }) => {
                 let as_promised =
                     (token, to, amount) == (&record.token, &record.to, &record.amount);
-                let arrived = record.token.is_none() || take(&mut transfers, record);
+                let promise = (record.token, record.to, record.amount);
+                let arrived = record.token.is_none() || take(&mut transfers, promise);
                 if as_promised && arrived { ItemOutcome::Paid } else { ItemOutcome::Short }
             }
             Some(VaultEvent::Failed { .. }) => ItemOutcome::Failed,
@@ -101,6 +102,14 @@ fn vault_items(
             Some(VaultEvent::Voided { .. }) | None => ItemOutcome::Short,
         };
         items.push((record.id, item));
+    }
+    // So does what is paid to others, of which this slot knows nothing.
+    for event in &events {
+        if let VaultEvent::Paid { reference, token, to, amount, .. } = event
+            && carried(open).all(|record| record.reference != *reference)
+        {
+            take(&mut transfers, (*token, *to, *amount));
+        }
     }
     for (record, (_, item)) in carried(open).zip(&mut items) {
         let moved = |transfer: &TokenTransfer| {
@@ -156,11 +165,12 @@ fn event_of<'a>(events: &'a [VaultEvent], record: &WithdrawalRecord) -> Option<&
 }
 
 /// Takes the one Transfer that is this payment's, so that no two payments share one.
-fn take(transfers: &mut Vec<TokenTransfer>, record: &WithdrawalRecord) -> bool {
+fn take(
+    transfers: &mut Vec<TokenTransfer>,
+    (token, to, amount): (Option<Address>, Address, Amount),
+) -> bool {
     let promised = |transfer: &TokenTransfer| {
-        Some(transfer.token) == record.token
-            && transfer.to == record.to
-            && transfer.amount == record.amount
+        Some(transfer.token) == token && transfer.to == to && transfer.amount == amount
     };
     let found = transfers.iter().position(promised);
     found.map(|index| transfers.swap_remove(index)).is_some()
@@ -242,6 +252,39 @@ mod tests {
             to: Some(VAULT),
             logs: vec![Log { address: VAULT, data: LogData::new_unchecked(topics, [].into()) }],
         }
+    }
+
+    fn indexed(event: &str, sequence: u64, byte: u8, data: Vec<u8>) -> Log {
+        let number = PayoutNumber { epoch: 1, sequence }.to_u256();
+        let topics = vec![keccak256(event), B256::from(number), B256::repeat_byte(byte)];
+        Log { address: VAULT, data: LogData::new_unchecked(topics, data.into()) }
+    }
+
+    #[test]
+    fn a_failure_is_told_from_what_another_was_paid() {
+        let token = Address::repeat_byte(0x70);
+        let failed = WithdrawalRecord { token: Some(token), ..record(1, 1) };
+        let mut open = voiding(Vec::new());
+        (open.purpose, open.left) = (Purpose::Pay, vec![failed.clone()]);
+        let word = |address: Address| address.into_word();
+        let five = B256::from(U256::from(5));
+        // The same amount to the same recipient, for a request that is not known here.
+        let paid = [word(token), word(failed.to), five].concat();
+        let topics =
+            vec![keccak256("Transfer(address,address,uint256)"), word(VAULT), word(failed.to)];
+        let moved = LogData::new_unchecked(topics, five.to_vec().into());
+        let logs = vec![
+            indexed("Paid(uint256,bytes32,address,address,uint256)", 2, 2, paid),
+            indexed("Failed(uint256,bytes32,bytes32)", 1, 1, vec![0; 32]),
+            Log { address: token, data: moved },
+        ];
+        let told = |logs: Vec<Log>| {
+            let receipt = Receipt { logs, ..receipt() };
+            judge(&open, AttemptKind::Payload, &receipt, Some(VAULT)).items
+        };
+        assert_eq!(told(logs.clone()), [(failed.id, ItemOutcome::Failed)]);
+        // Without the other's event the Transfer contradicts the failure.
+        assert_eq!(told(logs[1..].to_vec()), [(failed.id, ItemOutcome::Short)]);
     }
 
     #[test]

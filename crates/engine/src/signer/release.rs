@@ -2,7 +2,6 @@
 
 use alloy_primitives::B256;
 use portcullis_core::chain::ChainSpec;
-use portcullis_core::id::WithdrawalId;
 use portcullis_core::number::PayoutNumber;
 use portcullis_core::slot::{
     AttemptKind, Consumption, ItemOutcome, Rail, Slot, SlotOutcome, SlotStage, explain_consumption,
@@ -23,30 +22,30 @@ impl SignerRole {
     /// database and the receipt at the conservative depth; on the vault rail the chain's confirmations will do,
     /// because the payment's number guards it (invariant 14), unless it is to be paid under another number now. Without
     /// that proof
-    /// nothing is written, and the signer goes on refusing the payment. Says whether the database
-    /// knows the slot as one that the payment left: then only the proof is still missing.
+    /// nothing is written, and the signer goes on refusing the payment. Where the database knows the slot as one that the
+    /// payment left, only the proof is missing, and the answer says why it is.
     pub(super) async fn journal_release(
         &self,
         chain: &SignerChain,
         record: &WithdrawalRecord,
         number: PayoutNumber,
         slot: Slot,
-    ) -> Result<bool, EngineError> {
-        let Some(open) = self.store.slot(slot).await? else { return Ok(false) };
+    ) -> Result<Option<&'static str>, EngineError> {
+        let Some(open) = self.store.slot(slot).await? else { return Ok(None) };
         let is_guarded = open.rail == Rail::Vault && number == record.number;
         let needed = match open.rail {
-            Rail::Direct if open.stage != SlotStage::Final => return Ok(false),
+            Rail::Direct if open.stage != SlotStage::Final => return Ok(None),
             Rail::Vault if is_guarded => chain.spec().confirmations,
             Rail::Direct | Rail::Vault => chain.spec().conservative.blocks,
         };
         // Not by its rides alone: what reconcile imported as unpaid was never bound here.
         if open.payments.iter().any(|payment| payment.reference == record.reference) {
-            return Ok(false);
+            return Ok(None);
         }
         let least = if is_guarded { SlotStage::Confirmed } else { SlotStage::Final };
         if open.stage < least {
             // A reorg put the slot back: it may pay after all. Or it is not over for good.
-            return Ok(true);
+            return Ok(Some("its slot is not over"));
         }
         let hashes: Vec<_> = open.attempts.iter().map(|attempt| attempt.hash).collect();
         let (agreed, receipts) = match self.read_release(chain, &hashes).await {
@@ -54,9 +53,10 @@ impl SignerRole {
             Err(error) => {
                 let network = chain.spec().network;
                 tracing::warn!(network, number = %record.number, %error, "no proof of a release yet");
-                return Ok(true);
+                return Ok(Some("the providers do not answer"));
             }
         };
+        let mut missing = "no receipt is agreed on";
         for (attempt, receipt) in open.attempts.iter().zip(&receipts) {
             let Some(receipt) = receipt.undisputed() else { continue };
             let depth = ChainSpec::depth(receipt.block.number, agreed.head.number);
@@ -65,10 +65,10 @@ impl SignerRole {
             let Some(consumer) = self.consumer(chain, &open, receipt).await else {
                 let hash = attempt.hash;
                 tracing::warn!(%hash, number = %record.number, "no proof that it is of the slot");
-                return Ok(true);
+                return Ok(Some("the transaction is not proved to be of the slot"));
             };
-            let Some(cause) = cause_of(chain, &open, consumer, receipt, record.id) else {
-                return Ok(open.rail == Rail::Vault);
+            let Some(cause) = cause_of(chain, &open, consumer, receipt, record) else {
+                return Ok((open.rail == Rail::Vault).then_some("the receipt does not show it"));
             };
             if is_canonical && depth >= needed {
                 let evidence = ReleaseEvidence {
@@ -80,10 +80,12 @@ impl SignerRole {
                 };
                 let release = Release { number, slot, evidence };
                 self.signer.record_release(vec![release]).await?;
-                return Ok(true);
+                return Ok(Some("it has just been journaled"));
             }
+            missing =
+                if is_canonical { "it is not deep enough" } else { "its block is not agreed on" };
         }
-        Ok(true)
+        Ok(Some(missing))
     }
 
     /// What a mined transaction is to the slot. The database's word for it is not asked: of what was signed here the
@@ -141,22 +143,27 @@ enum Consumer {
     Foreign,
 }
 
-/// How the receipt shows that the slot did not pay this withdrawal; `None` when it does not show that.
+/// How the receipt shows that the slot did not pay this withdrawal; `None` when it does not show that. What reconcile
+/// imported was never bound to the slot here, and is judged as one that left it.
 fn cause_of(
     chain: &SignerChain,
     open: &OpenSlot,
     consumer: Consumer,
     receipt: &Receipt,
-    withdrawal: WithdrawalId,
+    record: &WithdrawalRecord,
 ) -> Option<EvidenceCause> {
     let Consumer::Ours(kind) = consumer else { return Some(EvidenceCause::Foreign) };
-    let verdict = judge(open, kind, receipt, chain.vault);
+    let mut open = open.clone();
+    if open.left.iter().all(|left| left.id != record.id) {
+        open.left.push(record.clone());
+    }
+    let verdict = judge(&open, kind, receipt, chain.vault);
     match verdict.outcome {
         SlotOutcome::Canceled | SlotOutcome::Filled => Some(EvidenceCause::Canceled),
         SlotOutcome::Reverted => Some(EvidenceCause::Reverted),
         SlotOutcome::Paid | SlotOutcome::Voided => verdict
             .items
-            .contains(&(withdrawal, ItemOutcome::Failed))
+            .contains(&(record.id, ItemOutcome::Failed))
             .then_some(EvidenceCause::ItemFailed),
     }
 }
