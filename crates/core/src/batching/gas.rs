@@ -2,7 +2,7 @@
 //! gas limit of a transaction always comes from an estimate of that very transaction.
 
 /// What every transaction costs before it does anything.
-const INTRINSIC_GAS: u64 = 21_000;
+pub(super) const INTRINSIC_GAS: u64 = 21_000;
 
 /// What a payment is thought to need before a node has said anything: a token that reads a lot, to a new holder.
 const ITEM_GAS_UNMEASURED: u64 = 60_000;
@@ -45,6 +45,11 @@ impl GasModel {
             self.item = if self.is_sampled { smoothed(self.item, item) } else { item };
             self.is_sampled = true;
         } else if self.is_sampled {
+            let item_max = gas.saturating_sub(INTRINSIC_GAS) / count;
+            if item_max < self.item {
+                // What made items dear is over, and no larger call may ever say so.
+                self.item = smoothed(self.item, item_max);
+            }
             let fixed = gas.saturating_sub(self.item.saturating_mul(count)).max(INTRINSIC_GAS);
             self.fixed = smoothed(self.fixed, fixed);
         } else {
@@ -108,6 +113,16 @@ mod tests {
             model.observe(10, 21_000 + 10 * 10_000);
         }
         assert_eq!(model.item, 10_000);
+    }
+
+    #[test]
+    fn one_cheap_payment_says_that_items_are_cheap_again() {
+        let mut model = GasModel::default();
+        model.observe(10, 21_000 + 10 * 1_000_000);
+        for _ in 0..100 {
+            model.observe(1, 73_200);
+        }
+        assert_eq!(model.item, 52_200);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod reason;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
@@ -162,13 +163,15 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
     let (mut size, mut by) = size_of(facts);
     let mut rooms = rooms(facts, size);
     if rooms.iter().all(|room| *room == 0) {
-        let richest = facts.operators.iter().filter(|it| it.slots > 0).map(|it| it.gas).max();
-        let Some(gas) = richest else { return nothing(queue, Wait::NoSlot) };
+        let free = (0..facts.operators.len()).filter(|it| facts.operators[*it].slots > 0);
+        let Some(richest) = free.max_by_key(|it| (facts.operators[*it].gas, Reverse(*it))) else {
+            return nothing(queue, Wait::NoSlot);
+        };
         // Less is better than nothing: the richest decides how much a call may need.
-        size = facts.gas.items_within(gas, size);
+        size = facts.gas.items_within(facts.operators[richest].gas, size);
         by = Limit::GasMoney;
         if size == 0 {
-            return nothing(queue, Wait::NoGasMoney);
+            return question(facts, richest);
         }
         rooms = self::rooms(facts, size);
     }
@@ -193,6 +196,19 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
             }
             Err(wait) => decision.waiting.extend(payments.into_iter().map(|it| (it, wait))),
         }
+    }
+    decision
+}
+
+/// One payment alone, though what was learned says that there is too little money for it: what made payments dear may be over,
+/// and only the node knows. Nothing where the money buys no transaction at all.
+fn question(facts: &Facts<'_>, operator: usize) -> Decision {
+    let mut decision = nothing(facts.queue, Wait::NoGasMoney);
+    let affords_any = facts.operators[operator].gas >= with_headroom(gas::INTRINSIC_GAS);
+    if affords_any && !decision.waiting.is_empty() {
+        let (first, _) = decision.waiting.remove(0);
+        let reason = Reason::Full { items: 1, by: Limit::GasMoney };
+        decision.calls.push(PlannedCall { operator, payments: vec![first], reason });
     }
     decision
 }
@@ -229,7 +245,7 @@ fn rooms(facts: &Facts<'_>, size: usize) -> Vec<usize> {
 
 /// The operator with the most room; the first of several. There is one: no more calls are planned than there is room.
 fn take_operator(rooms: &mut [usize]) -> usize {
-    let freest = (0..rooms.len()).max_by_key(|it| (rooms[*it], std::cmp::Reverse(*it)));
+    let freest = (0..rooms.len()).max_by_key(|it| (rooms[*it], Reverse(*it)));
     let operator = freest.unwrap_or(0);
     rooms[operator] = rooms[operator].saturating_sub(1);
     operator

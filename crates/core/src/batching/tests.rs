@@ -144,6 +144,12 @@ fn each_limit_is_named() {
     let broke = [Operator { slots: 8, gas: 21_000 }];
     let decision = decide(&Facts { operators: &broke, ..usual });
     assert_eq!(decision, nothing(&queue, Wait::NoGasMoney));
+    let dear = GasModel::default();
+    let little = [Operator { slots: 8, gas: dear.gas_limit(1) - 1 }];
+    let decision = decide(&Facts { operators: &little, gas: dear, ..usual });
+    let asks = PlannedCall { operator: 0, payments: vec![0], reason: of(1, Limit::GasMoney) };
+    assert_eq!(decision.calls, [asks], "the node may know better than what was learned");
+    assert_eq!(decision.waiting[0], (1, Wait::NoGasMoney));
 }
 
 prop_compose! {

@@ -7,7 +7,8 @@ use std::sync::PoisonError;
 use alloy_primitives::{Address, U256};
 use portcullis_core::amount::Amount;
 use portcullis_core::batching::{
-    CallLimits, Decision, Facts, GasModel, Operator, PriceLevel, Queued, UsualPrice, Wait, decide,
+    CallLimits, Decision, Facts, GasModel, Limit, Operator, PriceLevel, Queued, UsualPrice, Wait,
+    decide,
 };
 use portcullis_core::fee::Fees;
 use portcullis_core::id::WithdrawalId;
@@ -16,9 +17,9 @@ use portcullis_core::withdrawal::Priority;
 use portcullis_store::sender::SenderLoad;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
-use super::call::Call;
+use super::call::{Call, Caller, NO_GAS_MONEY};
 use super::means::Means;
-use super::pay::{DEFER_MS, Ride};
+use super::pay::{DEFER_MS, Going};
 use super::{SignerChain, SignerRole};
 use crate::error::EngineError;
 
@@ -31,6 +32,8 @@ pub(super) struct Learned {
     usual: UsualPrice,
     /// What the last decision went by.
     last: Option<(CallLimits, PriceLevel)>,
+    /// Whether some of what was looked at last lacks funds.
+    pub(super) lacks_funds: bool,
     /// Senders that the vault does not know, and until when they are left out.
     pub(super) shunned: BTreeMap<Address, Timestamp>,
 }
@@ -81,16 +84,16 @@ impl SignerRole {
     }
 
     /// Calls of the vault as `core` decides them, with what the node says that each needs. What the vault or its
-    /// operators cannot afford waits. Says also for how long a batch lingers that is not full.
+    /// operators cannot afford waits.
     pub(super) async fn vault_rides(
         &self,
         chain: &SignerChain,
         room: &Room<'_>,
         records: Vec<WithdrawalRecord>,
-    ) -> Result<(Vec<Ride>, Option<u64>), EngineError> {
-        let records = self.affordable(chain, room, records).await?;
+    ) -> Result<Going, EngineError> {
+        let (records, lacks_funds) = self.affordable(chain, room, records).await?;
         if records.is_empty() {
-            return Ok((Vec::new(), None));
+            return Ok(Going { lacks_funds, ..Going::default() });
         }
         let (operators, decision) = self.decided(chain, room, &records);
         let waiting = |why| decision.waiting.iter().filter(move |(_, wait)| *wait == why);
@@ -100,55 +103,64 @@ impl SignerRole {
             let network = chain.spec().network;
             tracing::warn!(network, payments = poor.len(), "no operator has gas money");
             metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
-            self.defer(&poor, DEFER_MS, "waiting: no operator has gas money").await?;
+            self.defer(&poor, DEFER_MS, NO_GAS_MONEY).await?;
         }
         let lingers_ms = decision.lingers_ms().and_then(|left_ms| u64::try_from(left_ms).ok());
+        let limits = self.limits_of(chain, room);
         let mut records: Vec<Option<WithdrawalRecord>> = records.into_iter().map(Some).collect();
         let mut calls = Vec::with_capacity(decision.calls.len());
         for planned in decision.calls {
             count_decision(chain, planned.reason.kind(), planned.payments.len());
             let carried = planned.payments.iter();
             let carried = carried.filter_map(|place| records.get_mut(*place)?.take()).collect();
-            calls.push(Call::new(room.vault, operators[planned.operator], carried, planned.reason));
+            let (sender, operator) = operators[planned.operator];
+            let caller = Caller { sender, most: most_of(limits, operator) };
+            calls.push(Call::new(room.vault, caller, carried, planned.reason));
         }
-        let gas_max = self.call_gas_max(chain, room.fees.max_fee_per_gas_wei);
-        Ok((self.rides_of(chain, calls, gas_max).await?, lingers_ms))
+        let rides = self.rides_of(chain, calls).await?;
+        Ok(Going { rides, lacks_funds, lingers_ms })
     }
 
-    /// The decision, and the operators by their places in it.
+    /// What one transaction may be.
+    fn limits_of(&self, chain: &SignerChain, room: &Room<'_>) -> CallLimits {
+        let spec = chain.spec();
+        CallLimits {
+            transaction_gas_max: spec
+                .transaction_gas_max
+                .min(self.signer.gas_limit_max(spec.chain_id, 0)),
+            fee_gas_max: self.call_gas_max(chain, room.fees.max_fee_per_gas_wei),
+            block_gas: room.means.head.gas_limit,
+            calldata_bytes_max: spec.calldata_bytes_max,
+        }
+    }
+
+    /// The decision, and who calls by their places in it.
     fn decided(
         &self,
         chain: &SignerChain,
         room: &Room<'_>,
         records: &[WithdrawalRecord],
-    ) -> (Vec<Address>, Decision) {
-        let (spec, head) = (chain.spec(), &room.means.head);
-        let price_wei = room.fees.max_fee_per_gas_wei;
-        let limits = CallLimits {
-            transaction_gas_max: spec
-                .transaction_gas_max
-                .min(self.signer.gas_limit_max(spec.chain_id, 0)),
-            fee_gas_max: self.call_gas_max(chain, price_wei),
-            block_gas: head.gas_limit,
-            calldata_bytes_max: spec.calldata_bytes_max,
-        };
+    ) -> (Vec<(Address, Operator)>, Decision) {
+        let head = &room.means.head;
+        let limits = self.limits_of(chain, room);
         let now = self.around.clock.now();
         let mut learned = chain.learned.lock().unwrap_or_else(PoisonError::into_inner);
         let price = learned.usual.level(head.base_fee_wei);
         learned.usual.observe(head.base_fee_wei);
         learned.last = Some((limits, price));
         learned.shunned.retain(|_, until| *until > now);
-        let (addresses, operators): (Vec<Address>, Vec<Operator>) = room
+        let callers: Vec<(Address, Operator)> = room
             .loads
             .iter()
             .filter(|load| !learned.shunned.contains_key(&load.address))
             .map(|load| (load.address, operator_of(room, load)))
-            .unzip();
+            .collect();
+        let operators: Vec<Operator> = callers.iter().map(|(_, operator)| *operator).collect();
         let queue = self.queue_of(records);
         let rules = self.settings.batching;
         let facts =
             Facts { queue: &queue, operators: &operators, limits, gas: learned.gas, price, rules };
-        (addresses, decide(&facts))
+        (callers, decide(&facts))
     }
 
     /// The most gas of a call at this price: three bumps of it stay below what a transaction may cost. Only what pays one
@@ -175,13 +187,13 @@ impl SignerRole {
     }
 
     /// What the vault can pay now: its balance and what is left of the day's cap, less what calls under way will take.
-    /// The others wait.
+    /// The others wait; says also whether there are any.
     async fn affordable(
         &self,
         chain: &SignerChain,
         room: &Room<'_>,
         records: Vec<WithdrawalRecord>,
-    ) -> Result<Vec<WithdrawalRecord>, EngineError> {
+    ) -> Result<(Vec<WithdrawalRecord>, bool), EngineError> {
         let mut funds: BTreeMap<Option<Address>, Amount> = BTreeMap::new();
         let (mut passed, mut waiting) = (Vec::with_capacity(records.len()), Vec::new());
         for record in records {
@@ -207,9 +219,9 @@ impl SignerRole {
             );
             metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
             let why = "waiting: the vault has not the funds, or its daily cap is used up";
-            self.defer(&waiting, DEFER_MS, why).await?;
+            self.defer(&waiting, self.funds_pause_ms(chain).await?, why).await?;
         }
-        Ok(passed)
+        Ok((passed, !waiting.is_empty()))
     }
 }
 
@@ -225,6 +237,16 @@ fn operator_of(room: &Room<'_>, load: &SenderLoad) -> Operator {
         slots: room.in_flight_max.saturating_sub(load.in_flight),
         gas: gas.unwrap_or(u64::MAX),
     }
+}
+
+/// The most gas of one call by an operator, and by which limit.
+fn most_of(limits: CallLimits, operator: Operator) -> (u64, Limit) {
+    let all = [
+        (limits.transaction_gas_max, Limit::TransactionGas),
+        (limits.fee_gas_max, Limit::FeeCap),
+        (operator.gas, Limit::GasMoney),
+    ];
+    all.into_iter().min_by_key(|(gas, _)| *gas).unwrap_or(all[0])
 }
 
 fn count_decision(chain: &SignerChain, kind: &'static str, items: usize) {

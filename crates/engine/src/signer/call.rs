@@ -19,9 +19,21 @@ use crate::error::EngineError;
 /// How long an account that the vault does not let call is left out.
 const SHUNNED_MS: i64 = 30_000;
 
+/// What clients see while nobody can pay for the gas.
+pub(super) const NO_GAS_MONEY: &str = "waiting: no operator has gas money";
+
+/// Who makes a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    /// The operator.
+    pub(super) sender: Address,
+    /// The highest gas limit of its call, and what it follows from.
+    pub(super) most: (u64, Limit),
+}
+
 /// A call of the vault before its gas is known.
 pub(super) struct Call {
-    sender: Address,
+    caller: Caller,
     records: Vec<WithdrawalRecord>,
     payload: Payload,
     reason: Reason,
@@ -59,16 +71,16 @@ impl Trouble {
 impl Call {
     pub(super) fn new(
         vault: Address,
-        sender: Address,
+        caller: Caller,
         records: Vec<WithdrawalRecord>,
         reason: Reason,
     ) -> Self {
         let payload = payment_of(vault, &records);
-        Self { sender, records, payload, reason }
+        Self { caller, records, payload, reason }
     }
 
     fn request(&self) -> CallRequest {
-        CallRequest::of_payload(self.sender, &self.payload)
+        CallRequest::of_payload(self.caller.sender, &self.payload)
     }
 
     fn ids(&self) -> Vec<WithdrawalId> {
@@ -79,19 +91,19 @@ impl Call {
     fn shrunk(mut self, items: usize, by: Limit) -> Self {
         self.records.truncate(items.max(1));
         let reason = Reason::Full { items: self.records.len(), by };
-        Self::new(self.payload.to, self.sender, self.records, reason)
+        Self::new(self.payload.to, self.caller, self.records, reason)
     }
 
     /// As many payments, one at least, as fit under the limit by what the whole call needs.
-    fn fitting(&self, gas: u64, gas_max: u64) -> usize {
-        let items = self.records.len() as u64;
+    fn fitting(&self, gas: u64) -> usize {
+        let (items, (gas_max, _)) = (self.records.len() as u64, self.caller.most);
         // A tenth less: what the call costs apart from its items does not shrink with it.
         let share = u128::from(items) * u128::from(gas_max) * 9 / (u128::from(gas.max(1)) * 10);
         usize::try_from(share).unwrap_or(usize::MAX).clamp(1, self.records.len().max(1))
     }
 
     fn into_ride(self, chain: &SignerChain, quote: GasQuote) -> Ride {
-        let Self { sender, records, payload, reason } = self;
+        let Self { caller: Caller { sender, .. }, records, payload, reason } = self;
         let (mut gas, mut most, mut access_list) = (quote.gas, quote.gas, Vec::new());
         if let Some(touched) = quote.touched.filter(|touched| touched.gas_used < quote.gas) {
             access_list = worth_listing(chain.spec(), payload.to, touched.list, quote.gas);
@@ -121,14 +133,13 @@ impl SignerRole {
         &self,
         chain: &SignerChain,
         calls: Vec<Call>,
-        gas_max: u64,
     ) -> Result<Vec<Ride>, EngineError> {
-        let (mut rides, troubled) = Self::quoted(chain, calls, gas_max).await;
+        let (mut rides, troubled) = Self::quoted(chain, calls).await;
         if troubled.is_empty() {
             return Ok(rides);
         }
-        let mended = self.mended(chain, troubled, gas_max).await?;
-        let (more, troubled) = Self::quoted(chain, mended, gas_max).await;
+        let mended = self.mended(chain, troubled).await?;
+        let (more, troubled) = Self::quoted(chain, mended).await;
         rides.extend(more);
         for (call, trouble) in troubled {
             self.put_call_off(chain, &call, &trouble).await?;
@@ -136,11 +147,7 @@ impl SignerRole {
         Ok(rides)
     }
 
-    async fn quoted(
-        chain: &SignerChain,
-        calls: Vec<Call>,
-        gas_max: u64,
-    ) -> (Vec<Ride>, Vec<(Call, Trouble)>) {
+    async fn quoted(chain: &SignerChain, calls: Vec<Call>) -> (Vec<Ride>, Vec<(Call, Trouble)>) {
         let requests: Vec<CallRequest> = calls.iter().map(Call::request).collect();
         let quotes = chain.pool.quotes(&requests, may_pay(chain.spec())).await;
         let (mut rides, mut troubled) = (Vec::with_capacity(calls.len()), Vec::new());
@@ -150,7 +157,7 @@ impl SignerRole {
                 Ok(quote) => {
                     learned.gas.observe(call.records.len(), quote.gas);
                     let gas_limit = with_headroom(quote.gas);
-                    if gas_limit > gas_max {
+                    if gas_limit > call.caller.most.0 {
                         troubled.push((call, Trouble::Dear(gas_limit)));
                     } else {
                         rides.push(call.into_ride(chain, quote));
@@ -167,17 +174,13 @@ impl SignerRole {
         &self,
         chain: &SignerChain,
         troubled: Vec<(Call, Trouble)>,
-        gas_max: u64,
     ) -> Result<Vec<Call>, EngineError> {
-        // Without a price, the fee caps nothing.
-        let by_gas = self.signer.gas_limit_max(chain.spec().chain_id, 0);
-        let by = if by_gas > gas_max { Limit::FeeCap } else { Limit::TransactionGas };
         let (mut mended, mut reverting) = (Vec::new(), Vec::new());
         for (call, trouble) in troubled {
             let items = call.records.len();
             match trouble {
                 Trouble::Dear(gas) if items > 1 => {
-                    let items = call.fitting(gas, gas_max);
+                    let (items, (_, by)) = (call.fitting(gas), call.caller.most);
                     mended.push(call.shrunk(items, by));
                 }
                 Trouble::OutOfGas(_) if items > 1 => {
@@ -185,7 +188,7 @@ impl SignerRole {
                 }
                 Trouble::Reverts(error) if items > 1 => reverting.push((call, error)),
                 Trouble::Refused(VaultRefusal::NotOperator, error) => {
-                    self.shun(chain, call.sender, &error);
+                    self.shun(chain, call.caller.sender, &error);
                 }
                 trouble => self.put_call_off(chain, &call, &trouble).await?,
             }
@@ -195,7 +198,7 @@ impl SignerRole {
         for (call, error) in reverting {
             let items = call.records.len();
             let is_culprit = |record: &WithdrawalRecord| culprits.contains_key(&record.id);
-            let sender = call.sender;
+            let caller = call.caller;
             let (guilty, rest): (Vec<_>, Vec<_>) =
                 call.records.iter().cloned().partition(is_culprit);
             if guilty.is_empty() {
@@ -207,7 +210,7 @@ impl SignerRole {
             self.put_culprits_off(chain, &guilty, &culprits).await?;
             if !rest.is_empty() {
                 let reason = Reason::Part { items: rest.len(), early: Early::Narrowed };
-                mended.push(Call::new(call.payload.to, sender, rest, reason));
+                mended.push(Call::new(call.payload.to, caller, rest, reason));
             }
         }
         Ok(mended)
@@ -231,7 +234,7 @@ impl SignerRole {
                 .iter()
                 .map(|(call, records)| {
                     let payload = payment_of(call.payload.to, records);
-                    CallRequest::of_payload(call.sender, &payload)
+                    CallRequest::of_payload(call.caller.sender, &payload)
                 })
                 .collect();
             let quotes = chain.pool.quotes(&requests, false).await;
@@ -273,6 +276,7 @@ impl SignerRole {
         trouble: &Trouble,
     ) -> Result<(), EngineError> {
         let why = match trouble {
+            Trouble::Dear(_) if call.caller.most.1 == Limit::GasMoney => NO_GAS_MONEY.to_owned(),
             Trouble::Dear(_) => {
                 "waiting: at this price of gas a call of the vault may cost more than the cap"
                     .to_owned()
@@ -283,7 +287,7 @@ impl SignerRole {
             | Trouble::OutOfGas(error)
             | Trouble::Unknown(error) => format!("waiting: the vault's call would fail: {error}"),
         };
-        let (network, operator) = (chain.spec().network, call.sender);
+        let (network, operator) = (chain.spec().network, call.caller.sender);
         tracing::warn!(network, %operator, payments = call.records.len(), why, "a call of the vault is put off");
         count_refusal(chain);
         self.defer(&call.ids(), DEFER_MS, &why).await

@@ -17,7 +17,7 @@ use portcullis_store::sender::SenderLoad;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
 use super::means::Means;
-use super::pay::{DEFER_MS, Ride};
+use super::pay::{DEFER_MS, Going, Ride};
 use super::plan::{Room, share};
 use super::{SignerChain, SignerRole};
 use crate::error::EngineError;
@@ -35,7 +35,7 @@ impl SignerRole {
         rooms: &mut [Room],
         records: Vec<WithdrawalRecord>,
         fees: Fees,
-    ) -> Result<Vec<Ride>, EngineError> {
+    ) -> Result<Going, EngineError> {
         let price = Amount::from_atomic(U256::from(fees.max_fee_per_gas_wei));
         let gas_cost = price.checked_mul(GAS_GUESS).unwrap_or(Amount::ZERO);
         let wanted: Vec<(Option<Address>, Amount)> =
@@ -52,7 +52,8 @@ impl SignerRole {
                 }
             }
         }
-        if rooms.iter().any(|room| room.slots > 0) {
+        let lacks_funds = !waiting.is_empty() && rooms.iter().any(|room| room.slots > 0);
+        if lacks_funds {
             self.wait_for_funds(chain, &waiting).await?;
         }
         let calls: Vec<CallRequest> = chosen
@@ -103,7 +104,7 @@ impl SignerRole {
             }
         }
         self.defer(&unknown, DEFER_MS, "waiting: no node gives a gas estimate").await?;
-        Ok(rides)
+        Ok(Going { rides, lacks_funds, lingers_ms: None })
     }
 
     async fn wait_for_funds(
@@ -111,9 +112,6 @@ impl SignerRole {
         chain: &SignerChain,
         waiting: &[WithdrawalId],
     ) -> Result<(), EngineError> {
-        if waiting.is_empty() {
-            return Ok(());
-        }
         let network = chain.spec().network;
         tracing::warn!(
             network,
@@ -121,7 +119,8 @@ impl SignerRole {
             "no sender has the funds; waiting for a top-up"
         );
         metrics::counter!("portcullis_funds_waits_total", "network" => network).increment(1);
-        self.defer(waiting, DEFER_MS, "waiting: no hot wallet has the funds").await
+        let pause_ms = self.funds_pause_ms(chain).await?;
+        self.defer(waiting, pause_ms, "waiting: no hot wallet has the funds").await
     }
 }
 

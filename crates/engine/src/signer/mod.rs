@@ -53,7 +53,6 @@ pub struct SignerRole {
     settings: EngineSettings,
     around: Surroundings,
     doorbells: Doorbells,
-    narrowing: Narrowing,
 }
 
 /// One chain of the signer.
@@ -66,6 +65,8 @@ struct SignerChain {
     ready: Mutex<BTreeSet<Address>>,
     /// What earlier calls of the vault have taught.
     learned: Mutex<Learned>,
+    /// How large the next set of payments may be.
+    narrowing: Narrowing,
 }
 
 impl SignerChain {
@@ -75,6 +76,10 @@ impl SignerChain {
 
     const fn rail(&self) -> Rail {
         if self.vault.is_some() { Rail::Vault } else { Rail::Direct }
+    }
+
+    fn lacks_funds(&self) -> bool {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).lacks_funds
     }
 
     fn ready(&self) -> BTreeSet<Address> {
@@ -94,12 +99,13 @@ impl SignerRole {
                 vault: vaults.get(&pool.chain().chain_id).copied(),
                 ready: Mutex::default(),
                 learned: Mutex::default(),
+                narrowing: Narrowing::default(),
                 pool,
             })
             .collect();
         let leases = LeaseHolder::new(store.clone(), around.clone(), settings.lease_ms);
-        let (compared_at, narrowing) = (Mutex::default(), Narrowing::default());
-        Self { store, signer, chains, compared_at, leases, settings, around, doorbells, narrowing }
+        let compared_at = Mutex::default();
+        Self { store, signer, chains, compared_at, leases, settings, around, doorbells }
     }
 
     /// One set of work for each chain. A halted engine signs nothing. A node that does not answer
@@ -170,7 +176,9 @@ impl SignerRole {
             Ok(paid) => paid,
             Err(error) => return Err(self.blame(chain, error).await?),
         };
-        self.narrowing.widen();
+        if paid == Progress::Worked {
+            chain.narrowing.widen();
+        }
         let progress = resumed.or(commanded).or(paid).or(voided?);
         if progress == Progress::Worked {
             self.doorbells.ring(Bell::Broadcast);
@@ -186,7 +194,7 @@ impl SignerRole {
     ) -> Result<EngineError, EngineError> {
         let chain_id = Some(chain.spec().chain_id);
         if is_of_the_work(&error)
-            && self.narrowing.narrow(self.payments_max(chain))
+            && chain.narrowing.narrow(self.payments_max(chain))
             && let Some(id) = self.store.first_due(Stage::Sign, chain_id).await?
         {
             fail_request(&self.store, &self.around, id, letter_error(&error), RETRY_MS).await?;

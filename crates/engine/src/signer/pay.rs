@@ -1,6 +1,7 @@
 //! New payments: choose senders, estimate, bind, sign, commit.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use alloy_primitives::Address;
 use portcullis_core::access_list::ListedAccount;
@@ -41,6 +42,27 @@ const BOUND_MAX: usize = 500;
 /// Payments that the signer is asked about together: it takes no more in one call of the vault.
 const ASKED_MAX: usize = 200;
 
+/// Withdrawals that a step looks at while some lack funds, however few of them there is room for: what has funds may stand
+/// behind them.
+const LOOK_BEYOND: u64 = 200;
+
+/// What lacks funds waits so long for each thousand that are queued: longer than all of them take to be looked at.
+const FUNDS_PAUSE_MS: u64 = 500;
+
+/// The longest that it waits.
+const FUNDS_PAUSE_MS_MAX: u64 = 60_000;
+
+/// What of the queue goes now.
+#[derive(Default)]
+pub(super) struct Going {
+    /// The slots to bind.
+    pub(super) rides: Vec<Ride>,
+    /// Whether something was put off because the money for it is not there.
+    pub(super) lacks_funds: bool,
+    /// How long a batch lingers that is not full.
+    pub(super) lingers_ms: Option<u64>,
+}
+
 /// What one slot is going to carry, with its sender and what the node says that it needs.
 pub(super) struct Ride {
     pub(super) sender: Address,
@@ -73,10 +95,11 @@ impl SignerRole {
             return Ok(Progress::Idle);
         }
         let room = match chain.rail() {
+            Rail::Direct if chain.lacks_funds() => free.max(LOOK_BEYOND),
             Rail::Direct => free,
             Rail::Vault => free.saturating_mul(self.settings.batching.items_max as u64),
         };
-        let limit = room.min(self.narrowing.limit(self.payments_max(chain)));
+        let limit = room.min(chain.narrowing.limit(self.payments_max(chain)));
         let queued = self.store.queued(chain_id, limit).await?;
         if queued.is_empty() {
             return Ok(Progress::Idle);
@@ -98,10 +121,10 @@ impl SignerRole {
             return Ok(Progress::Idle);
         };
         let (records, moved) = self.screened(chain, queued, fees).await?;
-        let (rides, rest_ms) = match chain.vault {
+        let Going { rides, lacks_funds, lingers_ms } = match chain.vault {
             None => {
                 let mut rooms = rooms(&loads, most, &means, &tokens_of(&records));
-                (self.direct_rides(chain, &mut rooms, records, fees).await?, None)
+                self.direct_rides(chain, &mut rooms, records, fees).await?
             }
             Some(vault) => {
                 let (loads, means, promised) = (loads.as_slice(), &means, &promised);
@@ -109,11 +132,21 @@ impl SignerRole {
                 self.vault_rides(chain, &room, records).await?
             }
         };
+        chain.learned.lock().unwrap_or_else(PoisonError::into_inner).lacks_funds = lacks_funds;
         if !rides.is_empty() {
             self.bind_and_sign(chain_id, held, &loads, rides, fees).await?;
             return Ok(Progress::Worked);
         }
-        Ok(Progress::of(moved).or(rest_ms.map_or(Progress::Idle, Progress::IdleFor)))
+        let rest = lingers_ms.map_or(Progress::Idle, Progress::IdleFor);
+        Ok(Progress::of(moved || lacks_funds).or(rest))
+    }
+
+    /// How long what lacks funds waits. A pause shorter than a look at the whole queue would bring the first of it back
+    /// before what has funds was reached.
+    pub(super) async fn funds_pause_ms(&self, chain: &SignerChain) -> Result<i64, EngineError> {
+        let queued = self.store.depth(Stage::Sign, chain.spec().chain_id).await?;
+        let pause_ms = (queued.saturating_mul(FUNDS_PAUSE_MS) / 1_000).min(FUNDS_PAUSE_MS_MAX);
+        Ok(i64::try_from(pause_ms).unwrap_or(DEFER_MS).max(DEFER_MS))
     }
 
     /// Payments that one step takes.
@@ -173,20 +206,21 @@ impl SignerRole {
             return Ok(Screening::Waits);
         };
         let mut answer = self.signer.check(&intent);
-        let mut lacks_proof = false;
+        let mut missing = None;
         if let Some((number, elsewhere)) = earlier_ride(record, &answer) {
-            lacks_proof = self.journal_release(chain, record, number, elsewhere).await?;
+            missing = self.journal_release(chain, record, number, elsewhere).await?;
             answer = self.signer.check(&intent);
         }
         match answer {
             Ok(()) => Ok(Screening::Passed),
-            Err(_) if lacks_proof => {
+            Err(refusal) if let Some(missing) = missing => {
                 tracing::warn!(
-                    withdrawal = %record.id,
+                    withdrawal = %record.id, %refusal, missing,
                     "the chain does not show yet that an earlier slot did not pay it; waiting"
                 );
-                let why = "waiting for the proof that an earlier slot did not pay it";
-                self.defer(&[record.id], DEFER_MS, why).await?;
+                let why =
+                    format!("waiting for the proof that an earlier slot did not pay it: {missing}");
+                self.defer(&[record.id], DEFER_MS, &why).await?;
                 Ok(Screening::Waits)
             }
             Err(refusal) => {

@@ -52,6 +52,9 @@ sol! {
 pub(crate) const LOCAL: u64 = 31_337;
 pub(crate) const POLYGON: u64 = 137;
 
+/// The asset of which no wallet has anything.
+const MISSING: AssetId = AssetId::from_bytes([4; 16]);
+
 const START: Timestamp = Timestamp::from_millis(1_795_168_800_000);
 
 /// Longer than any pause between two sends.
@@ -175,19 +178,19 @@ impl Bench {
             daily_max: None,
             enabled: true,
         };
-        self.add_asset(&store, &asset).await;
+        self.add_asset(&store, &asset, 1_000).await;
         store.close().await;
     }
 
     /// Registers an asset, and gives alice money in it.
-    async fn add_asset(&self, store: &Store, asset: &Asset) {
+    async fn add_asset(&self, store: &Store, asset: &Asset, balance: u64) {
         store.register_asset(&self.sealing, asset, "test").await.expect("registers");
         let deposit = NewDeposit {
             id: DepositId::from_parts(START, self.random()),
             tenant: self.tenant,
             account: "alice".parse().expect("an account"),
             asset: asset.id,
-            amount: units(1_000),
+            amount: units(balance),
             external_id: format!("deposit-{}", asset.symbol).parse().expect("an external id"),
             request_hash: B256::ZERO,
         };
@@ -284,7 +287,33 @@ impl Bench {
             daily_max: None,
             enabled: true,
         };
-        self.add_asset(&machine.store, &asset).await;
+        self.add_asset(&machine.store, &asset, 1_000).await;
+    }
+
+    /// A token of which alice has much, and no wallet anything.
+    pub(crate) async fn list_missing(&self, machine: &Machine) -> Address {
+        let token = self.node.deploy_token(TokenKind::Usdt).expect("deploys");
+        let asset = Asset {
+            id: MISSING,
+            chain_id: self.chain.chain_id,
+            symbol: "USDT".into(),
+            token: Some(token),
+            decimals: 6,
+            amount_min: units(1),
+            amount_max: units(1_000_000),
+            daily_max: None,
+            enabled: true,
+        };
+        self.add_asset(&machine.store, &asset, 1_000_000).await;
+        token
+    }
+
+    fn asset_of(&self, token: Option<Address>) -> AssetId {
+        match token {
+            None => self.native,
+            Some(token) if token == self.token => self.asset,
+            Some(_) => MISSING,
+        }
     }
 
     /// Stops the vault's operators, or lets them work again.
@@ -314,7 +343,7 @@ impl Bench {
             external_id: external_id.parse().expect("an external id"),
             request_hash: B256::ZERO,
             account: "alice".parse().expect("an account"),
-            asset: if token.is_some() { self.asset } else { self.native },
+            asset: self.asset_of(token),
             chain_id: self.chain.chain_id,
             token,
             amount: units(100),

@@ -3,6 +3,8 @@
 
 mod batches;
 mod bench;
+mod following;
+mod funds;
 mod releasing;
 mod remembering;
 mod sending;
