@@ -96,15 +96,15 @@ pub(crate) async fn read_sound_slots<C: ConnectionTrait>(
     during: &'static str,
     rows: Vec<slot::Model>,
 ) -> Result<SlotReading, StoreError> {
-    match read_open_slots(connection, during, rows.clone()).await {
+    match read_open_slots(connection, during, &rows).await {
         Ok(open) => return Ok(SlotReading { open, damaged: Vec::new() }),
         Err(StoreError::Corrupt { .. }) => {}
         Err(error) => return Err(error),
     }
     let mut reading = SlotReading::default();
-    for row in rows {
-        let facts = read_slot_facts(&row)?;
-        match read_open_slots(connection, during, vec![row]).await {
+    for row in &rows {
+        let facts = read_slot_facts(row)?;
+        match read_open_slots(connection, during, std::slice::from_ref(row)).await {
             Ok(open) => reading.open.extend(open),
             Err(damage @ StoreError::Corrupt { .. }) => reading.damaged.push(DamagedSlot {
                 id: facts.id,

@@ -17,6 +17,9 @@ use sqlx::sqlite::{
 use crate::damage::DamageNotes;
 use crate::error::StoreError;
 
+/// Rows that a connection reads ahead.
+const ROWS_BUFFERED: usize = 512;
+
 /// Where the database is, and how it is used.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -65,7 +68,9 @@ impl Store {
             .busy_timeout(busy)
             .foreign_keys(false)
             .pragma("temp_store", "memory")
-            .statement_cache_capacity(512);
+            .statement_cache_capacity(512)
+            // A whole statement's rows: whoever reads them would wake the connection's thread once for each fifty.
+            .row_buffer_size(ROWS_BUFFERED);
         let unavailable = |error: sqlx::Error| StoreError::Unavailable {
             during,
             cause: format!("{}: {error}", options.url),

@@ -170,8 +170,8 @@ impl Store {
             .one(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        let rows = row.into_iter().collect();
-        Ok(read_open_slots(&picture, during, rows).await?.pop())
+        let rows: Vec<slot::Model> = row.into_iter().collect();
+        Ok(read_open_slots(&picture, during, &rows).await?.pop())
     }
 }
 
@@ -369,7 +369,7 @@ pub(crate) async fn open_slots_by_id<C: ConnectionTrait>(
             .all(connection)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        slots.extend(read_open_slots(connection, during, rows).await?);
+        slots.extend(read_open_slots(connection, during, &rows).await?);
     }
     Ok(slots)
 }
@@ -378,7 +378,7 @@ pub(crate) async fn open_slots_by_id<C: ConnectionTrait>(
 pub(crate) async fn read_open_slots<C: ConnectionTrait>(
     connection: &C,
     during: &'static str,
-    rows: Vec<slot::Model>,
+    rows: &[slot::Model],
 ) -> Result<Vec<OpenSlot>, StoreError> {
     let failed = |error| StoreError::of_statement(during, &error);
     let mut attempts: BTreeMap<Vec<u8>, Vec<OpenAttempt>> = BTreeMap::new();
@@ -405,11 +405,11 @@ pub(crate) async fn read_open_slots<C: ConnectionTrait>(
             bindings.entry(row.slot_id.clone()).or_default().push(row);
         }
     }
-    let records = records_carried(connection, during, &rows, &bindings).await?;
+    let records = records_carried(connection, during, rows, &bindings).await?;
     let mut open = Vec::with_capacity(rows.len());
     for row in rows {
         let place = Place { table: "slots", row: &row.id };
-        let facts = read_slot_facts(&row)?;
+        let facts = read_slot_facts(row)?;
         let (mut payments, mut left, mut items) = (Vec::new(), Vec::new(), BTreeMap::new());
         for binding in bindings.remove(&row.id).unwrap_or_default() {
             let place = Place { table: "bindings", row: &row.id };

@@ -8,6 +8,7 @@ use portcullis_core::withdrawal::{Effect, Event, Refused, State, StateCode, deci
 use sea_orm::sea_query::{Expr, ExprTrait, Func};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
+use crate::convert::bigint;
 use crate::db::Transaction;
 use crate::entity::{binding, withdrawal, work};
 use crate::error::StoreError;
@@ -54,26 +55,39 @@ impl Stage {
         }
         Some(match state.code() {
             _ if effects.contains(&Effect::Revalidate) => Self::Validate,
+            code => Self::of_code(code),
+        })
+    }
+
+    /// The same of a state that nothing sends back to policy. From the binding on a slot carries the withdrawal: its row
+    /// is in nobody's queue, whether the signer has signed it yet or died before.
+    const fn of_code(code: StateCode) -> Self {
+        match code {
             StateCode::Pending | StateCode::Validating => Self::Validate,
-            StateCode::Queued | StateCode::Signing => Self::Sign,
-            StateCode::Signed | StateCode::Broadcasting => Self::Broadcast,
+            StateCode::Queued => Self::Sign,
+            StateCode::Signing | StateCode::Signed | StateCode::Broadcasting => Self::Broadcast,
             StateCode::Broadcasted | StateCode::Confirming | StateCode::Confirmed => Self::Monitor,
             StateCode::AwaitingApproval
             | StateCode::Held
             | StateCode::Rejected
             | StateCode::Canceled
             | StateCode::Failed => Self::Held,
-        })
+        }
+    }
+
+    /// Whether the row can stay as it is: what a slot carries is claimed by the slot, and its row only says where it is.
+    fn stays(self, from: StateCode) -> bool {
+        matches!(self, Self::Broadcast | Self::Monitor) && Self::of_code(from) == self
     }
 }
 
-/// Withdrawals that move by the same event, from the same state to the same state.
+/// Withdrawals that move by the same events, from the same state to the same state.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Move {
     from: StateCode,
     to: StateCode,
-    kind: &'static str,
-    detail: Option<String>,
+    events: u64,
+    lines: String,
     reason: Option<String>,
     stage: Option<Stage>,
     unbind: bool,
@@ -109,22 +123,41 @@ const fn kind_of(event: Event) -> &'static str {
     }
 }
 
+/// A withdrawal, what happens to it, and the particulars.
+pub(crate) type Step<'a> = (&'a WithdrawalRecord, Event, Option<String>);
+
 /// Moves withdrawals by one event each, with everything that the moves cause: states, timelines,
 /// ledger, bindings and work rows. All of it or nothing.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] when an event does not fit a state, or another writer was first.
-pub(crate) async fn apply(
+pub(crate) async fn apply(tx: &Transaction, moves: &[Step<'_>]) -> Result<(), StoreError> {
+    apply_after(tx, None, moves).await
+}
+
+/// The same for withdrawals to which `first` happens before, where it fits: both are written at once.
+pub(crate) async fn apply_after(
     tx: &Transaction,
-    moves: &[(&WithdrawalRecord, Event, Option<String>)],
+    first: Option<Event>,
+    moves: &[Step<'_>],
 ) -> Result<(), StoreError> {
     let mut groups: BTreeMap<Move, Vec<WithdrawalId>> = BTreeMap::new();
     let mut postings = Vec::new();
     for (record, event, detail) in moves {
-        let (next, effects) = decide(record.state, *event).map_err(|refused: Refused| {
+        let (mut state, mut effects, mut lines) = (record.state, Vec::new(), String::new());
+        let mut events = 1;
+        if let Some(first) = first
+            && let Ok((next, caused)) = decide(state, first)
+        {
+            (state, effects, events) = (next, caused, 2);
+            lines.push_str(&timeline::line(tx.now, kind_of(first), None));
+        }
+        let (next, caused) = decide(state, *event).map_err(|refused: Refused| {
             tracing::warn!(transaction = tx.name, withdrawal = %record.id, %refused, "a move does not fit");
             StoreError::Conflict { during: tx.name, expected: 1, found: 0 }
         })?;
+        effects.extend(caused);
+        lines.push_str(&timeline::line(tx.now, kind_of(*event), detail.as_deref()));
         let reason = match next {
             State::Held { reason, .. } => Some(reason.as_str().to_owned()),
             State::Failed { reason } => Some(reason.as_str().to_owned()),
@@ -137,8 +170,8 @@ pub(crate) async fn apply(
         let group = Move {
             from: record.state.code(),
             to: next.code(),
-            kind: kind_of(*event),
-            detail: detail.clone(),
+            events,
+            lines,
             reason,
             stage: Stage::of(&next, &effects),
             unbind: effects.contains(&Effect::Unbind),
@@ -172,15 +205,15 @@ async fn write_move(
     ids: &[WithdrawalId],
 ) -> Result<(), StoreError> {
     let ids: Vec<Vec<u8>> = ids.iter().map(|id| id.to_bytes().to_vec()).collect();
-    let line = timeline::line(tx.now, group.kind, group.detail.as_deref());
-    let appended =
-        Func::cust("CONCAT").arg(Expr::col(withdrawal::Column::Timeline)).arg(Expr::value(line));
+    let appended = Func::cust("CONCAT")
+        .arg(Expr::col(withdrawal::Column::Timeline))
+        .arg(Expr::value(group.lines.as_str()));
     let moved = withdrawal::Entity::update_many()
         .col_expr(withdrawal::Column::State, Expr::value(group.to.as_str()))
         .col_expr(withdrawal::Column::Reason, Expr::value(group.reason.as_deref()))
         .col_expr(
             withdrawal::Column::EventSequence,
-            Expr::col(withdrawal::Column::EventSequence).add(1),
+            Expr::col(withdrawal::Column::EventSequence).add(bigint(group.events)),
         )
         .col_expr(withdrawal::Column::Timeline, appended.into())
         .col_expr(withdrawal::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
@@ -192,6 +225,9 @@ async fn write_move(
     tx.expect_rows(moved.rows_affected, ids.len())?;
     if group.unbind {
         unbind(tx, &ids).await?;
+    }
+    if group.stage.is_some_and(|stage| stage.stays(group.from)) {
+        return Ok(());
     }
     write_stage(tx, group.stage, &ids).await
 }

@@ -18,7 +18,7 @@ use crate::db::{Store, Transaction, transaction};
 use crate::entity::{withdrawal, work};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::transition::{RULE, Stage, apply};
+use crate::transition::{RULE, Stage, apply, apply_after};
 use crate::window::Windows;
 use crate::withdrawal::{WithdrawalRecord, withdrawals_by_id};
 
@@ -113,6 +113,19 @@ impl Store {
             .await
             .map_err(|error| StoreError::of_statement("has_work", &error))?;
         Ok(found.is_some())
+    }
+
+    /// How many withdrawals of a chain stand at a stage, due or not.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn depth(&self, stage: Stage, chain_id: u64) -> Result<u64, StoreError> {
+        let rows: Option<i64> = depth_query(stage, chain_id)
+            .into_tuple()
+            .one(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("depth", &error))?;
+        Ok(rows.and_then(|rows| u64::try_from(rows).ok()).unwrap_or(0))
     }
 
     /// Puts due withdrawals before policy, in the order of their turns, and moves each by the
@@ -217,6 +230,14 @@ async fn due<C: ConnectionTrait>(
     due_query(stage, chain_id, limit, now).into_tuple().all(connection).await
 }
 
+fn depth_query(stage: Stage, chain_id: u64) -> Select<work::Entity> {
+    work::Entity::find()
+        .select_only()
+        .column_as(work::Column::WithdrawalId.count(), "depth")
+        .filter(work::Column::Stage.eq(stage.as_str()))
+        .filter(work::Column::ChainId.eq(bigint(chain_id)))
+}
+
 fn due_query(stage: Stage, chain_id: u64, limit: u64, now: Timestamp) -> Select<work::Entity> {
     work::Entity::find()
         .select_only()
@@ -290,22 +311,13 @@ async fn validate_in(tx: &Transaction, limit: u64, judge: &Judge<'_>) -> Result<
         return Ok(0);
     }
     sort_like(&mut records, &ids);
-    let started: Vec<_> = records
-        .iter()
-        .filter(|record| record.state == State::Pending)
-        .map(|record| (record, Event::ValidationStarted, None))
-        .collect();
-    apply(tx, &started).await?;
-    for record in records.iter_mut().filter(|record| record.state == State::Pending) {
-        record.state = State::Validating;
-    }
     let mut windows = Windows::load(tx, &records).await?;
     let mut moves = Vec::with_capacity(records.len());
     let mut cleared = Vec::new();
     for record in &records {
         let (verdict, total) = windows.judge(record, judge);
         let passes = matches!(verdict, Verdict::Pass(_));
-        if passes && record.state == State::Validating {
+        if passes && record.state != State::Queued {
             windows.count(record, total);
         }
         let (Verdict::Pass(rule) | Verdict::Refuse(rule)) = verdict;
@@ -314,7 +326,7 @@ async fn validate_in(tx: &Transaction, limit: u64, judge: &Judge<'_>) -> Result<
             None => cleared.push(record.id),
         }
     }
-    apply(tx, &moves).await?;
+    apply_after(tx, Some(Event::ValidationStarted), &moves).await?;
     forward_to_signer(tx, &cleared).await?;
     windows.store(tx).await?;
     Ok(records.len())

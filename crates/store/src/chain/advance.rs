@@ -81,7 +81,7 @@ async fn undo_above(tx: &Transaction, chain_id: u64, ancestor: u64) -> Result<()
     if rows.iter().any(|row| row.stage == SlotStage::Final.as_str()) {
         return Err(StoreError::Halted { reason: "a final block left the chain".into() });
     }
-    let slots = read_open_slots(&tx.inner, tx.name, rows).await?;
+    let slots = read_open_slots(&tx.inner, tx.name, &rows).await?;
     let moves: Vec<_> = slots
         .iter()
         .flat_map(|open| &open.payments)

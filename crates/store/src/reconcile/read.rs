@@ -56,7 +56,7 @@ impl Store {
                 Ok(Some(StoredEnd { outcome: seen.outcome, hash: seen.hash, block: seen.block }))
             })
             .collect::<Result<Vec<_>, StoreError>>()?;
-        let open = read_open_slots(&picture, during, rows).await?;
+        let open = read_open_slots(&picture, during, &rows).await?;
         Ok(open.into_iter().zip(ends).map(|(open, end)| StoredSlot { open, end }).collect())
     }
 
@@ -85,7 +85,7 @@ impl Store {
         Ok(records)
     }
 
-    /// The withdrawals of these ids, whoever's they are.
+    /// The withdrawals of these ids, whoever's they are, without their timelines.
     ///
     /// # Errors
     /// When the database does not answer.

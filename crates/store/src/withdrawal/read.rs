@@ -12,7 +12,9 @@ use portcullis_core::withdrawal::{
     BlockRef, FailureReason, HoldReason, Priority, State, StateCode,
 };
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, Iterable, QueryFilter, QuerySelect};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, Iterable, QueryFilter, QuerySelect, Select,
+};
 
 use super::{AttemptRecord, WithdrawalRecord};
 use crate::convert::Place;
@@ -32,7 +34,7 @@ pub(crate) struct SlotFacts {
     pub(crate) gas_estimated: Option<u64>,
 }
 
-/// Reads withdrawals by id, with their states complete; the order is that of the ids in the table.
+/// Reads withdrawals by id, with their states complete and without their timelines; the order is that of the ids in the table.
 pub(crate) async fn withdrawals_by_id<C: ConnectionTrait>(
     connection: &C,
     during: &'static str,
@@ -40,7 +42,7 @@ pub(crate) async fn withdrawals_by_id<C: ConnectionTrait>(
 ) -> Result<Vec<WithdrawalRecord>, StoreError> {
     let mut records = Vec::with_capacity(ids.len());
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let rows = withdrawal::Entity::find()
+        let rows = without_timelines()
             .filter(withdrawal::Column::Id.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
             .all(connection)
             .await
@@ -87,8 +89,14 @@ pub(crate) fn carried(row: &binding::Model) -> Result<WithdrawalId, StoreError> 
     Ok(WithdrawalId::from_bytes(place.id("withdrawal_id", &row.withdrawal_id)?))
 }
 
-/// Reads withdrawals whose live slots are known already, by the withdrawals' keys. They come without their timelines,
-/// which are most of a row and no part of a decision.
+/// Timelines are most of a row and no part of a decision: whoever decides leaves them out.
+fn without_timelines() -> Select<withdrawal::Entity> {
+    let others =
+        withdrawal::Column::iter().filter(|column| !matches!(column, withdrawal::Column::Timeline));
+    withdrawal::Entity::find().select_only().columns(others).expr_as(Expr::value(""), "timeline")
+}
+
+/// Reads withdrawals whose live slots are known already, by the withdrawals' keys, without their timelines.
 async fn withdrawals_carried<C: ConnectionTrait>(
     connection: &C,
     during: &'static str,
@@ -97,12 +105,7 @@ async fn withdrawals_carried<C: ConnectionTrait>(
     let keys: Vec<&Vec<u8>> = live.keys().collect();
     let mut records = Vec::with_capacity(keys.len());
     for keys in keys.chunks(ROWS_PER_STATEMENT) {
-        let others = withdrawal::Column::iter()
-            .filter(|column| !matches!(column, withdrawal::Column::Timeline));
-        let rows = withdrawal::Entity::find()
-            .select_only()
-            .columns(others)
-            .expr_as(Expr::value(""), "timeline")
+        let rows = without_timelines()
             .filter(withdrawal::Column::Id.is_in(keys.iter().map(|key| (*key).clone())))
             .all(connection)
             .await

@@ -6,7 +6,7 @@ use portcullis_core::time::{Clock, Timestamp};
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, QueryTrait, Select, Statement};
 use tempfile::TempDir;
 
-use super::{chain_query, due_query};
+use super::{chain_query, depth_query, due_query};
 use crate::intake::waiting_query;
 use crate::transition::Stage;
 use crate::{Store, StoreOptions};
@@ -42,6 +42,8 @@ async fn the_queue_is_read_from_its_index_alone_and_never_sorted() {
     let index = "SEARCH work USING COVERING INDEX work_by_turn";
     let due = due_query(Stage::Sign, 137, 200, Timestamp::from_millis(1));
     assert_eq!(plan_of(&store, due).await, [format!("{index} (stage=? AND chain_id=?)")]);
+    let depth = depth_query(Stage::Sign, 137);
+    assert_eq!(plan_of(&store, depth).await, [format!("{index} (stage=? AND chain_id=?)")]);
     let first = chain_query(Stage::Validate, None);
     assert_eq!(plan_of(&store, first).await, [format!("{index} (stage=?)")]);
     let second = chain_query(Stage::Validate, Some(137));

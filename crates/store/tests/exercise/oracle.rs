@@ -147,8 +147,7 @@ const fn stages_of(state: &State) -> &'static [&'static str] {
     match state {
         State::Pending | State::Validating => &["validate"],
         State::Queued => &["validate", "sign"],
-        State::Signing { .. } => &["sign"],
-        State::Signed { .. } | State::Broadcasting { .. } => &["broadcast"],
+        State::Signing { .. } | State::Signed { .. } | State::Broadcasting { .. } => &["broadcast"],
         State::Broadcasted { .. }
         | State::Confirming { .. }
         | State::Confirmed { is_final: false, .. } => &["monitor"],
