@@ -24,7 +24,7 @@ pub struct EngineSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
-            batch_max: 200,
+            batch_max: 500,
             batching: BatchingRules::default(),
             poll_interval_ms: 250,
             in_flight_max: 8,

@@ -33,6 +33,10 @@ use crate::logging::Identity;
 use crate::output::Output;
 use crate::session::Session;
 
+/// Every value of every row that SQLite gives is an allocation, made on one thread and freed on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Warnings, and how far the comparison has come.
 const RECONCILE_LOG: &str = "warn,portcullis_engine::reconcile=info";
 

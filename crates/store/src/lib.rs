@@ -11,6 +11,7 @@ pub mod backup;
 pub mod cancel;
 pub mod chain;
 pub mod command;
+mod commit;
 mod convert;
 pub mod damage;
 mod db;

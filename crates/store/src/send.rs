@@ -1,6 +1,6 @@
 //! Sending: which committed bytes are due, and what their sends came to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{B256, Bytes};
 use portcullis_core::id::SlotId;
@@ -11,14 +11,13 @@ use sea_orm::sea_query::{Expr, ExprTrait, Func, LockBehavior, LockType, Query, S
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::convert::{Place, bigint};
-use crate::damage::{DamagedSlot, read_sound_slots};
 use crate::db::{Store, Transaction, transaction};
 use crate::entity::{attempt, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::slot::{OpenAttempt, OpenSlot, move_slots, slot_keys};
+use crate::slot::{move_slots, slot_keys};
 use crate::timeline::shortened;
-use crate::transition::apply;
+use crate::transition::move_carried;
 
 /// Committed bytes that are due to be sent (again).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +149,9 @@ fn due(chain_id: u64, now: Timestamp) -> sea_orm::Select<slot::Entity> {
         .filter(slot::Column::ClaimedUntil.lte(now.as_millis()))
 }
 
+/// What a claim needs to know of a slot: id, sender, nonce, stage and receives.
+type DueSlot = (Vec<u8>, Vec<u8>, i64, String, i32);
+
 async fn claim_in(
     tx: &Transaction,
     chain_id: u64,
@@ -157,63 +159,85 @@ async fn claim_in(
     limit: u64,
     claim_ms: i64,
 ) -> Result<Vec<Sendable>, StoreError> {
-    let rows = due(chain_id, tx.now)
+    let rows: Vec<DueSlot> = due(chain_id, tx.now)
+        .select_only()
+        .columns([
+            slot::Column::Id,
+            slot::Column::Sender,
+            slot::Column::Nonce,
+            slot::Column::Stage,
+            slot::Column::Receives,
+        ])
         .order_by_asc(slot::Column::DueAt)
         .order_by_asc(slot::Column::Nonce)
         .limit(limit)
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .into_tuple()
         .all(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let receives: BTreeMap<Vec<u8>, i32> =
-        rows.iter().map(|row| (row.id.clone(), row.receives)).collect();
-    let reading = read_sound_slots(&tx.inner, tx.name, rows).await?;
-    let damaged = damaged_bytes(tx, &reading.damaged).await?;
-    let mut slots = reading.noted(&tx.damage);
-    slots.sort_by_key(|open| (open.slot.sender, open.slot.nonce));
-    let ids: Vec<SlotId> =
-        slots.iter().map(|open| open.id).chain(damaged.iter().map(|(slot, ..)| slot.id)).collect();
     let until = tx.now.plus_millis(claim_ms);
-    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
         let claimed = slot::Entity::update_many()
             .col_expr(slot::Column::Claim, Expr::value(claim))
             .col_expr(slot::Column::ClaimedUntil, Expr::value(until.as_millis()))
             .col_expr(slot::Column::Receives, Expr::col(slot::Column::Receives).add(1))
-            .filter(slot::Column::Id.is_in(slot_keys(ids)))
+            .filter(slot::Column::Id.is_in(rows.iter().map(|(id, ..)| id.clone())))
             .filter(slot::Column::ClaimedUntil.lte(tx.now.as_millis()))
             .exec(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
-        tx.expect_rows(claimed.rows_affected, ids.len())?;
+        tx.expect_rows(claimed.rows_affected, rows.len())?;
     }
-    begin_sends(tx, &slots).await?;
-    let raws = newest_raws(tx, &slots).await?;
-    let mut sendable = Vec::with_capacity(slots.len());
-    for open in slots {
-        let key = open.id.to_bytes();
-        let place = Place { table: "slots", row: &key };
-        let newest = place.known("stage", newest_own(&open))?;
+    let mut bytes = bytes_to_send(tx, &rows).await?;
+    let (mut sendable, mut first) = (Vec::with_capacity(rows.len()), Vec::new());
+    for (id, sender, nonce, stage, receives) in &rows {
+        let place = Place { table: "slots", row: id };
+        let slot_id = SlotId::from_bytes(place.id("id", id)?);
+        if place.known("stage", SlotStage::parse(stage))? == SlotStage::Signed {
+            first.push(slot_id);
+        }
+        let sender = place.address("sender", sender)?;
+        let (hash, raw) = place.known("stage", bytes.remove(id))?;
         sendable.push(Sendable {
-            slot_id: open.id,
-            slot: open.slot,
-            hash: newest.hash,
-            raw: place.known("raw", raws.get(&newest.hash))?.clone(),
-            receives: 0,
+            slot_id,
+            slot: Slot { chain_id, sender, nonce: place.unsigned("nonce", *nonce)? },
+            hash,
+            raw,
+            receives: place.unsigned("receives", i64::from(*receives))?,
         });
     }
-    sendable.extend(damaged.into_iter().map(|(slot, hash, raw)| Sendable {
-        slot_id: slot.id,
-        slot: slot.slot,
-        hash,
-        raw,
-        receives: 0,
-    }));
+    move_slots(tx, &first, SlotStage::Signed, SlotStage::Sending).await?;
+    move_carried(tx, &first, |slot| State::Signed { slot }, Event::SendStarted).await?;
     sendable.sort_by_key(|sendable| (sendable.slot.sender, sendable.slot.nonce));
-    for sendable in &mut sendable {
-        let received = receives.get(sendable.slot_id.to_bytes().as_slice());
-        sendable.receives = received.and_then(|count| u32::try_from(*count).ok()).unwrap_or(0);
-    }
     Ok(sendable)
+}
+
+/// The attempts to send: of each slot the dearest whose bytes we have. It is the newest that was signed, for each outbids all
+/// before it; its place need not be the last, where an earlier life of the database had signed it before.
+async fn bytes_to_send(
+    tx: &Transaction,
+    slots: &[DueSlot],
+) -> Result<BTreeMap<Vec<u8>, (B256, Bytes)>, StoreError> {
+    let mut dearest = BTreeMap::new();
+    for slots in slots.chunks(ROWS_PER_STATEMENT) {
+        let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> = attempt::Entity::find()
+            .select_only()
+            .columns([attempt::Column::SlotId, attempt::Column::Hash, attempt::Column::Raw])
+            .filter(attempt::Column::SlotId.is_in(slots.iter().map(|(id, ..)| id.clone())))
+            .filter(attempt::Column::Raw.ne(Vec::<u8>::new()))
+            .order_by_asc(attempt::Column::MaxFeePerGasWei)
+            .order_by_asc(attempt::Column::Ordinal)
+            .into_tuple()
+            .all(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        for (slot, hash, raw) in rows {
+            let place = Place { table: "attempts", row: &hash };
+            dearest.insert(slot, (place.hash("hash", &hash)?, Bytes::from(raw)));
+        }
+    }
+    Ok(dearest)
 }
 
 async fn postpone_in(tx: &Transaction, id: SlotId, until: Timestamp) -> Result<(), StoreError> {
@@ -227,39 +251,12 @@ async fn postpone_in(tx: &Transaction, id: SlotId, until: Timestamp) -> Result<(
         .map_err(|error| tx.failed(&error))
 }
 
-/// The newest bytes of damaged slots that were sent before: they are committed, so they may be sent again,
-/// whatever cannot be read of what they pay.
-async fn damaged_bytes(
-    tx: &Transaction,
-    damaged: &[DamagedSlot],
-) -> Result<Vec<(DamagedSlot, B256, Bytes)>, StoreError> {
-    let mut bytes = Vec::new();
-    let sent = damaged.iter().filter(|slot| slot.stage >= SlotStage::Sending);
-    for slot in sent.filter(|slot| slot.stage <= SlotStage::Sent) {
-        let row: Option<(Vec<u8>, Vec<u8>)> = attempt::Entity::find()
-            .select_only()
-            .column(attempt::Column::Hash)
-            .column(attempt::Column::Raw)
-            .filter(attempt::Column::SlotId.eq(slot.id.to_bytes().to_vec()))
-            .order_by_desc(attempt::Column::Ordinal)
-            .into_tuple()
-            .one(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-        let Some((hash, raw)) = row.filter(|(_, raw)| !raw.is_empty()) else { continue };
-        if let Ok(hash) = B256::try_from(hash.as_slice()) {
-            bytes.push((slot.clone(), hash, Bytes::from(raw)));
-        }
-    }
-    Ok(bytes)
-}
-
 /// New bytes go out at once, and the pauses between their sends begin anew. A pool that dropped a slot dropped
 /// those behind it as well (bor: a stranded chain), so they follow at once, lowest nonce first.
-pub(crate) async fn send_from(tx: &Transaction, replaced: &[&OpenSlot]) -> Result<(), StoreError> {
-    for open in replaced {
-        let at_or_behind = slot::Column::Nonce.gte(bigint(open.slot.nonce));
-        send_now(tx, open.slot, at_or_behind).await?;
+pub(crate) async fn send_from(tx: &Transaction, replaced: &[Slot]) -> Result<(), StoreError> {
+    for replaced in replaced {
+        let at_or_behind = slot::Column::Nonce.gte(bigint(replaced.nonce));
+        send_now(tx, *replaced, at_or_behind).await?;
     }
     Ok(())
 }
@@ -296,52 +293,6 @@ impl Store {
             .map_err(|error| StoreError::of_statement("signed_bytes", &error))?;
         Ok(raw.filter(|raw| !raw.is_empty()).map(Bytes::from))
     }
-}
-
-/// The attempt to send: the dearest whose bytes we have. It is the newest that was signed, for each outbids all before
-/// it; its place need not be the last, where an earlier life of the database had signed it before.
-fn newest_own(open: &OpenSlot) -> Option<&OpenAttempt> {
-    let own = open.attempts.iter().filter(|attempt| !attempt.is_adopted);
-    own.max_by_key(|attempt| attempt.fees.max_fee_per_gas_wei)
-}
-
-async fn begin_sends(tx: &Transaction, slots: &[OpenSlot]) -> Result<(), StoreError> {
-    let first: Vec<&OpenSlot> =
-        slots.iter().filter(|open| open.stage == SlotStage::Signed).collect();
-    let ids: Vec<SlotId> = first.iter().map(|open| open.id).collect();
-    move_slots(tx, &ids, SlotStage::Signed, SlotStage::Sending).await?;
-    let moves: Vec<_> = first
-        .iter()
-        .flat_map(|open| &open.payments)
-        .filter(|record| matches!(record.state, State::Signed { .. }))
-        .map(|record| (record, Event::SendStarted, None))
-        .collect();
-    apply(tx, &moves).await
-}
-
-async fn newest_raws(
-    tx: &Transaction,
-    slots: &[OpenSlot],
-) -> Result<BTreeMap<B256, Bytes>, StoreError> {
-    let hashes: Vec<Vec<u8>> =
-        slots.iter().filter_map(newest_own).map(|attempt| attempt.hash.to_vec()).collect();
-    let mut raws = BTreeMap::new();
-    for hashes in hashes.chunks(ROWS_PER_STATEMENT) {
-        let rows: Vec<(Vec<u8>, Vec<u8>)> = attempt::Entity::find()
-            .select_only()
-            .column(attempt::Column::Hash)
-            .column(attempt::Column::Raw)
-            .filter(attempt::Column::Hash.is_in(hashes.iter().cloned()))
-            .into_tuple()
-            .all(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-        for (hash, raw) in rows {
-            let place = Place { table: "attempts", row: &hash };
-            raws.insert(place.hash("hash", &hash)?, Bytes::from(raw));
-        }
-    }
-    Ok(raws)
 }
 
 async fn record_in(
@@ -403,22 +354,20 @@ async fn finish_sends(tx: &Transaction, results: &[SendResult]) -> Result<(), St
     let accepted: Vec<SlotId> =
         results.iter().filter(|result| result.accepted).map(|result| result.slot_id).collect();
     for ids in accepted.chunks(ROWS_PER_STATEMENT) {
-        let rows = slot::Entity::find()
+        let sending: Vec<Vec<u8>> = slot::Entity::find()
+            .select_only()
+            .column(slot::Column::Id)
             .filter(slot::Column::Id.is_in(slot_keys(ids)))
             .filter(slot::Column::Stage.eq(SlotStage::Sending.as_str()))
+            .into_tuple()
             .all(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
-        let slots = read_sound_slots(&tx.inner, tx.name, rows).await?.noted(&tx.damage);
-        let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
+        let sending: BTreeSet<Vec<u8>> = sending.into_iter().collect();
+        let is_sending = |id: &&SlotId| sending.contains(id.to_bytes().as_slice());
+        let ids: Vec<SlotId> = ids.iter().filter(is_sending).copied().collect();
         move_slots(tx, &ids, SlotStage::Sending, SlotStage::Sent).await?;
-        let moves: Vec<_> = slots
-            .iter()
-            .flat_map(|open| &open.payments)
-            .filter(|record| matches!(record.state, State::Broadcasting { .. }))
-            .map(|record| (record, Event::SendAccepted, None))
-            .collect();
-        apply(tx, &moves).await?;
+        move_carried(tx, &ids, |slot| State::Broadcasting { slot }, Event::SendAccepted).await?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use sea_orm::{
     QuerySelect, Select,
 };
 
-use crate::command::finish_commands;
+use crate::commit::commit_in;
 use crate::convert::{Place, bigint};
 use crate::damage::read_sound_slots;
 use crate::db::{Store, Transaction, transaction};
@@ -24,10 +24,9 @@ use crate::entity::{attempt, binding, slot, work};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::send::send_from;
 use crate::sender::take_nonces;
-use crate::slot_rows::{attempt_row, complete_attempts, insert_slots};
-use crate::transition::{Stage, apply};
+use crate::slot_rows::insert_slots;
+use crate::transition::{Stage, apply, move_carried};
 use crate::withdrawal::{
     WithdrawalRecord, bindings_of, carried, read_fees, read_slot_facts, records_carried,
     withdrawals_by_id,
@@ -264,72 +263,10 @@ async fn expect_finally_unpaid(tx: &Transaction, ids: &[WithdrawalId]) -> Result
     Ok(())
 }
 
-async fn commit_in(
-    tx: &Transaction,
-    leases: &[Lease],
-    attempts: &[NewAttempt],
-    commands: &[(i64, String)],
-) -> Result<(), StoreError> {
-    check_leases(tx, leases).await?;
-    let ids: Vec<SlotId> = attempts.iter().map(|new| new.slot_id).collect();
-    let slots = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
-    let slots: BTreeMap<SlotId, OpenSlot> = slots.into_iter().map(|slot| (slot.id, slot)).collect();
-    let (mut rows, mut completed) = (Vec::with_capacity(attempts.len()), Vec::new());
-    let (mut first, mut replaced) = (Vec::new(), Vec::new());
-    for new in attempts {
-        let Some(slot) = slots.get(&new.slot_id) else {
-            return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
-        };
-        check_attempt(tx, slot, &new.signed)?;
-        match slot.attempts.iter().find(|known| known.hash == new.signed.hash) {
-            Some(known) if known.is_adopted => completed.push((slot, &new.signed)),
-            Some(_) => continue,
-            None => rows.push(attempt_row(tx, slot, &new.signed)),
-        }
-        match slot.stage {
-            SlotStage::Bound => first.push(slot),
-            _ => replaced.push(slot),
-        }
-    }
-    for rows in rows.chunks(ROWS_PER_STATEMENT) {
-        attempt::Entity::insert_many(rows.iter().cloned())
-            .exec_without_returning(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-    }
-    complete_attempts(tx, &completed).await?;
-    sign_slots(tx, &first).await?;
-    send_from(tx, &replaced).await?;
-    finish_commands(tx, commands).await
-}
-
 /// The first attempt of a slot is there: its payments are `SIGNED`.
-pub(crate) async fn sign_slots(tx: &Transaction, slots: &[&OpenSlot]) -> Result<(), StoreError> {
-    let ids: Vec<SlotId> = slots.iter().map(|slot| slot.id).collect();
-    move_slots(tx, &ids, SlotStage::Bound, SlotStage::Signed).await?;
-    let moves: Vec<_> = slots
-        .iter()
-        .flat_map(|slot| &slot.payments)
-        .filter(|record| matches!(record.state, State::Signing { .. }))
-        .map(|record| (record, Event::AttemptCommitted, None))
-        .collect();
-    apply(tx, &moves).await
-}
-
-/// Only bytes of this slot and, unless they cancel, of its own payload are committed (invariant 3);
-/// none once a block has consumed it.
-fn check_attempt(
-    tx: &Transaction,
-    slot: &OpenSlot,
-    signed: &SignedAttempt,
-) -> Result<(), StoreError> {
-    let pays = signed.kind == AttemptKind::Payload;
-    let own_payload = signed.payload_digest == slot.payload_digest;
-    let open = slot.stage <= SlotStage::Sent;
-    if open && signed.slot == slot.slot && (!pays || own_payload) {
-        return Ok(());
-    }
-    Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 })
+pub(crate) async fn sign_slots(tx: &Transaction, slots: &[SlotId]) -> Result<(), StoreError> {
+    move_slots(tx, slots, SlotStage::Bound, SlotStage::Signed).await?;
+    move_carried(tx, slots, |slot| State::Signing { slot }, Event::AttemptCommitted).await
 }
 
 /// Moves slots from one stage to the next, all of them or none.
@@ -440,7 +377,7 @@ pub(crate) async fn read_open_slots<C: ConnectionTrait>(
 
 /// Attempts with no more than the first of their bytes, which tells whether there are any: a batch has thousands. The first of
 /// none is NULL to SQLite.
-fn attempts_in_short() -> Select<attempt::Entity> {
+pub(crate) fn attempts_in_short() -> Select<attempt::Entity> {
     let others = attempt::Column::iter().filter(|column| !matches!(column, attempt::Column::Raw));
     attempt::Entity::find()
         .select_only()
@@ -448,7 +385,7 @@ fn attempts_in_short() -> Select<attempt::Entity> {
         .expr_as(Expr::cust("coalesce(substr(raw, 1, 1), X'')"), "raw")
 }
 
-fn read_open_attempt(row: &attempt::Model) -> Result<OpenAttempt, StoreError> {
+pub(crate) fn read_open_attempt(row: &attempt::Model) -> Result<OpenAttempt, StoreError> {
     let place = Place { table: "attempts", row: &row.hash };
     Ok(OpenAttempt {
         hash: place.hash("hash", &row.hash)?,

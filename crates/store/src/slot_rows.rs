@@ -1,5 +1,6 @@
 //! The rows of new slots, of their bindings and of their attempts.
 
+use portcullis_core::id::SlotId;
 use portcullis_core::intent::SignedAttempt;
 use portcullis_core::slot::SlotStage;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
@@ -9,7 +10,7 @@ use crate::db::Transaction;
 use crate::entity::{attempt, binding, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::slot::{NewSlot, OpenSlot};
+use crate::slot::NewSlot;
 
 pub(crate) async fn insert_slots(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreError> {
     let failed = |error| tx.failed(&error);
@@ -60,16 +61,17 @@ pub(crate) async fn insert_slots(tx: &Transaction, slots: &[NewSlot]) -> Result<
     Ok(())
 }
 
-/// The row of new signed bytes of a slot.
+/// The row of new signed bytes of a slot that has so many attempts before.
 pub(crate) fn attempt_row(
     tx: &Transaction,
-    slot: &OpenSlot,
+    slot: SlotId,
+    before: usize,
     signed: &SignedAttempt,
 ) -> attempt::ActiveModel {
-    let ordinal = i32::try_from(slot.attempts.len().saturating_add(1)).unwrap_or(i32::MAX);
+    let ordinal = i32::try_from(before.saturating_add(1)).unwrap_or(i32::MAX);
     attempt::ActiveModel {
         hash: ActiveValue::Set(signed.hash.to_vec()),
-        slot_id: ActiveValue::Set(slot.id.to_bytes().to_vec()),
+        slot_id: ActiveValue::Set(slot.to_bytes().to_vec()),
         ordinal: ActiveValue::Set(ordinal),
         kind: ActiveValue::Set(signed.kind.as_str().to_owned()),
         raw: ActiveValue::Set(signed.raw.to_vec()),
@@ -92,16 +94,16 @@ pub(crate) fn attempt_row(
 /// would be neither sent nor outbid.
 pub(crate) async fn complete_attempts(
     tx: &Transaction,
-    attempts: &[(&OpenSlot, &SignedAttempt)],
+    attempts: &[(SlotId, &SignedAttempt)],
 ) -> Result<(), StoreError> {
     for (slot, signed) in attempts {
         let completed = attempt::Entity::update_many()
             .set(attempt::ActiveModel {
                 ordinal: ActiveValue::NotSet,
-                ..attempt_row(tx, slot, signed)
+                ..attempt_row(tx, *slot, 0, signed)
             })
             .filter(attempt::Column::Hash.eq(signed.hash.to_vec()))
-            .filter(attempt::Column::SlotId.eq(slot.id.to_bytes().to_vec()))
+            .filter(attempt::Column::SlotId.eq(slot.to_bytes().to_vec()))
             .filter(attempt::Column::Raw.eq(Vec::<u8>::new()))
             .exec(&tx.inner)
             .await

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_core::id::WithdrawalId;
+use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::ledger::PostingKind;
 use portcullis_core::withdrawal::{Effect, Event, Refused, State, StateCode, decide};
 use sea_orm::sea_query::{Expr, ExprTrait, Func};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef, Select};
 
 use crate::convert::bigint;
 use crate::db::Transaction;
@@ -180,10 +180,65 @@ pub(crate) async fn apply_after(
     }
     for (group, ids) in &groups {
         for ids in ids.chunks(ROWS_PER_STATEMENT) {
-            write_move(tx, group, ids).await?;
+            let keys = ids.iter().map(|id| id.to_bytes().to_vec()).collect();
+            write_move(tx, group, keys).await?;
         }
     }
     post(tx, postings).await
+}
+
+/// Moves what slots carry at the moment and is in this state, by an event that touches no money. Nothing else of the
+/// payments is read: of a slot on its way only its bytes matter.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when the event does not fit the state, or would move money.
+pub(crate) async fn move_carried(
+    tx: &Transaction,
+    slots: &[SlotId],
+    from: fn(SlotId) -> State,
+    event: Event,
+) -> Result<(), StoreError> {
+    let Some(any) = slots.first() else { return Ok(()) };
+    let state = from(*any);
+    let conflict = StoreError::Conflict { during: tx.name, expected: 1, found: 0 };
+    let Ok((next, effects)) = decide(state, event) else { return Err(conflict) };
+    if !effects.is_empty() {
+        return Err(conflict);
+    }
+    let group = Move {
+        from: state.code(),
+        to: next.code(),
+        events: 1,
+        lines: timeline::line(tx.now, kind_of(event), None),
+        reason: None,
+        stage: Stage::of(&next, &effects),
+        unbind: false,
+    };
+    for slots in slots.chunks(ROWS_PER_STATEMENT) {
+        let keys: Vec<Vec<u8>> = carried_query(slots, group.from)
+            .into_tuple()
+            .all(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        for keys in keys.chunks(ROWS_PER_STATEMENT) {
+            write_move(tx, &group, keys.to_vec()).await?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn carried_query(slots: &[SlotId], state: StateCode) -> Select<binding::Entity> {
+    let to_withdrawal: RelationDef = binding::Entity::belongs_to(withdrawal::Entity)
+        .from(binding::Column::WithdrawalId)
+        .to(withdrawal::Column::Id)
+        .into();
+    binding::Entity::find()
+        .select_only()
+        .column(binding::Column::WithdrawalId)
+        .join(JoinType::InnerJoin, to_withdrawal)
+        .filter(binding::Column::SlotId.is_in(slots.iter().map(|slot| slot.to_bytes().to_vec())))
+        .filter(binding::Column::ReleasedAt.eq(0))
+        .filter(withdrawal::Column::State.eq(state.as_str()))
 }
 
 pub(crate) fn posting_of(record: &WithdrawalRecord, effect: Effect) -> Option<NewPosting> {
@@ -199,12 +254,7 @@ pub(crate) fn purse_of(record: &WithdrawalRecord) -> Purse {
     Purse { tenant: record.tenant, account: record.account.clone(), asset: record.asset }
 }
 
-async fn write_move(
-    tx: &Transaction,
-    group: &Move,
-    ids: &[WithdrawalId],
-) -> Result<(), StoreError> {
-    let ids: Vec<Vec<u8>> = ids.iter().map(|id| id.to_bytes().to_vec()).collect();
+async fn write_move(tx: &Transaction, group: &Move, ids: Vec<Vec<u8>>) -> Result<(), StoreError> {
     let appended = Func::cust("CONCAT")
         .arg(Expr::col(withdrawal::Column::Timeline))
         .arg(Expr::value(group.lines.as_str()));

@@ -286,7 +286,7 @@ pub(super) async fn adopt_in(
             .await
             .map_err(|error| tx.failed(&error))?;
         if slot.stage == SlotStage::Bound && before.is_empty() {
-            first.push(slot);
+            first.push(slot.id);
         }
         before.insert(adoption.hash);
     }
