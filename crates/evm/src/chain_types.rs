@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use alloy_primitives::{Address, B256, Bytes, Keccak256, Log, U256};
+use alloy_primitives::{Address, B256, Bytes, Keccak256, Log, U64, U256};
 use portcullis_core::slot::Payload;
 use portcullis_core::withdrawal::BlockRef;
 use serde_json::{Value, json};
@@ -218,22 +218,28 @@ pub struct CallRequest {
     pub value: U256,
     /// And which calldata.
     pub input: Bytes,
+    /// With how much gas at most; as much as the node grants where it is not said.
+    pub gas: Option<u64>,
 }
 
 impl CallRequest {
     /// The simulation of a payload by `from`.
     #[must_use]
     pub fn of_payload(from: Address, payload: &Payload) -> Self {
-        Self { from, to: payload.to, value: payload.value, input: payload.input.clone() }
+        Self { from, to: payload.to, value: payload.value, input: payload.input.clone(), gas: None }
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        json!({
+        let mut call = json!({
             "from": self.from,
             "to": self.to,
             "value": self.value,
             "input": self.input,
-        })
+        });
+        if let Some(gas) = self.gas {
+            call["gas"] = json!(U64::from(gas));
+        }
+        call
     }
 }
 

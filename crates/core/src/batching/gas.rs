@@ -79,9 +79,10 @@ impl GasModel {
     }
 }
 
-/// Rises at once, falls by a quarter of the way: a call that does not fit has to be asked about twice, one that is
-/// too small only costs a little more.
-const fn smoothed(before: u64, seen: u64) -> u64 {
+/// Gas as it is learned: it rises at once, and falls by a quarter of the way. A call that does not fit has to be asked about
+/// twice, one that is too small only costs a little more.
+#[must_use]
+pub const fn smoothed(before: u64, seen: u64) -> u64 {
     if seen >= before { seen } else { before - (before - seen).div_ceil(4) }
 }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
 
-pub use self::gas::{GasModel, with_headroom};
+pub use self::gas::{GasModel, smoothed, with_headroom};
 pub use self::price::{PriceLevel, UsualPrice};
 pub use self::reason::{Alone, Early, Limit, Reason};
 

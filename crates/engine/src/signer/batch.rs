@@ -32,6 +32,8 @@ pub(super) struct Learned {
     usual: UsualPrice,
     /// What the last decision went by.
     last: Option<(CallLimits, PriceLevel)>,
+    /// What plain transfers of tokens need.
+    pub(super) transfers: BTreeMap<Address, u64>,
     /// Whether some of what was looked at last lacks funds.
     pub(super) lacks_funds: bool,
     /// Senders that the vault does not know, and until when they are left out.

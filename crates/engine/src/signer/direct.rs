@@ -19,6 +19,7 @@ use portcullis_store::withdrawal::WithdrawalRecord;
 use super::means::Means;
 use super::pay::{DEFER_MS, Going, Ride};
 use super::plan::{Room, share};
+use super::transfer_gas::Question;
 use super::{SignerChain, SignerRole};
 use crate::error::EngineError;
 use crate::poison::fail_request;
@@ -56,13 +57,17 @@ impl SignerRole {
         if lacks_funds {
             self.wait_for_funds(chain, &waiting).await?;
         }
-        let calls: Vec<CallRequest> = chosen
-            .iter()
-            .map(|(_, sender, payload)| CallRequest::of_payload(*sender, payload))
-            .collect();
-        let estimates = chain.pool.estimate_gas(&calls).await;
         let ids: Vec<WithdrawalId> = chosen.iter().map(|(record, ..)| record.id).collect();
         let dry = self.store.out_of_gas_rides(&ids).await?;
+        let questions: Vec<Question> = chosen
+            .iter()
+            .map(|(record, sender, payload)| Question {
+                token: record.token,
+                call: CallRequest::of_payload(*sender, payload),
+                is_dry: dry.contains_key(&record.id),
+            })
+            .collect();
+        let estimates = Self::transfer_gas(chain, &questions).await;
         let gas_max = chain.spec().transaction_gas_max;
         let mut rides = Vec::with_capacity(chosen.len());
         let mut unknown = Vec::new();

@@ -14,6 +14,7 @@ mod plan;
 mod prepare;
 mod release;
 mod resume;
+mod transfer_gas;
 mod void;
 mod watch;
 

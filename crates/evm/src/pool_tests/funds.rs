@@ -62,7 +62,8 @@ async fn one_answer_that_is_no_balance_is_an_error_of_all() {
 #[tokio::test]
 async fn what_calls_need_and_touch_is_asked_in_one_packet() {
     let node = node();
-    let call = |to| CallRequest { from: ONE, to, value: U256::ZERO, input: Bytes::new() };
+    let call =
+        |to| CallRequest { from: ONE, to, value: U256::ZERO, input: Bytes::new(), gas: None };
     node.on("eth_estimateGas", |_| Reply::Value(json!("0x5208")));
     node.on("eth_createAccessList", |params| {
         let listed = json!([{ "address": TOKEN, "storageKeys": [hash(1)] }]);

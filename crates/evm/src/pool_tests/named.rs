@@ -89,6 +89,7 @@ async fn an_error_that_speaks_of_the_question_is_no_fault() {
         to: alloy_primitives::Address::ZERO,
         value: alloy_primitives::U256::ZERO,
         input: alloy_primitives::Bytes::new(),
+        gas: None,
     };
     pool.estimate_gas(&[call]).await[0].clone().expect_err("it reverts");
     pool.send(&[(hash(1), alloy_primitives::Bytes::new())]).await;

@@ -226,6 +226,7 @@ async fn estimates_fail_one_by_one() {
         to: TOKEN,
         value: U256::from(value),
         input: Bytes::new(),
+        gas: None,
     };
     let calls: Vec<CallRequest> = (0..5).map(call).collect();
     let results = pool.estimate_gas(&calls).await;
@@ -257,6 +258,7 @@ async fn another_provider_is_asked_for_the_estimates_that_are_open() {
         to: TOKEN,
         value: U256::from(value),
         input: Bytes::new(),
+        gas: None,
     };
     let results = pool.estimate_gas(&[call(0), call(1)]).await;
     assert_eq!(

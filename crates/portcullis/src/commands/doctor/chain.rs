@@ -316,5 +316,5 @@ async fn read<C: SolCall>(pool: &ProviderPool, to: Address, call: C) -> Option<C
 }
 
 const fn view(to: Address, input: Bytes) -> CallRequest {
-    CallRequest { from: Address::ZERO, to, value: U256::ZERO, input }
+    CallRequest { from: Address::ZERO, to, value: U256::ZERO, input, gas: None }
 }
