@@ -31,6 +31,12 @@ const HEADERS_SPARE: u64 = 200;
 /// Slots that one step takes.
 const SLOTS_MAX: u64 = 500;
 
+/// Slots that one transaction of the database records: requests of clients wait for their commits behind it.
+const SLOTS_PER_COMMIT: u64 = 200;
+
+/// The same where a slot carries dozens of payments.
+const CALLS_PER_COMMIT: u64 = 5;
+
 /// The monitor's role.
 pub struct Monitor {
     store: Store,
@@ -129,7 +135,10 @@ impl Monitor {
         let confirmed_below = tip.number.saturating_add(1).checked_sub(chain.confirmations);
         let confirmed = match confirmed_below {
             None => 0,
-            Some(block) => self.store.confirm(lease, chain.chain_id, block, SLOTS_MAX).await?,
+            Some(block) => {
+                let (at, set) = ((chain.chain_id, block), self.set_size());
+                self.store.confirm(lease, at, SLOTS_MAX, set).await?
+            }
         };
         let released = self.release_unpaid(pool, lease).await?;
         self.notice_skips(chain.chain_id).await?;

@@ -5,7 +5,7 @@ use portcullis_store::chain::{ConsumedSlot, Inclusion};
 use portcullis_store::dead_letter::DeadLetterQueue;
 use portcullis_store::lease::Lease;
 
-use super::{Monitor, SLOTS_MAX};
+use super::{CALLS_PER_COMMIT, Monitor, SLOTS_PER_COMMIT};
 use crate::error::EngineError;
 use crate::poison::{fail_slot, is_of_the_work, letter_error};
 
@@ -40,8 +40,12 @@ impl Monitor {
         Ok(failed)
     }
 
-    fn set_size(&self) -> usize {
-        usize::try_from(self.narrowing.limit(SLOTS_MAX)).unwrap_or(usize::MAX)
+    fn commit_max(&self) -> u64 {
+        if self.vaults.is_empty() { SLOTS_PER_COMMIT } else { CALLS_PER_COMMIT }
+    }
+
+    pub(super) fn set_size(&self) -> usize {
+        usize::try_from(self.narrowing.limit(self.commit_max())).unwrap_or(usize::MAX)
     }
 
     fn settle_size(&self, failed: usize) {
@@ -58,7 +62,7 @@ impl Monitor {
         first: SlotId,
     ) -> Result<usize, EngineError> {
         let Err(error) = recorded else { return Ok(0) };
-        if !is_of_the_work(&error) || !self.narrowing.narrow(SLOTS_MAX) {
+        if !is_of_the_work(&error) || !self.narrowing.narrow(self.commit_max()) {
             return Err(error);
         }
         tracing::warn!(slot = %first, %error, "what the chain shows of a slot cannot be recorded");

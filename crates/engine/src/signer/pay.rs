@@ -36,8 +36,9 @@ pub(super) const DEFER_MS: i64 = 2_000;
 /// Payments that one step takes on the vault rail, at least: enough that its two questions to the node are shared by many.
 const VAULT_PAYMENTS_MAX: u64 = 1_000;
 
-/// Payments that one transaction of the database binds, unless one call carries more.
-const BOUND_MAX: usize = 500;
+/// Payments that one transaction of the database binds, unless one call carries more: requests of clients wait for their
+/// commits behind it.
+const BOUND_MAX: usize = 250;
 
 /// Payments that the signer is asked about together: it takes no more in one call of the vault.
 const ASKED_MAX: usize = 200;

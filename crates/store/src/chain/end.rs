@@ -8,7 +8,7 @@ use portcullis_core::recovery::OUT_OF_GAS_RIDES_MAX;
 use portcullis_core::slot::{ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{BlockRef, Effect, Event, ReleaseCause, State};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use super::ConsumedSlot;
 use crate::convert::{Place, bigint};
@@ -40,13 +40,13 @@ pub(super) fn consumed(
 pub(super) async fn confirm_in(
     tx: &Transaction,
     lease: &Lease,
-    chain_id: u64,
-    block: u64,
-    limit: u64,
+    (chain_id, block): (u64, u64),
+    ids: &[Vec<u8>],
 ) -> Result<usize, StoreError> {
     check_leases(tx, std::slice::from_ref(lease)).await?;
+    // A reorg may have taken some of them out of their blocks since they were found.
     let rows = consumed(chain_id, SlotStage::Included, block)
-        .limit(limit)
+        .filter(slot::Column::Id.is_in(ids.iter().cloned()))
         .all(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;

@@ -173,28 +173,33 @@ impl Store {
         transaction!(self, "adopt", |tx| adopt_in(&tx, lease, adoptions))
     }
 
-    /// Confirms slots that lie at or below `block`: their payments are paid, and settled.
-    /// Returns how many slots moved.
+    /// Confirms slots that lie at or below `block`, up to `limit`, in transactions of `set` slots: their payments are paid,
+    /// and settled. Returns how many slots moved.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`].
+    /// [`StoreError::LeaseLost`]. What earlier transactions confirmed stays so.
     pub async fn confirm(
         &self,
         lease: &Lease,
-        chain_id: u64,
-        block: u64,
+        (chain_id, block): (u64, u64),
         limit: u64,
+        set: usize,
     ) -> Result<usize, StoreError> {
-        let during = "confirm";
-        let waiting = consumed(chain_id, SlotStage::Included, block)
-            .limit(1)
-            .one(&self.reader)
+        let waiting: Vec<Vec<u8>> = consumed(chain_id, SlotStage::Included, block)
+            .select_only()
+            .column(slot::Column::Id)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.reader)
             .await
-            .map_err(|error| StoreError::of_statement(during, &error))?;
-        if waiting.is_none() {
-            return Ok(0);
+            .map_err(|error| StoreError::of_statement("confirm", &error))?;
+        let mut confirmed = 0_usize;
+        for ids in waiting.chunks(set.max(1)) {
+            let of = (chain_id, block);
+            let moved = transaction!(self, "confirm", |tx| confirm_in(&tx, lease, of, ids))?;
+            confirmed = confirmed.saturating_add(moved);
         }
-        transaction!(self, "confirm", |tx| confirm_in(&tx, lease, chain_id, block, limit))
+        Ok(confirmed)
     }
 
     /// Confirmed slots at or below `block` and not younger than `before`: deep enough to be final.

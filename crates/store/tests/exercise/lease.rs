@@ -156,8 +156,8 @@ async fn a_late_monitor_changes_nothing() {
     // The successor goes on; the late one cannot confirm or end what that one saw.
     let successor = acquire(&fixture, &[&lease.name], "successor").await.remove(0);
     fixture.store.include(&successor, &[seen]).await.expect("includes");
-    assert_eq!(fixture.store.confirm(&lease, CHAIN, 200, 9).await, Err(lost.clone()));
-    assert_eq!(fixture.store.confirm(&successor, CHAIN, 200, 9).await, Ok(1));
+    assert_eq!(fixture.store.confirm(&lease, (CHAIN, 200), 9, 9).await, Err(lost.clone()));
+    assert_eq!(fixture.store.confirm(&successor, (CHAIN, 200), 9, 9).await, Ok(1));
     let deep = fixture.deep(101).await;
     assert_eq!(fixture.store.finalize(&lease, &deep).await, Err(lost));
     assert_eq!(fixture.store.finalize(&successor, &deep).await, Ok(()));

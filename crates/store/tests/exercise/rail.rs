@@ -216,7 +216,7 @@ impl Fixture {
 
     pub(crate) async fn confirm(&self, block: u64) -> usize {
         let lease = self.monitor().await;
-        self.store.confirm(&lease, CHAIN, block, 1_000).await.expect("confirms")
+        self.store.confirm(&lease, (CHAIN, block), 1_000, 2).await.expect("confirms")
     }
 
     pub(crate) async fn deep(&self, block: u64) -> Vec<ConsumedSlot> {

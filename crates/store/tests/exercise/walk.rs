@@ -296,7 +296,7 @@ impl Walk {
         let Some(lease) = self.monitor_lease().await else { return };
         let block = self.tip().await;
         let store = self.fixture.store.clone();
-        write!(self, store.confirm(&lease, CHAIN, block, 99)).map(|it| it.expect("confirms"));
+        write!(self, store.confirm(&lease, (CHAIN, block), 99, 2)).map(|it| it.expect("confirms"));
     }
 
     async fn finalize(&mut self) {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,6 +40,7 @@ impl WireRequest {
 /// Kept connections to one server, used in turn.
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
+    address: SocketAddr,
     idle: Arc<Mutex<VecDeque<TcpStream>>>,
     free: Arc<Semaphore>,
 }
@@ -52,16 +53,14 @@ impl Wire {
     pub(super) async fn connect(address: SocketAddr, connections: usize) -> Result<Self> {
         let mut idle = VecDeque::with_capacity(connections);
         for _ in 0..connections {
-            let stream = TcpStream::connect(address).await;
-            let stream = stream.with_context(|| format!("{address} takes no connection"))?;
-            stream.set_nodelay(true)?;
-            idle.push_back(stream);
+            idle.push_back(open(address).await?);
         }
         let free = Arc::new(Semaphore::new(idle.len()));
-        Ok(Self { idle: Arc::new(Mutex::new(idle)), free })
+        Ok(Self { address, idle: Arc::new(Mutex::new(idle)), free })
     }
 
-    /// Sends a request on the connection that has been idle longest, once there is one, and waits for 202.
+    /// Sends a request on the connection that has been idle longest, once there is one, and waits for 202. Where the server
+    /// closed it for being idle, another one takes its place, as with any client; the request is the same.
     ///
     /// # Errors
     /// The server answers something else, or not at all.
@@ -69,8 +68,14 @@ impl Wire {
         let _permit = self.free.acquire().await?;
         let idle = self.lock().pop_front();
         let mut stream = idle.context("a connection belongs to each permit")?;
-        let status = timeout(ANSWER_LIMIT, exchange(&mut stream, request)).await;
-        let status = status.context("no answer came")??;
+        let answered = timeout(ANSWER_LIMIT, exchange(&mut stream, request)).await;
+        let status = if let Some(status) = answered.context("no answer came")?? {
+            status
+        } else {
+            stream = open(self.address).await?;
+            let answered = timeout(ANSWER_LIMIT, exchange(&mut stream, request)).await;
+            answered.context("no answer came")??.context("the server closed a new connection")?
+        };
         self.lock().push_back(stream);
         ensure!(status == ACCEPTED, "the server answered {status}");
         Ok(())
@@ -81,19 +86,31 @@ impl Wire {
     }
 }
 
-async fn exchange(stream: &mut TcpStream, request: &WireRequest) -> Result<u16> {
-    stream.write_all(&request.0).await?;
+async fn open(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address).await;
+    let stream = stream.with_context(|| format!("{address} takes no connection"))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The status of the answer; `None` where the connection is closed and nothing of one came.
+async fn exchange(stream: &mut TcpStream, request: &WireRequest) -> Result<Option<u16>> {
+    if stream.write_all(&request.0).await.is_err() {
+        return Ok(None);
+    }
     let mut answer = Vec::with_capacity(BUFFER_BYTES);
     loop {
-        let read = stream.read_buf(&mut answer).await?;
+        // A reset says no more than an end does.
+        let read = stream.read_buf(&mut answer).await.unwrap_or(0);
         if read == 0 {
-            bail!("the server closed the connection");
+            ensure!(answer.is_empty(), "an answer was cut off");
+            return Ok(None);
         }
         if let Some((status, length)) = head_of(&answer)? {
             while answer.len() < length {
                 ensure!(stream.read_buf(&mut answer).await? > 0, "an answer was cut off");
             }
-            return Ok(status);
+            return Ok(Some(status));
         }
     }
 }
