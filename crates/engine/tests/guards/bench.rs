@@ -67,6 +67,8 @@ pub(crate) struct Bench {
     pub(crate) chain: &'static ChainSpec,
     pub(crate) stop: StopBefore,
     pub(crate) token: Address,
+    /// The token of which no wallet has anything.
+    missing: Address,
     /// Who pays on the vault rail.
     pub(crate) vault: Option<Address>,
     pub(crate) wallet: Address,
@@ -99,6 +101,7 @@ impl Bench {
         let pool = PoolRules { tx_gas_cap: chain.transaction_gas_max, ..SimConfig::default().pool };
         let node = SimNode::new(SimConfig { chain_id, genesis_at, pool, ..SimConfig::default() });
         let token = node.deploy_token(TokenKind::Usdc).expect("deploys");
+        let missing = node.deploy_token(TokenKind::Usdt).expect("deploys");
         let directory = tempfile::tempdir().expect("a folder");
         let cost = KdfCost { memory_kib: 8, iterations: 1, parallelism: 1 };
         let path = directory.path().join("keystore.json");
@@ -118,6 +121,7 @@ impl Bench {
             chain,
             stop: StopBefore::default(),
             token,
+            missing,
             vault: None,
             wallet,
             to: Address::repeat_byte(0xbe),
@@ -257,7 +261,9 @@ impl Bench {
             max_fee_per_gas_wei: 5_000_000_000_000,
             transaction_fee_wei_max: u128::MAX,
             gas_limit_max: 1_000_000,
-            amount_max: [(Some(self.token), units(1_000_000)), (None, units(1_000_000))].into(),
+            amount_max: [Some(self.token), Some(self.missing), None]
+                .map(|token| (token, units(1_000_000)))
+                .into(),
             vault: self.vault,
         };
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
@@ -292,12 +298,11 @@ impl Bench {
 
     /// A token of which alice has much, and no wallet anything.
     pub(crate) async fn list_missing(&self, machine: &Machine) -> Address {
-        let token = self.node.deploy_token(TokenKind::Usdt).expect("deploys");
         let asset = Asset {
             id: MISSING,
             chain_id: self.chain.chain_id,
             symbol: "USDT".into(),
-            token: Some(token),
+            token: Some(self.missing),
             decimals: 6,
             amount_min: units(1),
             amount_max: units(1_000_000),
@@ -305,7 +310,7 @@ impl Bench {
             enabled: true,
         };
         self.add_asset(&machine.store, &asset, 1_000_000).await;
-        token
+        self.missing
     }
 
     fn asset_of(&self, token: Option<Address>) -> AssetId {

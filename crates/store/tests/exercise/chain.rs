@@ -16,7 +16,7 @@ fn is_conflict(outcome: &Result<(), StoreError>) -> bool {
 async fn only_a_stored_block_holds_an_inclusion() {
     let fixture = Fixture::open().await;
     let (sent, new, attempt) = fixture.sent("w").await;
-    for unknown in [block(101, 1), block(103, 0), block(99, 0)] {
+    for unknown in [block(101, 1), block(103, 0)] {
         let outcome = fixture.include(inclusion(&new, &attempt, unknown)).await;
         assert!(is_conflict(&outcome), "{unknown:?}: {outcome:?}");
     }
@@ -25,6 +25,16 @@ async fn only_a_stored_block_holds_an_inclusion() {
     fixture.advance(reorg(100, 102, 1)).await.expect("advances");
     let outcome = fixture.include(inclusion(&new, &attempt, block(101, 0))).await;
     assert!(is_conflict(&outcome), "{outcome:?}");
+    fixture.check().await;
+}
+
+#[tokio::test]
+async fn below_all_stored_blocks_the_evidence_is_enough() {
+    let fixture = Fixture::open().await;
+    let (sent, new, attempt) = fixture.sent("w").await;
+    let outcome = fixture.include(inclusion(&new, &attempt, block(99, 0))).await;
+    assert_eq!(outcome, Ok(()), "nothing that is followed could still undo it");
+    assert_eq!(fixture.read(&sent).await.state.code(), StateCode::Confirming);
     fixture.check().await;
 }
 

@@ -18,7 +18,11 @@ async fn work_that_is_put_off_is_not_due() {
     fixture.store.defer(&[record.id], until, "no funds").await.expect("defers");
     assert_eq!(fixture.store.queued(CHAIN, 9).await, Ok(vec![]));
     fixture.clock.set(until);
-    let told = WithdrawalRecord { reason: Some("no funds".into()), ..record.clone() };
+    let told = WithdrawalRecord {
+        reason: Some("no funds".into()),
+        timeline: Vec::new(),
+        ..record.clone()
+    };
     assert_eq!(fixture.store.queued(CHAIN, 9).await, Ok(vec![told]));
     assert_eq!(fixture.number("SELECT receives FROM work").await, 0, "waiting is no failure");
     fixture.register(1).await;

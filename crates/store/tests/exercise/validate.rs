@@ -32,7 +32,7 @@ async fn a_verdict_sends_each_withdrawal_its_way() {
     let bad = fixture.accept("bad", "alice", 20).await;
     assert_eq!(fixture.store.has_work(Stage::Validate).await, Ok(true));
     let judge = |record: &WithdrawalRecord, _total| {
-        assert_eq!(record.state, State::Validating);
+        assert_eq!(record.state, State::Pending, "it is written as judged, not before");
         if record.id == bad.id {
             Verdict::Refuse(Rule::Destination)
         } else {
