@@ -89,27 +89,40 @@ impl SignerRole {
                         why: None,
                     });
                 }
-                Err(EstimateError::Reverted { reason, .. }) => {
-                    let detail = reason.unwrap_or_else(|| "without a reason".into());
-                    self.store.fail_preflight(&[record.id], &format!("reverts: {detail}")).await?;
-                }
-                Err(EstimateError::OutOfGas(words)) => {
-                    let error = LetterError {
-                        class: ErrorClass::OutOfGas,
-                        code: Some("estimate".to_owned()),
-                        message: words,
-                        details: None,
-                    };
-                    fail_request(&self.store, &self.around, record.id, error, DEFER_MS).await?;
-                }
-                Err(error) => {
-                    tracing::warn!(withdrawal = %record.id, %error, "no gas estimate; put off");
-                    unknown.push(record.id);
-                }
+                Err(error) => unknown.extend(self.refused_by_node(record.id, error).await?),
             }
         }
         self.defer(&unknown, DEFER_MS, "waiting: no node gives a gas estimate").await?;
         Ok(Going { rides, lacks_funds, lingers_ms: None })
+    }
+
+    /// What the node would not execute fails: it was never bound. Of what is not known it gives the id back.
+    async fn refused_by_node(
+        &self,
+        id: WithdrawalId,
+        error: EstimateError,
+    ) -> Result<Option<WithdrawalId>, EngineError> {
+        match error {
+            EstimateError::Reverted { reason, .. } => {
+                let detail = reason.unwrap_or_else(|| "without a reason".into());
+                self.store.fail_preflight(&[id], &format!("reverts: {detail}")).await?;
+                Ok(None)
+            }
+            EstimateError::OutOfGas(words) => {
+                let error = LetterError {
+                    class: ErrorClass::OutOfGas,
+                    code: Some("estimate".to_owned()),
+                    message: words,
+                    details: None,
+                };
+                fail_request(&self.store, &self.around, id, error, DEFER_MS).await?;
+                Ok(None)
+            }
+            error @ (EstimateError::InsufficientFunds | EstimateError::Read(_)) => {
+                tracing::warn!(withdrawal = %id, %error, "no gas estimate; put off");
+                Ok(Some(id))
+            }
+        }
     }
 
     async fn wait_for_funds(

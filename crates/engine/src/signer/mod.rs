@@ -173,7 +173,8 @@ impl SignerRole {
         let commanded = self.obey(chain, &held).await?;
         // One call at most, and before the payments: they would take every free slot for as long as there are any.
         let voided = self.void(chain, &held).await;
-        let paid = match self.pay(chain, &held).await {
+        // The largest part of a step by far.
+        let paid = match Box::pin(self.pay(chain, &held)).await {
             Ok(paid) => paid,
             Err(error) => return Err(self.blame(chain, error).await?),
         };
