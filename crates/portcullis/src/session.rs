@@ -57,6 +57,7 @@ pub(crate) async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result
         url,
         readers_max: config.database.readers_max,
         busy_timeout_ms: config.database.busy_timeout_ms,
+        ..StoreOptions::default()
     };
     Store::open(&options, clock)
         .await

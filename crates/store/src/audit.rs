@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::convert::{Place, bigint};
 use crate::db::{Store, Transaction};
-use crate::entity::audit;
+use crate::entity::{audit, deployment};
 use crate::error::StoreError;
 
 /// One entry to be written.
@@ -84,11 +84,13 @@ impl Store {
     }
 }
 
-/// Appends one entry in the caller's transaction.
+/// Appends one entry in the caller's transaction. Where others append at the same time each waits for the one before: the
+/// row of the deployment is what they wait for, since the newest entry is another one when the wait is over.
 pub(crate) async fn append_audit(
     tx: &Transaction,
     entry: &AuditEntry<'_>,
 ) -> Result<(), StoreError> {
+    tx.wait_for(deployment::Entity::find_by_id(1)).await?;
     let last = audit::Entity::find()
         .order_by_desc(audit::Column::Sequence)
         .limit(1)

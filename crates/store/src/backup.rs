@@ -9,10 +9,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::db::Store;
+use crate::dialect::Pool;
 use crate::error::StoreError;
 
 /// The mark of a copy. A database in use has another one.
@@ -26,7 +27,7 @@ impl Store {
     /// is in it, on purpose.
     ///
     /// # Errors
-    /// When the file exists already, or cannot be written.
+    /// When the file exists already, or cannot be written; and on a database server, which has tools of its own for it.
     pub async fn back_up(&self, path: &Path) -> Result<(), StoreError> {
         let during = "back_up";
         let failed = |error: sqlx::Error| StoreError::of_driver(during, &error);
@@ -34,6 +35,10 @@ impl Store {
             let cause = format!("{} is no path that the database can write to", path.display());
             StoreError::Database { during, cause }
         })?;
+        if self.file_pool().is_none() {
+            let cause = "a database server is copied with its own tools, `mariadb-dump --single-transaction` for instance";
+            return Err(StoreError::Database { during, cause: cause.to_owned() });
+        }
         let pool = self.reader.get_sqlite_connection_pool();
         sqlx::query("VACUUM INTO ?").bind(text).execute(pool).await.map_err(failed)?;
         let options = SqliteConnectOptions::new().filename(path);
@@ -43,13 +48,15 @@ impl Store {
         copy.close().await.map_err(failed)
     }
 
-    /// Whether this database is a copy that nobody has taken into use yet.
+    /// Whether this database is a copy that nobody has taken into use yet. What a server was restored from bears no mark:
+    /// there the journal alone tells.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn is_copy(&self) -> Result<bool, StoreError> {
+        let Some(pool) = self.file_pool() else { return Ok(false) };
         let mark: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(&self.write_pool)
+            .fetch_one(pool)
             .await
             .map_err(|error| StoreError::of_driver("is_copy", &error))?;
         Ok(mark == i64::from(COPY_MARK))
@@ -63,10 +70,11 @@ impl Store {
     pub async fn take_into_use(&self) -> Result<(), StoreError> {
         let during = "take_into_use";
         let failed = |error: sqlx::Error| StoreError::of_driver(during, &error);
-        sqlx::query("PRAGMA user_version = 0").execute(&self.write_pool).await.map_err(failed)?;
+        let Some(pool) = self.file_pool() else { return Ok(()) };
+        sqlx::query("PRAGMA user_version = 0").execute(pool).await.map_err(failed)?;
         let (busy, _log, _done): (i64, i64, i64) =
             sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
-                .fetch_one(&self.write_pool)
+                .fetch_one(pool)
                 .await
                 .map_err(failed)?;
         if busy == 0 {
@@ -74,6 +82,14 @@ impl Store {
         }
         let cause = "another process reads from the database: start again in a moment".to_owned();
         Err(StoreError::Unavailable { during, cause })
+    }
+
+    /// The pool of an embedded database.
+    const fn file_pool(&self) -> Option<&SqlitePool> {
+        match &self.pool {
+            Pool::Sqlite(pool) => Some(pool),
+            Pool::MySql(_) => None,
+        }
     }
 }
 

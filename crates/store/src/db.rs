@@ -1,31 +1,66 @@
-//! The database connection and its transactions: named, IMMEDIATE, retried when another writer holds the lock.
+//! The database connection and its transactions: named, and retried when other writers were in their way.
 
-use std::str::FromStr;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use portcullis_core::effect::{EffectGate, EffectPoint};
 use portcullis_core::time::{Clock, Timestamp};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
-    SqlxSqliteConnector, TransactionOptions, TransactionTrait,
-};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
+    ExecResult, QueryResult, QuerySelect, Select, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
 };
 
+use crate::connect::{self, Connections, shown};
 use crate::damage::DamageNotes;
+use crate::dialect::{Pool, ServerClock, TimeSource};
 use crate::error::StoreError;
+use crate::statements;
 
 /// Where the database is, and how it is used.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StoreOptions {
-    /// `sqlite:///path/to/portcullis.db`, or a path.
+    /// `sqlite:///path/to/portcullis.db`, a path, or `mysql://user:password@host:3306/name`.
     pub url: String,
-    /// Connections that read beside the one that writes.
+    /// Connections that read beside those that write.
     pub readers_max: u32,
-    /// How long another process's write lock, or a free connection, is waited for.
+    /// Connections that write to a database server. To a file there is one.
+    pub writers_max: u32,
+    /// How long another's write lock, or a free connection, is waited for.
     pub busy_timeout_ms: u64,
+    /// A server that follows the database's: lists and searches are read from it, and may be a moment old.
+    pub replica_url: Option<String>,
+    /// Statements that take as long or longer are logged, with the transaction that they belong to. 0 logs none.
+    pub slow_query_ms: u64,
+    /// Whose clock decides about leases.
+    pub time: TimeSource,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            readers_max: 4,
+            writers_max: 8,
+            busy_timeout_ms: 2_000,
+            replica_url: None,
+            slow_query_ms: 0,
+            time: TimeSource::Database,
+        }
+    }
+}
+
+/// Without passwords.
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("StoreOptions")
+            .field("url", &shown(&self.url))
+            .field("replica_url", &self.replica_url.as_deref().map(shown))
+            .finish_non_exhaustive()
+    }
 }
 
 /// The store. Cheap to clone; one per process.
@@ -33,8 +68,10 @@ pub struct StoreOptions {
 pub struct Store {
     pub(crate) writer: DatabaseConnection,
     pub(crate) reader: DatabaseConnection,
-    pub(crate) write_pool: SqlitePool,
+    lists: DatabaseConnection,
+    pub(crate) pool: Pool,
     pub(crate) clock: Arc<dyn Clock>,
+    server_clock: Option<Arc<ServerClock>>,
     pub(crate) damage: DamageNotes,
     gate: Option<Arc<dyn EffectGate>>,
 }
@@ -48,46 +85,26 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens the database; [`Store::migrate`] brings it to this binary's schema.
     ///
-    /// One connection writes, in the order of arrival: measured, competing writers made intake's
-    /// p99 a hundred times worse. The clock stands in for the database's own, since an embedded
-    /// database has none but the process's.
+    /// To a file one connection writes, in the order of arrival: measured, competing writers made intake's
+    /// p99 a hundred times worse. A server has many writers, and its own clock; `clock` stands in for the one that a
+    /// file does not have.
     ///
     /// # Errors
-    /// When the file cannot be opened or created.
+    /// When the file cannot be opened or created, or the server does not answer.
     pub async fn open(options: &StoreOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let during = "open";
-        let busy = Duration::from_millis(options.busy_timeout_ms);
-        let connect = sqlite_options(&options.url)
-            .map_err(|cause| StoreError::Unavailable { during, cause })?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(busy)
-            .foreign_keys(false)
-            .pragma("temp_store", "memory")
-            .statement_cache_capacity(512);
-        let unavailable = |error: sqlx::Error| StoreError::Unavailable {
-            during,
-            cause: format!("{}: {error}", options.url),
+        let Connections { writer, reader, lists, pool } = connect::open(options).await?;
+        let asks_server = !pool.is_single_writer() && options.time == TimeSource::Database;
+        let server_clock = asks_server.then(|| Arc::new(ServerClock::new(Arc::clone(&clock))));
+        let clock = match &server_clock {
+            None => clock,
+            Some(server) => {
+                let read = server.read(&reader).await;
+                read.map_err(|error| StoreError::of_statement("open", &error))?;
+                Arc::clone(server) as Arc<dyn Clock>
+            }
         };
-        let pool_options =
-            || SqlitePoolOptions::new().acquire_timeout(busy).test_before_acquire(false);
-        let writers = pool_options()
-            .max_connections(1)
-            .min_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None);
-        let write_pool = connect_pool(&writers, &connect).await.map_err(unavailable)?;
-        let readers = pool_options().max_connections(options.readers_max.max(1));
-        let read_pool = connect_pool(&readers, &connect).await.map_err(unavailable)?;
-        Ok(Self {
-            writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(write_pool.clone()),
-            reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(read_pool),
-            write_pool,
-            clock,
-            damage: DamageNotes::default(),
-            gate: None,
-        })
+        let damage = DamageNotes::default();
+        Ok(Self { writer, reader, lists, pool, clock, server_clock, damage, gate: None })
     }
 
     /// The same store with a gate around each of its commits (simulation).
@@ -95,6 +112,12 @@ impl Store {
     pub fn with_gate(mut self, gate: Arc<dyn EffectGate>) -> Self {
         self.gate = Some(gate);
         self
+    }
+
+    /// The time by the clock that decides about leases, as well as this process knows it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Whether the database answers.
@@ -111,9 +134,11 @@ impl Store {
 
     /// Closes every connection; the file can be copied afterwards.
     pub async fn close(self) {
-        let readers = self.reader.get_sqlite_connection_pool().clone();
-        readers.close().await;
-        self.write_pool.close().await;
+        for connection in [&self.reader, &self.lists] {
+            // One that is closed already, or lost, is closed.
+            let _closed = connection.close_by_ref().await;
+        }
+        self.pool.close().await;
     }
 
     pub(crate) async fn begin(&self, name: &'static str) -> Result<Transaction, StoreError> {
@@ -122,12 +147,15 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let inner = self
-            .writer
-            .begin_with_options(options)
-            .await
-            .map_err(|error| StoreError::of_statement(name, &error))?;
-        Ok(Transaction { inner, name, now: self.clock.now(), damage: self.damage.clone() })
+        let failed = |error: DbErr| StoreError::of_statement(name, &error);
+        statements::count();
+        let transaction = self.writer.begin_with_options(options).await.map_err(failed)?;
+        let inner = Writing { transaction, is_alone: self.pool.is_single_writer() };
+        let now = match &self.server_clock {
+            None => self.clock.now(),
+            Some(server) => server.read(&inner).await.map_err(failed)?,
+        };
+        Ok(Transaction { inner, name, now, damage: self.damage.clone() })
     }
 
     /// A picture for reads of several statements: while a writer moves on between them, what they
@@ -139,11 +167,35 @@ impl Store {
         self.reader.begin().await.map_err(|error| StoreError::of_statement(during, &error))
     }
 
+    /// As [`Store::snapshot`], of the replica where there is one. While that is away the database itself answers.
+    pub(crate) async fn list_snapshot(
+        &self,
+        during: &'static str,
+    ) -> Result<DatabaseTransaction, StoreError> {
+        match self.lists.begin().await.map_err(|error| StoreError::of_statement(during, &error)) {
+            Err(error) if error.is_unavailable() => {
+                tracing::warn!(during, %error, "the replica does not answer; the database itself is asked");
+                self.snapshot(during).await
+            }
+            outcome => outcome,
+        }
+    }
+
     pub(crate) async fn finish(&self, transaction: Transaction) -> Result<(), StoreError> {
         let name = transaction.name;
-        let result = transaction.inner.commit().await;
+        statements::count();
+        let result = transaction.inner.transaction.commit().await;
         self.pass(name, true).await;
         result.map_err(|error| StoreError::of_commit(name, &error))
+    }
+
+    /// Whether a transaction that failed so is to be run again. Nothing of it was written. On a server another writer may
+    /// have inserted a row after this one had looked for it: it finds that row now.
+    pub(crate) fn tries_again(&self, error: &StoreError, retry: u32) -> bool {
+        if self.pool.is_single_writer() {
+            return error.is_unavailable() && retry < RETRIES_MAX;
+        }
+        (error.is_unavailable() || error.is_duplicate()) && retry < SERVER_RETRIES_MAX
     }
 
     async fn pass(&self, effect: &'static str, happened: bool) {
@@ -153,9 +205,58 @@ impl Store {
     }
 }
 
+/// Where rows are read from: a connection, a picture, or a transaction that goes on to write by what it reads.
+pub(crate) trait Source: ConnectionTrait {
+    /// The query, whose rows nobody else changes before the transaction ends, where it is one that writes.
+    fn holding<E: EntityTrait>(&self, query: Select<E>) -> Select<E> {
+        query
+    }
+}
+
+impl Source for DatabaseConnection {}
+
+impl Source for DatabaseTransaction {}
+
+/// The connection of a transaction that writes.
+pub(crate) struct Writing {
+    transaction: DatabaseTransaction,
+    /// Whether nobody else writes before it ends.
+    is_alone: bool,
+}
+
+impl Source for Writing {
+    /// On a database where one transaction writes at a time this changes nothing.
+    fn holding<E: EntityTrait>(&self, query: Select<E>) -> Select<E> {
+        query.lock_exclusive()
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Writing {
+    fn get_database_backend(&self) -> DbBackend {
+        self.transaction.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.transaction.execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.transaction.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.transaction.query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.transaction.query_all_raw(statement).await
+    }
+}
+
 /// A write transaction. Dropped without [`Store::finish`], it is rolled back.
 pub(crate) struct Transaction {
-    pub(crate) inner: DatabaseTransaction,
+    pub(crate) inner: Writing,
     pub(crate) name: &'static str,
     /// The database's clock at BEGIN.
     pub(crate) now: Timestamp,
@@ -163,6 +264,24 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
+    /// Whether nobody else writes before it ends.
+    pub(crate) const fn is_alone(&self) -> bool {
+        self.inner.is_alone
+    }
+
+    /// Waits until nobody else has the rows of a query, and keeps them until this transaction ends. Where nobody else
+    /// writes there is nothing to wait for.
+    pub(crate) async fn wait_for<E: EntityTrait>(
+        &self,
+        query: Select<E>,
+    ) -> Result<(), StoreError> {
+        if self.is_alone() {
+            return Ok(());
+        }
+        let held = query.lock_exclusive().all(&self.inner).await;
+        held.map(|_| ()).map_err(|error| self.failed(&error))
+    }
+
     /// Turns a driver's error into this transaction's.
     pub(crate) fn failed(&self, error: &DbErr) -> StoreError {
         StoreError::of_statement(self.name, error)
@@ -178,11 +297,11 @@ impl Transaction {
     }
 }
 
-/// How often, and how long apart, a transaction that met a lock is tried again.
-pub(crate) const RETRIES_MAX: u32 = 3;
+/// How often a transaction that met a lock is tried again.
+const RETRIES_MAX: u32 = 3;
 
-/// How often opening is tried again: together a little over a second.
-const OPEN_RETRIES_MAX: u32 = 7;
+/// The same on a database server, which ends one of two transactions that wait for each other: together about a second.
+const SERVER_RETRIES_MAX: u32 = 7;
 
 pub(crate) async fn pause_before_retry(name: &'static str, retry: u32) {
     tracing::debug!(transaction = name, retry, "the database is contended; trying again");
@@ -202,14 +321,15 @@ macro_rules! transaction {
                 Ok(begun) => begun,
                 Err(error) => break Err(error),
             };
-            let outcome: Result<_, $crate::error::StoreError> = async {
+            let body = async {
                 let value = $body.await?;
                 $store.finish($tx).await?;
                 Ok(value)
-            }
-            .await;
+            };
+            let outcome: Result<_, $crate::error::StoreError> =
+                $crate::statements::DURING.scope($name, body).await;
             match outcome {
-                Err(error) if error.is_unavailable() && retry < $crate::db::RETRIES_MAX => {
+                Err(error) if $store.tries_again(&error, retry) => {
                     $crate::db::pause_before_retry($name, retry).await;
                     retry = retry.saturating_add(1);
                 }
@@ -219,31 +339,3 @@ macro_rules! transaction {
     }};
 }
 pub(crate) use transaction;
-
-/// Opens a pool. Processes that make a new file a WAL one together would wait for each other, so SQLite
-/// tells one of them BUSY at once (<https://www.sqlite.org/c3ref/busy_handler.html>): it comes back.
-async fn connect_pool(
-    pool: &SqlitePoolOptions,
-    connect: &SqliteConnectOptions,
-) -> Result<SqlitePool, sqlx::Error> {
-    let mut retry = 0;
-    loop {
-        match pool.clone().connect_with(connect.clone()).await {
-            Err(error) if StoreError::is_contention(&error) && retry < OPEN_RETRIES_MAX => {
-                pause_before_retry("open", retry).await;
-                retry = retry.saturating_add(1);
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, String> {
-    if url.starts_with("sqlite:") {
-        return SqliteConnectOptions::from_str(url).map_err(|error| error.to_string());
-    }
-    if let Some((scheme, _)) = url.split_once("://") {
-        return Err(format!("{scheme} is not a supported database: use sqlite:///path/to/file"));
-    }
-    Ok(SqliteConnectOptions::new().filename(url))
-}

@@ -7,7 +7,8 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint};
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
+use crate::dialect::{close_halt_gate, share_halt_gate};
 use crate::entity::{deployment, halt};
 use crate::error::StoreError;
 
@@ -122,7 +123,9 @@ async fn found_in(tx: &Transaction, id: DeploymentId) -> Result<Deployment, Stor
 
 /// Takes the next `count` payout numbers; returns the epoch and the first sequence.
 pub(crate) async fn take_numbers(tx: &Transaction, count: u64) -> Result<(u64, u64), StoreError> {
-    let row = deployment::Entity::find_by_id(1)
+    let row = tx
+        .inner
+        .holding(deployment::Entity::find_by_id(1))
         .one(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?
@@ -150,8 +153,18 @@ pub(crate) async fn take_numbers(tx: &Transaction, count: u64) -> Result<(u64, u
     Ok((place.unsigned("epoch", row.epoch)?, place.unsigned("sequence_next", row.sequence_next)?))
 }
 
+/// No halt is raised between the look at them and the end of this transaction: whoever is told that the engine is halted
+/// finds that nothing is bound afterwards.
+async fn hold_off_halts(tx: &Transaction) -> Result<(), StoreError> {
+    if tx.is_alone() {
+        return Ok(());
+    }
+    share_halt_gate(&tx.inner).await.map_err(|error| tx.failed(&error))
+}
+
 /// Refuses to go on while a halt is in force: checked in the transaction that binds.
 pub(crate) async fn refuse_while_halted(tx: &Transaction) -> Result<(), StoreError> {
+    hold_off_halts(tx).await?;
     let halted = halt::Entity::find()
         .filter(halt::Column::ClearedAt.is_null())
         .one(&tx.inner)
@@ -168,6 +181,7 @@ const RESTORED: [&str; 2] = ["restore", "journal"];
 
 /// Refuses new requests while such a halt is in force (invariant 12).
 pub(crate) async fn refuse_while_restored(tx: &Transaction) -> Result<(), StoreError> {
+    hold_off_halts(tx).await?;
     let halted = halt::Entity::find()
         .filter(halt::Column::ClearedAt.is_null())
         .filter(halt::Column::Reason.is_in(RESTORED))
@@ -185,6 +199,9 @@ pub(crate) async fn raise_in(
     reason: &str,
     detail: &str,
 ) -> Result<(), StoreError> {
+    if !tx.is_alone() {
+        close_halt_gate(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+    }
     let known = halt::Entity::find()
         .filter(halt::Column::ClearedAt.is_null())
         .filter(halt::Column::Reason.eq(reason))

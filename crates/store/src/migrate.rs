@@ -3,9 +3,13 @@
 use sqlx::migrate::{MigrateError, Migrator};
 
 use crate::db::Store;
+use crate::dialect::Pool;
 use crate::error::StoreError;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static MYSQL: Migrator = sqlx::migrate!("migrations/mysql");
+
+const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
 
 /// Which schema the database has, and which this binary knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +34,7 @@ impl Store {
             if before.current > before.known {
                 return Err(Self::newer_schema(before));
             }
-            let Err(error) = MIGRATIONS.run(&self.write_pool).await else {
+            let Err(error) = self.pool.apply_missing().await else {
                 return Ok(before.known);
             };
             // Where the database came further all the same, another process was first.
@@ -64,25 +68,11 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn schema_status(&self) -> Result<SchemaStatus, StoreError> {
-        let failed = |error: sqlx::Error| StoreError::of_driver("schema_status", &error);
-        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-        let has_table: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
-        )
-        .fetch_one(&self.write_pool)
-        .await
-        .map_err(failed)?;
-        let applied: Vec<i64> = if has_table == 0 {
-            Vec::new()
-        } else {
-            sqlx::query_scalar(
-                "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version",
-            )
-            .fetch_all(&self.write_pool)
-            .await
-            .map_err(failed)?
-        };
-        let pending = MIGRATIONS.iter().filter(|m| !applied.contains(&m.version)).count();
+        let migrations = self.pool.migrations();
+        let known = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let applied = self.pool.applied().await;
+        let applied = applied.map_err(|error| StoreError::of_driver("schema_status", &error))?;
+        let pending = migrations.iter().filter(|m| !applied.contains(&m.version)).count();
         let current = applied.last().copied().unwrap_or(0);
         Ok(SchemaStatus { current, known, pending: pending as u64 })
     }
@@ -92,6 +82,43 @@ impl Store {
             found: status.current,
             known: status.known,
             remedy: "start the newer binary that made it",
+        }
+    }
+}
+
+impl Pool {
+    const fn migrations(&self) -> &'static Migrator {
+        match self {
+            Self::Sqlite(_) => &SQLITE,
+            Self::MySql(_) => &MYSQL,
+        }
+    }
+
+    async fn apply_missing(&self) -> Result<(), MigrateError> {
+        match self {
+            Self::Sqlite(pool) => SQLITE.run(pool).await,
+            Self::MySql(pool) => MYSQL.run(pool).await,
+        }
+    }
+
+    /// The migrations that were applied in full, by number; none where nothing ever was.
+    async fn applied(&self) -> Result<Vec<i64>, sqlx::Error> {
+        let has_table: i64 = match self {
+            Self::Sqlite(pool) => {
+                let sql = "SELECT count(*) FROM sqlite_master \
+                           WHERE type = 'table' AND name = '_sqlx_migrations'";
+                sqlx::query_scalar(sql).fetch_one(pool).await?
+            }
+            Self::MySql(pool) => {
+                let sql = "SELECT count(*) FROM information_schema.tables \
+                           WHERE table_schema = DATABASE() AND table_name = '_sqlx_migrations'";
+                sqlx::query_scalar(sql).fetch_one(pool).await?
+            }
+        };
+        match self {
+            _ if has_table == 0 => Ok(Vec::new()),
+            Self::Sqlite(pool) => sqlx::query_scalar(APPLIED).fetch_all(pool).await,
+            Self::MySql(pool) => sqlx::query_scalar(APPLIED).fetch_all(pool).await,
         }
     }
 }

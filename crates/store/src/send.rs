@@ -12,7 +12,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::convert::{Place, bigint};
 use crate::damage::{DamagedSlot, read_sound_slots};
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{attempt, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
@@ -403,12 +403,11 @@ async fn finish_sends(tx: &Transaction, results: &[SendResult]) -> Result<(), St
     let accepted: Vec<SlotId> =
         results.iter().filter(|result| result.accepted).map(|result| result.slot_id).collect();
     for ids in accepted.chunks(ROWS_PER_STATEMENT) {
-        let rows = slot::Entity::find()
+        let query = slot::Entity::find()
             .filter(slot::Column::Id.is_in(slot_keys(ids)))
-            .filter(slot::Column::Stage.eq(SlotStage::Sending.as_str()))
-            .all(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
+            .filter(slot::Column::Stage.eq(SlotStage::Sending.as_str()));
+        let rows =
+            tx.inner.holding(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
         let slots = read_sound_slots(&tx.inner, tx.name, rows).await?.noted(&tx.damage);
         let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
         move_slots(tx, &ids, SlotStage::Sending, SlotStage::Sent).await?;

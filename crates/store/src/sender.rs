@@ -7,13 +7,13 @@ use portcullis_core::amount::Amount;
 use portcullis_core::slot::{Purpose, Rail, SlotStage};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, JoinType,
-    QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveValue, ColumnTrait, DatabaseTransaction, EntityTrait, JoinType, QueryFilter, QueryOrder,
+    QuerySelect, Select,
 };
 
 use crate::alarm::held_senders;
 use crate::convert::{Place, bigint};
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{binding, sender, slot, withdrawal};
 use crate::error::StoreError;
 
@@ -140,7 +140,7 @@ impl Store {
     }
 }
 
-async fn senders_of<C: ConnectionTrait>(
+async fn senders_of<C: Source>(
     connection: &C,
     during: &'static str,
     chain_id: u64,

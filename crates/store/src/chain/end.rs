@@ -13,7 +13,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use super::ConsumedSlot;
 use crate::convert::{Place, bigint};
 use crate::damage::read_sound_slots;
-use crate::db::Transaction;
+use crate::db::{Source, Transaction};
 use crate::deployment::raise_in;
 use crate::entity::slot;
 use crate::error::StoreError;
@@ -45,8 +45,9 @@ pub(super) async fn confirm_in(
     limit: u64,
 ) -> Result<usize, StoreError> {
     check_leases(tx, std::slice::from_ref(lease)).await?;
-    let rows = consumed(chain_id, SlotStage::Included, block)
-        .limit(limit)
+    let rows = tx
+        .inner
+        .holding(consumed(chain_id, SlotStage::Included, block).limit(limit))
         .all(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
@@ -184,12 +185,11 @@ pub(super) async fn expect_consumed_so(
 ) -> Result<(), StoreError> {
     for slots in slots.chunks(ROWS_PER_STATEMENT) {
         let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
-        let rows = slot::Entity::find()
+        let query = slot::Entity::find()
             .filter(slot::Column::Id.is_in(slot_keys(&ids)))
-            .filter(slot::Column::Stage.eq(SlotStage::Confirmed.as_str()))
-            .all(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
+            .filter(slot::Column::Stage.eq(SlotStage::Confirmed.as_str()));
+        let rows =
+            tx.inner.holding(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
         let mut unchanged = 0;
         for row in &rows {
             let seen = read_consumption(row)?;

@@ -17,7 +17,7 @@ use super::turns::take_turns;
 use super::{Submission, Submitted};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{bigint, token_bytes};
-use crate::db::Transaction;
+use crate::db::{Source, Transaction};
 use crate::deployment::{refuse_while_restored, take_numbers};
 use crate::entity::{withdrawal, work};
 use crate::error::StoreError;
@@ -234,12 +234,11 @@ async fn known_requests<'a>(
     let mut known = BTreeMap::new();
     for (tenant, ids) in by_tenant {
         for ids in ids.chunks(ROWS_PER_STATEMENT) {
-            let rows = withdrawal::Entity::find()
+            let query = withdrawal::Entity::find()
                 .filter(withdrawal::Column::TenantId.eq(tenant.to_bytes().to_vec()))
-                .filter(withdrawal::Column::ExternalId.is_in(ids.iter().map(|id| id.as_str())))
-                .all(&tx.inner)
-                .await
-                .map_err(|error| tx.failed(&error))?;
+                .filter(withdrawal::Column::ExternalId.is_in(ids.iter().map(|id| id.as_str())));
+            let rows =
+                tx.inner.holding(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
             for record in read_withdrawals(&tx.inner, tx.name, rows).await? {
                 if let Some(id) = ids.iter().find(|id| ***id == record.external_id) {
                     known.insert((tenant, *id), record);

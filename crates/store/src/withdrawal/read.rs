@@ -12,10 +12,11 @@ use portcullis_core::withdrawal::{
     BlockRef, FailureReason, HoldReason, Priority, State, StateCode,
 };
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, Iterable, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, Iterable, QueryFilter, QuerySelect};
 
 use super::{AttemptRecord, WithdrawalRecord};
 use crate::convert::Place;
+use crate::db::Source;
 use crate::entity::{attempt, binding, slot, withdrawal};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
@@ -33,15 +34,17 @@ pub(crate) struct SlotFacts {
 }
 
 /// Reads withdrawals by id, with their states complete; the order is that of the ids in the table.
-pub(crate) async fn withdrawals_by_id<C: ConnectionTrait>(
+pub(crate) async fn withdrawals_by_id<C: Source>(
     connection: &C,
     during: &'static str,
     ids: &[WithdrawalId],
 ) -> Result<Vec<WithdrawalRecord>, StoreError> {
     let mut records = Vec::with_capacity(ids.len());
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let rows = withdrawal::Entity::find()
-            .filter(withdrawal::Column::Id.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
+        let query = withdrawal::Entity::find()
+            .filter(withdrawal::Column::Id.is_in(ids.iter().map(|id| id.to_bytes().to_vec())));
+        let rows = connection
+            .holding(query)
             .all(connection)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
@@ -51,7 +54,7 @@ pub(crate) async fn withdrawals_by_id<C: ConnectionTrait>(
 }
 
 /// The withdrawals of these bindings. Where this slot carries it, its slot need not be read again.
-pub(crate) async fn records_carried<C: ConnectionTrait>(
+pub(crate) async fn records_carried<C: Source>(
     connection: &C,
     during: &'static str,
     rows: &[slot::Model],
@@ -89,7 +92,7 @@ pub(crate) fn carried(row: &binding::Model) -> Result<WithdrawalId, StoreError> 
 
 /// Reads withdrawals whose live slots are known already, by the withdrawals' keys. They come without their timelines,
 /// which are most of a row and no part of a decision.
-async fn withdrawals_carried<C: ConnectionTrait>(
+async fn withdrawals_carried<C: Source>(
     connection: &C,
     during: &'static str,
     live: &BTreeMap<Vec<u8>, SlotFacts>,
@@ -99,11 +102,13 @@ async fn withdrawals_carried<C: ConnectionTrait>(
     for keys in keys.chunks(ROWS_PER_STATEMENT) {
         let others = withdrawal::Column::iter()
             .filter(|column| !matches!(column, withdrawal::Column::Timeline));
-        let rows = withdrawal::Entity::find()
+        let query = withdrawal::Entity::find()
             .select_only()
             .columns(others)
             .expr_as(Expr::value(""), "timeline")
-            .filter(withdrawal::Column::Id.is_in(keys.iter().map(|key| (*key).clone())))
+            .filter(withdrawal::Column::Id.is_in(keys.iter().map(|key| (*key).clone())));
+        let rows = connection
+            .holding(query)
             .all(connection)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
@@ -123,7 +128,7 @@ fn is_bound(row: &withdrawal::Model) -> Result<bool, StoreError> {
 }
 
 /// Completes rows to records: a bound state needs its live binding and slot.
-pub(crate) async fn read_withdrawals<C: ConnectionTrait>(
+pub(crate) async fn read_withdrawals<C: Source>(
     connection: &C,
     during: &'static str,
     rows: Vec<withdrawal::Model>,
@@ -151,7 +156,7 @@ pub(crate) async fn read_withdrawals<C: ConnectionTrait>(
     rows.into_iter().map(|row| read_withdrawal(&row, live.get(&row.id))).collect()
 }
 
-pub(crate) async fn bindings_of<C: ConnectionTrait>(
+pub(crate) async fn bindings_of<C: Source>(
     connection: &C,
     during: &'static str,
     ids: &[WithdrawalId],
@@ -170,7 +175,7 @@ pub(crate) async fn bindings_of<C: ConnectionTrait>(
     Ok(bindings)
 }
 
-pub(super) async fn slots_of<C: ConnectionTrait>(
+pub(super) async fn slots_of<C: Source>(
     connection: &C,
     during: &'static str,
     ids: &[Vec<u8>],
@@ -217,7 +222,7 @@ pub(crate) fn read_slot_facts(row: &slot::Model) -> Result<SlotFacts, StoreError
 }
 
 /// How many payments each of these slots was opened with.
-pub(super) async fn payments_in<C: ConnectionTrait>(
+pub(super) async fn payments_in<C: Source>(
     connection: &C,
     during: &'static str,
     slots: &[Vec<u8>],
