@@ -23,7 +23,11 @@ pub const EVERY_SCOPE: &str = "withdrawals:read,withdrawals:write,deposits:write
 pub struct Installation {
     binary: PathBuf,
     config: PathBuf,
+    database_url: Option<String>,
 }
+
+/// The variable that names another database than the configuration file.
+const DATABASE_URL: &str = "PORTCULLIS__DATABASE__URL";
 
 /// What `portcullis init` is told.
 #[derive(Clone, Debug)]
@@ -57,7 +61,18 @@ impl Installation {
     /// What is, or will be, in `dir`.
     #[must_use]
     pub fn at(binary: PathBuf, dir: &Path) -> Self {
-        Self { binary, config: dir.join("portcullis.toml") }
+        Self { binary, config: dir.join("portcullis.toml"), database_url: None }
+    }
+
+    /// The same, on a database server.
+    #[must_use]
+    pub fn on_server(self, url: String) -> Self {
+        Self { database_url: Some(url), ..self }
+    }
+
+    /// What a process of it finds in its environment beside the configuration file.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.database_url.iter().map(|url| (DATABASE_URL, url.as_str()))
     }
 
     /// The executable.
@@ -175,6 +190,7 @@ impl Installation {
         for name in own_variables() {
             command.env_remove(name);
         }
+        command.envs(self.variables());
         command
     }
 

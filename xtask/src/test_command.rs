@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::{contracts, tidy, toolchain};
+use crate::{contracts, debian, tidy, toolchain};
 
 /// What of it runs.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -73,6 +73,7 @@ fn steps(root: &Path, options: TestOptions) -> Vec<Step<'_>> {
     steps.push(Step::new("npm packages", move || {
         toolchain::ensure_node_packages(root).map(|()| Outcome::Passed)
     }));
+    steps.push(Step::new("database server", || debian::ensure_mariadb().map(|()| Outcome::Passed)));
     steps.push(Step::new("contract artefacts", move || {
         contracts::check(root).map(|()| Outcome::Passed)
     }));

@@ -39,7 +39,7 @@ impl Store {
             let cause = "a database server is copied with its own tools, `mariadb-dump --single-transaction` for instance";
             return Err(StoreError::Database { during, cause: cause.to_owned() });
         }
-        let pool = self.reader.get_sqlite_connection_pool();
+        let pool = self.reader.connection().get_sqlite_connection_pool();
         sqlx::query("VACUUM INTO ?").bind(text).execute(pool).await.map_err(failed)?;
         let options = SqliteConnectOptions::new().filename(path);
         let mut copy = options.connect().await.map_err(failed)?;

@@ -139,6 +139,9 @@ fn mysql_pool(options: &StoreOptions, connections_max: u32, session: Session) ->
 /// Reads a URL. A server on another host is spoken to over TLS: its certificate is verified, unless the URL asks for
 /// encryption alone.
 fn mysql_options(url: &str) -> Result<MySqlConnectOptions, String> {
+    if !is_server(url) {
+        return Err("it is not the URL of a MySQL or MariaDB server".to_owned());
+    }
     let url = url.replacen("mariadb://", "mysql://", 1);
     let options = MySqlConnectOptions::from_str(&url).map_err(|error| error.to_string())?;
     if options.get_database().is_none_or(str::is_empty) {

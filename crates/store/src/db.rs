@@ -4,19 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use portcullis_core::effect::{EffectGate, EffectPoint};
 use portcullis_core::time::{Clock, Timestamp};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
-    ExecResult, QueryResult, QuerySelect, Select, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QuerySelect, Select, SqliteTransactionMode,
+    TransactionOptions,
 };
 
 use crate::connect::{self, Connections, shown};
 use crate::damage::DamageNotes;
 use crate::dialect::{Pool, ServerClock, TimeSource};
 use crate::error::StoreError;
+pub(crate) use crate::session::Source;
+use crate::session::{Picture, Session, Writing};
 use crate::statements;
 
 /// Where the database is, and how it is used.
@@ -66,9 +66,9 @@ impl fmt::Debug for StoreOptions {
 /// The store. Cheap to clone; one per process.
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) writer: DatabaseConnection,
-    pub(crate) reader: DatabaseConnection,
-    lists: DatabaseConnection,
+    writer: Session<DatabaseConnection>,
+    pub(crate) reader: Session<DatabaseConnection>,
+    lists: Session<DatabaseConnection>,
     pub(crate) pool: Pool,
     pub(crate) clock: Arc<dyn Clock>,
     server_clock: Option<Arc<ServerClock>>,
@@ -93,6 +93,8 @@ impl Store {
     /// When the file cannot be opened or created, or the server does not answer.
     pub async fn open(options: &StoreOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let Connections { writer, reader, lists, pool } = connect::open(options).await?;
+        let (writer, reader) = (Session::new(writer, "write"), Session::new(reader, "read"));
+        let lists = Session::new(lists, "list");
         let asks_server = !pool.is_single_writer() && options.time == TimeSource::Database;
         let server_clock = asks_server.then(|| Arc::new(ServerClock::new(Arc::clone(&clock))));
         let clock = match &server_clock {
@@ -136,7 +138,7 @@ impl Store {
     pub async fn close(self) {
         for connection in [&self.reader, &self.lists] {
             // One that is closed already, or lost, is closed.
-            let _closed = connection.close_by_ref().await;
+            let _closed = connection.connection().close_by_ref().await;
         }
         self.pool.close().await;
     }
@@ -149,8 +151,8 @@ impl Store {
         };
         let failed = |error: DbErr| StoreError::of_statement(name, &error);
         statements::count();
-        let transaction = self.writer.begin_with_options(options).await.map_err(failed)?;
-        let inner = Writing { transaction, is_alone: self.pool.is_single_writer() };
+        let session = self.writer.begin(name, options).await.map_err(failed)?;
+        let inner = Writing { session, is_alone: self.pool.is_single_writer() };
         let now = match &self.server_clock {
             None => self.clock.now(),
             Some(server) => server.read(&inner).await.map_err(failed)?,
@@ -163,16 +165,18 @@ impl Store {
     pub(crate) async fn snapshot(
         &self,
         during: &'static str,
-    ) -> Result<DatabaseTransaction, StoreError> {
-        self.reader.begin().await.map_err(|error| StoreError::of_statement(during, &error))
+    ) -> Result<Picture, StoreError> {
+        let begun = self.reader.begin(during, TransactionOptions::default()).await;
+        begun.map_err(|error| StoreError::of_statement(during, &error))
     }
 
     /// As [`Store::snapshot`], of the replica where there is one. While that is away the database itself answers.
     pub(crate) async fn list_snapshot(
         &self,
         during: &'static str,
-    ) -> Result<DatabaseTransaction, StoreError> {
-        match self.lists.begin().await.map_err(|error| StoreError::of_statement(during, &error)) {
+    ) -> Result<Picture, StoreError> {
+        let begun = self.lists.begin(during, TransactionOptions::default()).await;
+        match begun.map_err(|error| StoreError::of_statement(during, &error)) {
             Err(error) if error.is_unavailable() => {
                 tracing::warn!(during, %error, "the replica does not answer; the database itself is asked");
                 self.snapshot(during).await
@@ -184,7 +188,7 @@ impl Store {
     pub(crate) async fn finish(&self, transaction: Transaction) -> Result<(), StoreError> {
         let name = transaction.name;
         statements::count();
-        let result = transaction.inner.transaction.commit().await;
+        let result = transaction.inner.session.commit().await;
         self.pass(name, true).await;
         result.map_err(|error| StoreError::of_commit(name, &error))
     }
@@ -195,62 +199,15 @@ impl Store {
         if self.pool.is_single_writer() {
             return error.is_unavailable() && retry < RETRIES_MAX;
         }
-        (error.is_unavailable() || error.is_duplicate()) && retry < SERVER_RETRIES_MAX
+        let most =
+            if error.is_duplicate() { DUPLICATE_RETRIES_MAX } else { SERVER_RETRIES_MAX };
+        (error.is_unavailable() || error.is_duplicate()) && retry < most
     }
 
     async fn pass(&self, effect: &'static str, happened: bool) {
         if let Some(gate) = &self.gate {
             gate.pass(EffectPoint { effect, happened }).await;
         }
-    }
-}
-
-/// Where rows are read from: a connection, a picture, or a transaction that goes on to write by what it reads.
-pub(crate) trait Source: ConnectionTrait {
-    /// The query, whose rows nobody else changes before the transaction ends, where it is one that writes.
-    fn holding<E: EntityTrait>(&self, query: Select<E>) -> Select<E> {
-        query
-    }
-}
-
-impl Source for DatabaseConnection {}
-
-impl Source for DatabaseTransaction {}
-
-/// The connection of a transaction that writes.
-pub(crate) struct Writing {
-    transaction: DatabaseTransaction,
-    /// Whether nobody else writes before it ends.
-    is_alone: bool,
-}
-
-impl Source for Writing {
-    /// On a database where one transaction writes at a time this changes nothing.
-    fn holding<E: EntityTrait>(&self, query: Select<E>) -> Select<E> {
-        query.lock_exclusive()
-    }
-}
-
-#[async_trait]
-impl ConnectionTrait for Writing {
-    fn get_database_backend(&self) -> DbBackend {
-        self.transaction.get_database_backend()
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.transaction.execute_raw(statement).await
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.transaction.execute_unprepared(sql).await
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.transaction.query_one_raw(statement).await
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.transaction.query_all_raw(statement).await
     }
 }
 
@@ -300,8 +257,11 @@ impl Transaction {
 /// How often a transaction that met a lock is tried again.
 const RETRIES_MAX: u32 = 3;
 
-/// The same on a database server, which ends one of two transactions that wait for each other: together about a second.
-const SERVER_RETRIES_MAX: u32 = 7;
+/// The same on a database server, which ends one of two transactions that wait for each other.
+const SERVER_RETRIES_MAX: u32 = 5;
+
+/// The same where a row was there already: whoever does not find it the second time is wrong about more than the moment.
+const DUPLICATE_RETRIES_MAX: u32 = 2;
 
 pub(crate) async fn pause_before_retry(name: &'static str, retry: u32) {
     tracing::debug!(transaction = name, retry, "the database is contended; trying again");

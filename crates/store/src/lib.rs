@@ -31,6 +31,7 @@ mod quarantine;
 pub mod reconcile;
 pub mod send;
 pub mod sender;
+mod session;
 pub mod slot;
 mod slot_rows;
 mod statements;

@@ -1,6 +1,7 @@
 //! Migrations: numbered, append-only, checked at every start.
 
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{AssertSqlSafe, MySqlPool};
 
 use crate::db::Store;
 use crate::dialect::Pool;
@@ -8,6 +9,10 @@ use crate::error::StoreError;
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static MYSQL: Migrator = sqlx::migrate!("migrations/mysql");
+
+/// The name of the lock that one migrating process has, one for each database of a server.
+const MIGRATION_LOCK: &str = "CONCAT('portcullis.', SHA1(DATABASE()))";
+const MIGRATION_WAIT_SECONDS: u32 = 600;
 
 const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
 
@@ -97,7 +102,7 @@ impl Pool {
     async fn apply_missing(&self) -> Result<(), MigrateError> {
         match self {
             Self::Sqlite(pool) => SQLITE.run(pool).await,
-            Self::MySql(pool) => MYSQL.run(pool).await,
+            Self::MySql(pool) => migrate_server(pool).await,
         }
     }
 
@@ -121,6 +126,22 @@ impl Pool {
             Self::MySql(pool) => sqlx::query_scalar(APPLIED).fetch_all(pool).await,
         }
     }
+}
+
+/// One process at a time. The migrator asks for a lock without an end, which MariaDB does not know, and goes on without one.
+async fn migrate_server(pool: &MySqlPool) -> Result<(), MigrateError> {
+    let mut connection = pool.acquire().await?;
+    let lock = format!("SELECT GET_LOCK({MIGRATION_LOCK}, {MIGRATION_WAIT_SECONDS})");
+    let got: Option<i64> =
+        sqlx::query_scalar(AssertSqlSafe(lock)).fetch_one(&mut *connection).await?;
+    if got != Some(1) {
+        return Err(MigrateError::Execute(sqlx::Error::PoolTimedOut));
+    }
+    let outcome = MYSQL.run(&mut *connection).await;
+    let release = format!("SELECT RELEASE_LOCK({MIGRATION_LOCK})");
+    // Lost with the connection, the lock is free all the same.
+    let _released = sqlx::query(AssertSqlSafe(release)).execute(&mut *connection).await;
+    outcome
 }
 
 fn migration_failed(error: &MigrateError) -> StoreError {

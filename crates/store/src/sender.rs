@@ -7,7 +7,7 @@ use portcullis_core::amount::Amount;
 use portcullis_core::slot::{Purpose, Rail, SlotStage};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue, ColumnTrait, DatabaseTransaction, EntityTrait, JoinType, QueryFilter, QueryOrder,
+    ActiveValue, ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder,
     QuerySelect, Select,
 };
 
@@ -16,6 +16,7 @@ use crate::convert::{Place, bigint};
 use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{binding, sender, slot, withdrawal};
 use crate::error::StoreError;
+use crate::session::Picture;
 
 /// A sender and what it has under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +156,7 @@ async fn senders_of<C: Source>(
 }
 
 async fn count_unmined(
-    picture: &DatabaseTransaction,
+    picture: &Picture,
     chain_id: u64,
     loads: &mut BTreeMap<Address, SenderLoad>,
 ) -> Result<(), StoreError> {
@@ -186,7 +187,7 @@ pub(crate) fn unmined_query(chain_id: u64) -> Select<slot::Entity> {
 }
 
 async fn sum_promised(
-    picture: &DatabaseTransaction,
+    picture: &Picture,
     chain_id: u64,
     loads: &mut BTreeMap<Address, SenderLoad>,
 ) -> Result<(), StoreError> {
@@ -222,7 +223,7 @@ async fn sum_promised(
 }
 
 async fn sum_gas(
-    picture: &DatabaseTransaction,
+    picture: &Picture,
     chain_id: u64,
     loads: &mut BTreeMap<Address, SenderLoad>,
 ) -> Result<(), StoreError> {

@@ -26,7 +26,7 @@ pub(crate) fn observe(connection: &mut DatabaseConnection, slow_ms: u64) {
         if slow.is_zero() || info.elapsed < slow {
             return;
         }
-        let during = DURING.try_with(|name| *name).unwrap_or("a read");
+        let during = DURING.try_with(|name| *name).unwrap_or("read");
         let sql = &info.statement.sql;
         let statement = &sql[..sql.floor_char_boundary(SHOWN_MAX)];
         let elapsed_ms = u64::try_from(info.elapsed.as_millis()).unwrap_or(u64::MAX);

@@ -54,6 +54,9 @@ pub enum MariaDbError {
     /// It is installed and does not run; the server's own words are in it.
     #[error("MariaDB did not start: {0}")]
     NotStarted(String),
+    /// The server refused a statement.
+    #[error("MariaDB refused: {0}")]
+    Refused(String),
     /// The operating system refused something.
     #[error("MariaDB's directory: {0}")]
     Io(#[from] io::Error),
@@ -97,6 +100,34 @@ impl MariaDb {
         format!("mysql://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// Makes a database, and answers its URL.
+    ///
+    /// # Errors
+    /// It is there already, or the server does not answer.
+    pub fn create_database(&self, name: &str) -> Result<String, MariaDbError> {
+        let create = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
+        self.execute("mysql", &create)?;
+        Ok(self.url(name))
+    }
+
+    /// Runs statements in a database, as an operator would.
+    ///
+    /// # Errors
+    /// The server refuses one, or does not answer.
+    pub fn execute(&self, database: &str, statements: &str) -> Result<(), MariaDbError> {
+        let program = "mariadb";
+        let output = Command::new(program)
+            .args(["--no-defaults", "--protocol=tcp", "--host=127.0.0.1"])
+            .args([format!("--port={}", self.port), format!("--user={USER}")])
+            .args([&format!("--password={PASSWORD}"), "--execute", statements, database])
+            .output()
+            .map_err(|error| missing(program, error))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(MariaDbError::Refused(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+
     /// Ends the server at once, as a loss of power to its process alone would: nothing is flushed, nobody is told.
     ///
     /// # Errors
@@ -111,7 +142,9 @@ impl MariaDb {
         }
         drop(self.supervisor.stdin.take());
         self.supervisor.wait()?;
-        fs::remove_file(self.directory.join("keep"))?;
+        for file in ["keep", "server.pid"] {
+            fs::remove_file(self.directory.join(file))?;
+        }
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use clap::Subcommand;
 pub use api::{ApiBenchArgs, ApiBenchReport, run};
 pub use drain::{DrainArgs, DrainReport, run as drain};
 pub use payouts::{PayoutsArgs, PayoutsReport, run as payouts};
+pub use stage::Database;
 pub use scale::{ScaleArgs, ScaleReport, run as scale};
 
 /// `cargo xtask bench`

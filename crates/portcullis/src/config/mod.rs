@@ -157,6 +157,7 @@ impl Config {
         let is_told = |part: &str| told.iter().any(|problem| problem.key().contains(part));
         let mut problems: Vec<Problem> = Vec::new();
         problems.extend(self.database.url().err());
+        problems.extend(self.database.replica_url().err());
         problems.extend(self.seal.problems(is_told("seal")));
         for secret in [&self.signer.passphrase, &self.signer.second_secret].into_iter().flatten() {
             problems.extend(secret.reveal().err());

@@ -7,7 +7,7 @@ use super::*;
 /// A minimal right configuration with a secret in every place that takes one directly.
 const SECRET_EVERYWHERE: &str = r#"
 [database]
-url = "mysql://payouts:hunter2@127.0.0.1/payouts"
+url = "mysql://payouts:hunter2@db.example/payouts?ssl-mode=DISABLED"
 [seal]
 key = "1111111111111111111111111111111111111111111111111111111111111111"
 [[seal.previous]]
@@ -291,6 +291,7 @@ fn nothing_that_is_printed_holds_a_secret() {
     let config = load_with(SECRET_EVERYWHERE, &[]).expect("right");
     let refused = ConfigError::Invalid(config.serving_problems(&[])).to_string();
     assert!(refused.contains("database.url = [redacted]"), "{refused}");
+    assert!(refused.contains("is not spoken to without TLS"), "{refused}");
     let printed = toml::to_string(&config.print()).expect("a table");
     for shown in [printed.clone(), format!("{config:?}"), refused] {
         for secret in ["hunter2", "1111111111", "2222222222"] {

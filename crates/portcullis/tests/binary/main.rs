@@ -4,6 +4,7 @@ mod copies;
 mod dead_letter;
 mod fake_node;
 mod installation;
+mod mariadb;
 mod refusals;
 
 use std::io::Write;

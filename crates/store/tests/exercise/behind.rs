@@ -1,7 +1,5 @@
 //! What tests do to a database behind the store's back, in SQL that both read.
 
-use std::time::Duration;
-
 use portcullis_store::Store;
 use sqlx::mysql::{MySqlConnection, MySqlPool, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
@@ -15,13 +13,6 @@ pub(crate) enum Behind {
     MySql(MySqlPool),
 }
 
-/// Makes a database on a server.
-pub(crate) async fn create_database(url: &str, name: &str) {
-    let mut connection = MySqlConnection::connect(url).await.expect("the server answers");
-    let create = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
-    connection.execute(AssertSqlSafe(create)).await.expect("creates");
-}
-
 impl Behind {
     pub(crate) async fn open(url: &str) -> Self {
         if !url.starts_with("mysql://") {
@@ -31,7 +22,8 @@ impl Behind {
         }
         // Names that are words of MySQL stand in double quotes, as SQLite has them.
         let pool = MySqlPoolOptions::new().max_connections(2).after_connect(|connection, _| {
-            let mode = "SET SESSION sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT,STRICT_ALL_TABLES'";
+            let mode = "SET SESSION sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT,STRICT_ALL_TABLES', \
+                        lock_wait_timeout = 20";
             Box::pin(async move { connection.execute(mode).await.map(|_| ()) })
         });
         Self::MySql(pool.connect(url).await.expect("a connection behind the store's back"))
@@ -61,22 +53,19 @@ impl Behind {
         }
     }
 
-    /// Until nothing that was begun is open any more: on a file the writer's turn says so, a server tells what runs.
+    /// Until nothing that was begun is open any more: on a file the writer's turn says so, on a server a lock of each table that
+    /// a transaction has touched, which waits for its end.
     pub(crate) async fn quiesce(&self, store: &Store) {
         store.register_senders(CHAIN, &[]).await.expect("takes its turn at the writer");
-        if matches!(self, Self::Sqlite(_)) {
-            return;
-        }
-        let open = "SELECT count(*) FROM information_schema.innodb_trx AS t \
-                    JOIN information_schema.processlist AS p ON p.id = t.trx_mysql_thread_id \
-                    WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID()";
-        for _ in 0..1_000 {
-            if self.number(open).await.expect("the server tells") == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("a transaction stays open");
+        let Self::MySql(pool) = self else { return };
+        let tables = "SELECT '\"' || table_name || '\" WRITE', '' FROM information_schema.tables \
+                      WHERE table_schema = DATABASE()";
+        let tables = self.pairs(tables).await.expect("the server tells");
+        let tables: Vec<String> = tables.into_iter().map(|(table, _)| table).collect();
+        let mut connection = pool.acquire().await.expect("connects");
+        let lock = AssertSqlSafe(format!("LOCK TABLES {}", tables.join(", ")));
+        connection.execute(lock).await.expect("every transaction ends");
+        connection.execute("UNLOCK TABLES").await.expect("unlocks");
     }
 }
 

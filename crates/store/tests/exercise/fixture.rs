@@ -53,9 +53,7 @@ impl Database {
             Self::MariaDb => {
                 static NUMBER: AtomicU32 = AtomicU32::new(0);
                 let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-                let server = MariaDb::shared();
-                crate::behind::create_database(&server.url(""), &name).await;
-                server.url(&name)
+                MariaDb::shared().create_database(&name).expect("a database of its own")
             }
         };
         (url, directory)

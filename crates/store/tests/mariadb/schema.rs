@@ -83,7 +83,7 @@ async fn keys_and_indexes_have_the_same_names_and_columns() {
 
 #[tokio::test]
 async fn primary_keys_have_the_same_columns() {
-    let sqlite = "SELECT t.name, group_concat(c.name, ', ') FROM sqlite_master AS t JOIN \
+    let sqlite = "SELECT t.name, group_concat(c.name, ', ' ORDER BY c.pk) FROM sqlite_master AS t JOIN \
                   (SELECT m.name AS \"table\", p.name, p.pk FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS p \
                    WHERE p.pk > 0 ORDER BY 1, p.pk) AS c ON c.\"table\" = t.name \
                   WHERE t.type = 'table' AND t.name <> '_sqlx_migrations' GROUP BY t.name";
@@ -99,7 +99,7 @@ async fn primary_keys_have_the_same_columns() {
 /// The words of `column IN ('a', 'b')`, by table and column.
 fn words(table: &str, sql: &str) -> BTreeSet<(String, BTreeSet<String>)> {
     let mut found = BTreeSet::new();
-    let sql = sql.replace('`', "").replace(" in (", " IN (");
+    let sql = sql.replace(['`', '"'], "").replace(" in (", " IN (");
     for (before, rest) in
         sql.match_indices(" IN (").map(|(at, hit)| (&sql[..at], &sql[at + hit.len()..]))
     {
