@@ -41,7 +41,11 @@ impl MariaDb {
         let user = user_argument(&folder)?;
         install(&folder, user).await?;
         let address = free_address()?;
-        let service = Service::start("mariadbd", command(program, &folder, address, user), &folder.join("server.log"))?;
+        let service = Service::start(
+            "mariadbd",
+            command(program, &folder, address, user),
+            &folder.join("server.log"),
+        )?;
         let server = Self { service, address };
         tokio::select! {
             ready = server.ready() => ready?,
@@ -71,7 +75,10 @@ impl MariaDb {
     pub async fn count(&self, table: &str) -> Result<i64> {
         let output = Command::new("mariadb")
             .args(["--no-defaults", "--batch", "--skip-column-names", "--protocol=tcp"])
-            .args([format!("--host={}", self.address.ip()), format!("--port={}", self.address.port())])
+            .args([
+                format!("--host={}", self.address.ip()),
+                format!("--port={}", self.address.port()),
+            ])
             .args([format!("--user={NAME}"), format!("--password={NAME}")])
             .args(["--execute", &format!("SELECT count(*) FROM {table}"), NAME])
             .stdin(Stdio::null())

@@ -7,8 +7,8 @@ use std::time::Duration;
 use portcullis_core::effect::{EffectGate, EffectPoint};
 use portcullis_core::time::{Clock, Timestamp};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QuerySelect, Select, SqliteTransactionMode,
-    TransactionOptions,
+    ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QuerySelect, Select,
+    SqliteTransactionMode, TransactionOptions,
 };
 
 use crate::connect::{self, Connections, shown};
@@ -162,19 +162,13 @@ impl Store {
 
     /// A picture for reads of several statements: while a writer moves on between them, what they
     /// see would not fit together. Dropping it ends it.
-    pub(crate) async fn snapshot(
-        &self,
-        during: &'static str,
-    ) -> Result<Picture, StoreError> {
+    pub(crate) async fn snapshot(&self, during: &'static str) -> Result<Picture, StoreError> {
         let begun = self.reader.begin(during, TransactionOptions::default()).await;
         begun.map_err(|error| StoreError::of_statement(during, &error))
     }
 
     /// As [`Store::snapshot`], of the replica where there is one. While that is away the database itself answers.
-    pub(crate) async fn list_snapshot(
-        &self,
-        during: &'static str,
-    ) -> Result<Picture, StoreError> {
+    pub(crate) async fn list_snapshot(&self, during: &'static str) -> Result<Picture, StoreError> {
         let begun = self.lists.begin(during, TransactionOptions::default()).await;
         match begun.map_err(|error| StoreError::of_statement(during, &error)) {
             Err(error) if error.is_unavailable() => {
@@ -199,8 +193,7 @@ impl Store {
         if self.pool.is_single_writer() {
             return error.is_unavailable() && retry < RETRIES_MAX;
         }
-        let most =
-            if error.is_duplicate() { DUPLICATE_RETRIES_MAX } else { SERVER_RETRIES_MAX };
+        let most = if error.is_duplicate() { DUPLICATE_RETRIES_MAX } else { SERVER_RETRIES_MAX };
         (error.is_unavailable() || error.is_duplicate()) && retry < most
     }
 

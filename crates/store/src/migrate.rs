@@ -137,7 +137,7 @@ async fn migrate_server(pool: &MySqlPool) -> Result<(), MigrateError> {
     if got != Some(1) {
         return Err(MigrateError::Execute(sqlx::Error::PoolTimedOut));
     }
-    let outcome = MYSQL.run(&mut *connection).await;
+    let outcome = MYSQL.run_direct(None, &mut *connection, false).await;
     let release = format!("SELECT RELEASE_LOCK({MIGRATION_LOCK})");
     // Lost with the connection, the lock is free all the same.
     let _released = sqlx::query(AssertSqlSafe(release)).execute(&mut *connection).await;

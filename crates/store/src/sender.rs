@@ -7,8 +7,7 @@ use portcullis_core::amount::Amount;
 use portcullis_core::slot::{Purpose, Rail, SlotStage};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue, ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder,
-    QuerySelect, Select,
+    ActiveValue, ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use crate::alarm::held_senders;
