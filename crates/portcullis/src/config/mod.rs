@@ -31,7 +31,9 @@ pub(crate) use log::{LogConfig, LogFormat};
 pub(crate) use problem::{ConfigError, Origin, Problem, nearest};
 pub(crate) use seal::SealConfig;
 pub(crate) use server::ServerConfig;
-pub(crate) use signer::SignerConfig;
+pub(crate) use signer::{
+    HolderConfig, JournalPlace, KeyConfig, SecretConfig, SignerConfig, TokenConfig, WrapWord,
+};
 
 use section::{Reading, Section};
 use tree::Node;
@@ -158,9 +160,7 @@ impl Config {
         let mut problems: Vec<Problem> = Vec::new();
         problems.extend(self.database.url().err());
         problems.extend(self.seal.problems(is_told("seal")));
-        for secret in [&self.signer.passphrase, &self.signer.second_secret].into_iter().flatten() {
-            problems.extend(secret.reveal().err());
-        }
+        problems.extend(self.signer.problems());
         if self.chains.is_empty() && !is_told("chain") {
             problems.push(Self::missing_chain());
         }
