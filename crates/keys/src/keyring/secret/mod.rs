@@ -29,10 +29,10 @@ use crate::keystore::UnlockedKeys;
 /// The keys of a secret. Cheap to clone; all clones share what is in memory.
 #[derive(Clone)]
 pub struct SecretKeys {
-    shared: Arc<Shared>,
+    keeper: Arc<Keeper>,
 }
 
-struct Shared {
+struct Keeper {
     store: SecretStore,
     /// Known since the start: the signer's senders do not change while it runs.
     addresses: BTreeSet<(u64, Address)>,
@@ -50,7 +50,7 @@ struct Kept {
 
 impl fmt::Debug for SecretKeys {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { store, addresses, .. } = &*self.shared;
+        let Keeper { store, addresses, .. } = &*self.keeper;
         write!(formatter, "SecretKeys({}, {} keys)", store.name(), addresses.len())
     }
 }
@@ -69,7 +69,7 @@ impl SecretKeys {
         let fetched_at = clock.now();
         let keys =
             fetch(&store, |_| false).await.map_err(|error| error.to_keyring_error(&store))?;
-        let shared = Shared {
+        let keeper = Keeper {
             addresses: keys.keys().copied().collect(),
             store,
             kept_for,
@@ -77,13 +77,13 @@ impl SecretKeys {
             fetching: Mutex::default(),
             clock,
         };
-        let opened = Self { shared: Arc::new(shared) };
+        let opened = Self { keeper: Arc::new(keeper) };
         opened.forget_expired();
         Ok(opened)
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = (u64, Address)> {
-        self.shared.addresses.iter().copied()
+        self.keeper.addresses.iter().copied()
     }
 
     /// Whether any private key is in memory now.
@@ -105,37 +105,37 @@ impl SecretKeys {
 
     /// Erases the keys when they were kept for as long as is allowed.
     pub(crate) fn forget_expired(&self) {
-        let mut kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.keeper.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.as_ref().is_some_and(|kept| !self.is_fresh(kept)) {
             *kept = None;
         }
     }
 
     async fn keys_for(&self, asked: &[Ask]) -> Result<Arc<UnlockedKeys>, KeyError> {
-        let _fetching = self.shared.fetching.lock().await;
+        let _fetching = self.keeper.fetching.lock().await;
         self.forget_expired();
         let has_all = |keys: &UnlockedKeys| asked.iter().all(|ask| keys.contains_key(&ask.key));
         if let Some(keys) = self.kept().filter(|keys| has_all(keys)) {
             return Ok(keys);
         }
-        let fetched_at = self.shared.clock.now();
+        let fetched_at = self.keeper.clock.now();
         let keys =
-            fetch(&self.shared.store, has_all).await.map_err(|error| error.to_key_error())?;
+            fetch(&self.keeper.store, has_all).await.map_err(|error| error.to_key_error())?;
         let keys = Arc::new(keys);
-        *self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner) =
+        *self.keeper.kept.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Kept { keys: Arc::clone(&keys), fetched_at });
         Ok(keys)
     }
 
     fn kept(&self) -> Option<Arc<UnlockedKeys>> {
-        let kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.keeper.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.as_ref().filter(|kept| self.is_fresh(kept)).map(|kept| Arc::clone(&kept.keys))
     }
 
     /// Not when the clock was put back either: nobody knows how long it was then.
     fn is_fresh(&self, kept: &Kept) -> bool {
-        let age_ms = self.shared.clock.now().millis_since(kept.fetched_at);
-        u64::try_from(age_ms).is_ok_and(|age| u128::from(age) < self.shared.kept_for.as_millis())
+        let age_ms = self.keeper.clock.now().millis_since(kept.fetched_at);
+        u64::try_from(age_ms).is_ok_and(|age| u128::from(age) < self.keeper.kept_for.as_millis())
     }
 }
 

@@ -53,10 +53,10 @@ pub struct TokenKey {
 /// The keys of a token. Cheap to clone; all clones share its sessions.
 #[derive(Clone)]
 pub struct TokenKeys {
-    shared: Arc<Shared>,
+    token: Arc<Token>,
 }
 
-struct Shared {
+struct Token {
     options: TokenOptions,
     keys: BTreeMap<(u64, Address), Known>,
     door: RwLock<Door>,
@@ -78,7 +78,7 @@ struct Known {
 
 impl fmt::Debug for TokenKeys {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { options, keys, .. } = &*self.shared;
+        let Token { options, keys, .. } = &*self.token;
         write!(formatter, "TokenKeys({}, {} keys)", options.token, keys.len())
     }
 }
@@ -103,17 +103,17 @@ impl TokenKeys {
             keys.insert((key.chain_id, address), Known { place, public: *public });
         }
         let door = RwLock::new(Door { link: Some(link), opened: 1, pin_refused: None });
-        Ok(Self { shared: Arc::new(Shared { options, keys, door }) })
+        Ok(Self { token: Arc::new(Token { options, keys, door }) })
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = (u64, Address)> {
-        self.shared.keys.keys().copied()
+        self.token.keys.keys().copied()
     }
 
     /// Signs all of them, as many at once as there may be sessions.
     pub(super) async fn sign(&self, asked: Vec<Ask>) -> Vec<Signed> {
-        let (shared, count) = (Arc::clone(&self.shared), asked.len());
-        let signing = tokio::task::spawn_blocking(move || shared.sign_all(&asked));
+        let (token, count) = (Arc::clone(&self.token), asked.len());
+        let signing = tokio::task::spawn_blocking(move || token.sign_all(&asked));
         signing.await.unwrap_or_else(|_| {
             let reason = "the process is stopping".to_owned();
             vec![Err(KeyError::Unavailable { holder: HELD_BY_TOKEN, reason }); count]
@@ -121,7 +121,7 @@ impl TokenKeys {
     }
 }
 
-impl Shared {
+impl Token {
     /// Each thread has a session of its own and takes the next digest when it is done with one. Once the token is
     /// away, the rest is not tried: every try may take as long as the library waits for it.
     fn sign_all(&self, asked: &[Ask]) -> Vec<Signed> {
