@@ -78,6 +78,9 @@ fn a_kind_has_its_own_section_and_journal() {
 
 #[test]
 fn what_does_not_go_together_is_refused() {
+    let misspelt = KMS.replace("localhost", "polygn");
+    let in_the_data = TOKEN.replace("hsm.journal", "data/hsm.journal");
+    let needless = SECRET.replace("both", "operator");
     for (text, expected) in [
         ("[signer]\nkind = \"kms\"", "signer.kms.key is missing"),
         ("[signer]\nkind = \"hsm\"", "one of keystore, kms, secrets-manager, pkcs11"),
@@ -89,9 +92,9 @@ fn what_does_not_go_together_is_refused() {
         ("[signer.journal]\nurl = \"mysql://hunter2@db/j\"", "only with signer.journal.kind"),
         ("[signer.journal]\npath = \"elsewhere\"", "lies beside it"),
         ("[signer.journal]\nid = \"0x00\"", "32 hexadecimal digits"),
-        (&KMS.replace("localhost", "polygn"), "one of"),
-        (&TOKEN.replace("hsm.journal", "data/hsm.journal"), "a path outside data.dir"),
-        (&SECRET.replace("both", "operator"), "left out with wrapping"),
+        (misspelt.as_str(), "one of"),
+        (in_the_data.as_str(), "a path outside data.dir"),
+        (needless.as_str(), "left out with wrapping"),
     ] {
         let told = told(text);
         assert!(told.contains(expected), "{text}\ndoes not tell {expected:?}:\n{told}");
