@@ -16,9 +16,10 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 
 use crate::cli::ServeArgs;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::connections::{ConnectionLimits, serve_http};
 use crate::failure::Failure;
+use crate::fleet::Fleet;
 use crate::guard::{self, FileGuard};
 use crate::holder::Holder;
 use crate::logging::{self, Identity};
@@ -32,6 +33,9 @@ const BLOCKING_THREADS_MAX: usize = 16;
 
 /// How long a client may take to send a request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
+
+/// How long doorbells may take to be given back.
+const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// Serves until a signal ends it.
 pub(crate) fn serve(
@@ -47,12 +51,13 @@ pub(crate) fn serve(
             config.server.probe_listen = Some(address);
         }
     }
+    config.refuse_foreign_credentials(roles.all()).map_err(ConfigError::Invalid)?;
     let instance = format!("run_{:032x}", random::entropy()?);
     let identity = Identity { service: roles.service_name(), instance: instance.clone() };
     logging::install(&config.log, identity, Arc::clone(&clock))
         .map_err(|error| Failure::failed("cannot start logging", &error))?;
     logging::tell_panics();
-    let holder = Holder::claim(&config.data.dir, &roles, &instance)?;
+    let holder = Holder::claim(&config.home(), &roles, &instance)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.server.worker_threads)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -82,8 +87,8 @@ impl Process {
         // Before anything is opened: a second process on the same port ends here.
         let listener = self.listen().await?;
         let foundation = Foundation::lay(&self.config, Arc::clone(&self.clock)).await?;
-        let doorbells = Doorbells::local();
-        let engine = self.engine(&foundation, &doorbells).await?;
+        let fleet = Fleet::join(&self.config, &self.roles, &self.clock).await?;
+        let engine = self.engine(&foundation, &fleet.doorbells).await?;
         if let Some(files) = FileGuard::new(&self.config, Arc::clone(&self.clock))? {
             tokio::spawn(files.keep());
         }
@@ -91,9 +96,13 @@ impl Process {
             foundation: &foundation,
             config: &self.config,
             metrics,
-            doorbells,
+            fleet: &fleet,
             stopping: stopping.clone(),
         });
+        fleet.gossip(&foundation.chains, &self.clock, stopping.clone());
+        let lease_ms = self.config.engine.settings.lease_ms;
+        let messenger = fleet.messenger(&foundation.store, self.surroundings(), lease_ms);
+        let carrying = messenger.map(|messenger| tokio::spawn(messenger.run(stopping.clone())));
         let router = if self.roles.has_api() { router } else { router.layer(from_fn(only_probes)) };
         let (close, closing) = watch::channel(false);
         let limits = ConnectionLimits {
@@ -122,6 +131,10 @@ impl Process {
                 "some requests were still open and got no answer; their outcome is in the database"
             );
         }
+        if let Some(carrying) = carrying {
+            // It gives back what it was told and did not do; who does not hear that waits a little longer.
+            let _given_back = tokio::time::timeout(GIVE_BACK, carrying).await;
+        }
         foundation.store.close().await;
         tracing::info!("stopped");
         outcome
@@ -143,6 +156,14 @@ impl Process {
         let address = listener.local_addr().unwrap_or(address);
         tracing::info!(%address, roles, version = env!("CARGO_PKG_VERSION"), "listening");
         Ok(listener)
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            clock: Arc::clone(&self.clock),
+            entropy: random::source(),
+            instance: self.holder.name.clone(),
+        }
     }
 
     /// The engine; `None` in a process that only takes requests in.
@@ -174,11 +195,7 @@ impl Process {
             pools: foundation.chains.iter().map(|chain| Arc::clone(&chain.pool)).collect(),
             vaults: self.config.vaults(),
             settings: self.config.engine.settings,
-            around: Surroundings {
-                clock: Arc::clone(&self.clock),
-                entropy: random::source(),
-                instance: self.holder.name.clone(),
-            },
+            around: self.surroundings(),
             doorbells: doorbells.clone(),
         };
         let sealing_keys = Arc::clone(&foundation.sealing_keys);
