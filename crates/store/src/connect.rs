@@ -43,10 +43,11 @@ pub(crate) struct Connections {
 }
 
 pub(crate) async fn open(options: &StoreOptions) -> Result<Connections, StoreError> {
+    // What a connection is set up with is large, and is gone when it stands.
     let mut connections = if is_server(&options.url) {
-        open_server(options).await?
+        Box::pin(open_server(options)).await?
     } else {
-        open_file(options).await?
+        Box::pin(open_file(options)).await?
     };
     for connection in [&mut connections.writer, &mut connections.reader, &mut connections.lists] {
         observe(connection, options.slow_query_ms);
@@ -85,9 +86,11 @@ async fn open_server(options: &StoreOptions) -> Result<Connections, StoreError> 
     let url = &options.url;
     let connect = mysql_options(url).map_err(|cause| unavailable(url, &cause))?;
     let writers = mysql_pool(options, options.writers_max, Session::Writes);
-    let pool = writers.connect_with(connect.clone()).await.map_err(|e| unavailable(url, &e))?;
+    let opened = Box::pin(writers.connect_with(connect.clone())).await;
+    let pool = opened.map_err(|e| unavailable(url, &e))?;
     let readers = mysql_pool(options, options.readers_max, Session::Reads);
-    let read_pool = readers.connect_with(connect).await.map_err(|e| unavailable(url, &e))?;
+    let opened = Box::pin(readers.connect_with(connect)).await;
+    let read_pool = opened.map_err(|e| unavailable(url, &e))?;
     let lists = match &options.replica_url {
         None => read_pool.clone(),
         Some(replica) => {

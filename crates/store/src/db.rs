@@ -280,7 +280,7 @@ macro_rules! transaction {
                 Ok(value)
             };
             let outcome: Result<_, $crate::error::StoreError> =
-                $crate::statements::DURING.scope($name, body).await;
+                Box::pin($crate::statements::DURING.scope($name, body)).await;
             match outcome {
                 Err(error) if $store.tries_again(&error, retry) => {
                     $crate::db::pause_before_retry($name, retry).await;

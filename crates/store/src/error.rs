@@ -244,11 +244,10 @@ const fn kind_of_mysql(number: u16) -> Kind {
         // a lock that was aborted.
         1205 | 1206 | 1637 | 1969 | 3024 | 1689 => Kind::Contention,
         // Too many connections (of all, of one user), shutdown in progress, host blocked, connection killed, query
-        // interrupted, connection lost as clients number it.
-        1040 | 1203 | 1053 | 1129 | 1927 | 1317 | 2002 | 2003 | 2006 | 2013 => Kind::Connection,
-        // Disk full, table full, out of memory, an error of the storage engine or of a file, and a server that has become
-        // read only, as after a fail-over.
-        1021 | 1114 | 1037 | 1041 | 1030 | 1026 | 3 | 1290 | 1836 => Kind::Connection,
+        // interrupted, connection lost as clients number it; then disk full, table full, out of memory, an error of the
+        // storage engine or of a file, and a server that has become read only, as after a fail-over.
+        1040 | 1203 | 1053 | 1129 | 1927 | 1317 | 2002 | 2003 | 2006 | 2013 | 1021 | 1114
+        | 1037 | 1041 | 1030 | 1026 | 3 | 1290 | 1836 => Kind::Connection,
         1062 | 1022 | 1169 | 1586 => Kind::Duplicate,
         _ => Kind::Other,
     }

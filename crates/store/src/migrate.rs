@@ -101,8 +101,8 @@ impl Pool {
 
     async fn apply_missing(&self) -> Result<(), MigrateError> {
         match self {
-            Self::Sqlite(pool) => SQLITE.run(pool).await,
-            Self::MySql(pool) => migrate_server(pool).await,
+            Self::Sqlite(pool) => Box::pin(SQLITE.run(pool)).await,
+            Self::MySql(pool) => Box::pin(migrate_server(pool)).await,
         }
     }
 
@@ -130,14 +130,14 @@ impl Pool {
 
 /// One process at a time. The migrator asks for a lock without an end, which MariaDB does not know, and goes on without one.
 async fn migrate_server(pool: &MySqlPool) -> Result<(), MigrateError> {
-    let mut connection = pool.acquire().await?;
+    let mut connection = Box::pin(pool.acquire()).await?;
     let lock = format!("SELECT GET_LOCK({MIGRATION_LOCK}, {MIGRATION_WAIT_SECONDS})");
     let got: Option<i64> =
         sqlx::query_scalar(AssertSqlSafe(lock)).fetch_one(&mut *connection).await?;
     if got != Some(1) {
         return Err(MigrateError::Execute(sqlx::Error::PoolTimedOut));
     }
-    let outcome = MYSQL.run_direct(None, &mut *connection, false).await;
+    let outcome = Box::pin(MYSQL.run_direct(None, &mut *connection, false)).await;
     let release = format!("SELECT RELEASE_LOCK({MIGRATION_LOCK})");
     // Lost with the connection, the lock is free all the same.
     let _released = sqlx::query(AssertSqlSafe(release)).execute(&mut *connection).await;

@@ -26,7 +26,9 @@ impl Behind {
                         lock_wait_timeout = 20";
             Box::pin(async move { connection.execute(mode).await.map(|_| ()) })
         });
-        Self::MySql(pool.connect(url).await.expect("a connection behind the store's back"))
+        Self::MySql(
+            Box::pin(pool.connect(url)).await.expect("a connection behind the store's back"),
+        )
     }
 
     pub(crate) async fn execute(&self, statement: &str) -> Result<u64, sqlx::Error> {
@@ -62,7 +64,7 @@ impl Behind {
                       WHERE table_schema = DATABASE()";
         let tables = self.pairs(tables).await.expect("the server tells");
         let tables: Vec<String> = tables.into_iter().map(|(table, _)| table).collect();
-        let mut connection = pool.acquire().await.expect("connects");
+        let mut connection = Box::pin(pool.acquire()).await.expect("connects");
         let lock = AssertSqlSafe(format!("LOCK TABLES {}", tables.join(", ")));
         connection.execute(lock).await.expect("every transaction ends");
         connection.execute("UNLOCK TABLES").await.expect("unlocks");

@@ -46,7 +46,7 @@ pub(crate) enum Database {
 
 impl Database {
     /// The URL of an empty database, and the folder that it goes with.
-    pub(crate) async fn fresh(self) -> (String, TempDir) {
+    pub(crate) fn fresh(self) -> (String, TempDir) {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let url = match self {
             Self::Sqlite => directory.path().join("portcullis.db").to_string_lossy().into_owned(),
@@ -123,7 +123,7 @@ impl Fixture {
     }
 
     pub(crate) async fn open_with(busy_timeout_ms: u64, readers_max: u32) -> Self {
-        let (url, directory) = DATABASE.fresh().await;
+        let (url, directory) = DATABASE.fresh();
         Self::open_at(url, directory, busy_timeout_ms, readers_max).await
     }
 

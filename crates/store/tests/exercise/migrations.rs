@@ -23,7 +23,7 @@ fn files_of(dialect: &str) -> usize {
 
 #[tokio::test]
 async fn an_empty_database_is_brought_to_the_newest_schema_once() {
-    let (url, _directory) = DATABASE.fresh().await;
+    let (url, _directory) = DATABASE.fresh();
     let store = open(&url).await.expect("opens");
     let before = store.schema_status().await.expect("reads");
     // A number may be left out: of two branches one may not need what it reserved.
@@ -96,7 +96,7 @@ fn applied_files_are_never_edited() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_start_together_migrate_once() {
     for _ in 0..8 {
-        let (url, _directory) = DATABASE.fresh().await;
+        let (url, _directory) = DATABASE.fresh();
         let start = |url: String| async move {
             let store = open(&url).await?;
             let version = store.migrate().await?;
@@ -113,7 +113,7 @@ async fn processes_that_start_together_migrate_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_come_and_go_do_not_lock_each_other_out() {
-    let (url, _directory) = DATABASE.fresh().await;
+    let (url, _directory) = DATABASE.fresh();
     let visits = (0..4).map(|_| {
         let url = url.clone();
         tokio::spawn(async move {

@@ -210,7 +210,7 @@ async fn wait_for_the_end(yard: &Yard) {
         if paid == PAYMENTS {
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(240), "{paid} of {PAYMENTS} are paid");
+        assert!(begun.elapsed() < Duration::from_mins(4), "{paid} of {PAYMENTS} are paid");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

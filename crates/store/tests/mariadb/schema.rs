@@ -11,7 +11,7 @@ use crate::migrations::open;
 
 /// A database with the newest schema and nothing in it.
 async fn migrated(database: Database) -> (Behind, TempDir) {
-    let (url, directory) = database.fresh().await;
+    let (url, directory) = database.fresh();
     let store = open(&url).await.expect("opens");
     store.migrate().await.expect("migrates");
     store.close().await;

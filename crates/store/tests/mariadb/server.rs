@@ -137,7 +137,7 @@ async fn lists_come_from_the_replica_and_from_the_database_while_that_is_away() 
     let fixture = Fixture::open().await;
     fixture.fund("alice", 10).await;
     let record = fixture.accept("w", "alice", 1).await;
-    let (replica_url, _folder) = DATABASE.fresh().await;
+    let (replica_url, _folder) = DATABASE.fresh();
     let replica = crate::migrations::open(&replica_url).await.expect("opens");
     replica.migrate().await.expect("migrates");
     let clock: Arc<dyn Clock> = Arc::new(fixture.clock.clone());
