@@ -155,7 +155,7 @@ impl Store {
             let of_ids = slot::Entity::find().filter(slot::Column::Id.is_in(ids.iter().cloned()));
             rows.extend(of_ids.all(&picture).await.map_err(failed)?);
         }
-        let reading = read_sound_slots(&picture, during, rows).await?;
+        let reading = read_sound_slots(&picture, during, &rows).await?;
         let mut slots = reading.noted(&self.damage);
         slots.retain(|open| {
             open.attempts.last().is_some_and(|attempt| attempt.committed_at < before)

@@ -81,7 +81,7 @@ impl Store {
             .one(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        let reading = read_sound_slots(&picture, during, row.into_iter().collect()).await?;
+        let reading = read_sound_slots(&picture, during, row.as_slice()).await?;
         Ok(reading.damaged.into_iter().next())
     }
 }
@@ -94,15 +94,15 @@ impl Store {
 pub(crate) async fn read_sound_slots<C: ConnectionTrait>(
     connection: &C,
     during: &'static str,
-    rows: Vec<slot::Model>,
+    rows: &[slot::Model],
 ) -> Result<SlotReading, StoreError> {
-    match read_open_slots(connection, during, &rows).await {
+    match read_open_slots(connection, during, rows).await {
         Ok(open) => return Ok(SlotReading { open, damaged: Vec::new() }),
         Err(StoreError::Corrupt { .. }) => {}
         Err(error) => return Err(error),
     }
     let mut reading = SlotReading::default();
-    for row in &rows {
+    for row in rows {
         let facts = read_slot_facts(row)?;
         match read_open_slots(connection, during, std::slice::from_ref(row)).await {
             Ok(open) => reading.open.extend(open),

@@ -152,7 +152,7 @@ impl Store {
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        Ok(read_sound_slots(&picture, during, rows).await?.noted(&self.damage))
+        Ok(read_sound_slots(&picture, during, &rows).await?.noted(&self.damage))
     }
 
     /// One slot, whatever its stage.
@@ -169,8 +169,7 @@ impl Store {
             .one(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        let rows: Vec<slot::Model> = row.into_iter().collect();
-        Ok(read_open_slots(&picture, during, &rows).await?.pop())
+        Ok(read_open_slots(&picture, during, row.as_slice()).await?.pop())
     }
 }
 

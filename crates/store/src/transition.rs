@@ -53,10 +53,10 @@ impl Stage {
         if effects.contains(&Effect::Finish) {
             return None;
         }
-        Some(match state.code() {
-            _ if effects.contains(&Effect::Revalidate) => Self::Validate,
-            code => Self::of_code(code),
-        })
+        if effects.contains(&Effect::Revalidate) {
+            return Some(Self::Validate);
+        }
+        Some(Self::of_code(state.code()))
     }
 
     /// The same of a state that nothing sends back to policy. From the binding on a slot carries the withdrawal: its row
@@ -180,8 +180,8 @@ pub(crate) async fn apply_after(
     }
     for (group, ids) in &groups {
         for ids in ids.chunks(ROWS_PER_STATEMENT) {
-            let keys = ids.iter().map(|id| id.to_bytes().to_vec()).collect();
-            write_move(tx, group, keys).await?;
+            let keys: Vec<Vec<u8>> = ids.iter().map(|id| id.to_bytes().to_vec()).collect();
+            write_move(tx, group, &keys).await?;
         }
     }
     post(tx, postings).await
@@ -221,13 +221,13 @@ pub(crate) async fn move_carried(
             .await
             .map_err(|error| tx.failed(&error))?;
         for keys in keys.chunks(ROWS_PER_STATEMENT) {
-            write_move(tx, &group, keys.to_vec()).await?;
+            write_move(tx, &group, keys).await?;
         }
     }
     Ok(())
 }
 
-pub(crate) fn carried_query(slots: &[SlotId], state: StateCode) -> Select<binding::Entity> {
+fn carried_query(slots: &[SlotId], state: StateCode) -> Select<binding::Entity> {
     let to_withdrawal: RelationDef = binding::Entity::belongs_to(withdrawal::Entity)
         .from(binding::Column::WithdrawalId)
         .to(withdrawal::Column::Id)
@@ -254,7 +254,7 @@ pub(crate) fn purse_of(record: &WithdrawalRecord) -> Purse {
     Purse { tenant: record.tenant, account: record.account.clone(), asset: record.asset }
 }
 
-async fn write_move(tx: &Transaction, group: &Move, ids: Vec<Vec<u8>>) -> Result<(), StoreError> {
+async fn write_move(tx: &Transaction, group: &Move, ids: &[Vec<u8>]) -> Result<(), StoreError> {
     let appended = Func::cust("CONCAT")
         .arg(Expr::col(withdrawal::Column::Timeline))
         .arg(Expr::value(group.lines.as_str()));
@@ -274,12 +274,12 @@ async fn write_move(tx: &Transaction, group: &Move, ids: Vec<Vec<u8>>) -> Result
         .map_err(|error| tx.failed(&error))?;
     tx.expect_rows(moved.rows_affected, ids.len())?;
     if group.unbind {
-        unbind(tx, &ids).await?;
+        unbind(tx, ids).await?;
     }
     if group.stage.is_some_and(|stage| stage.stays(group.from)) {
         return Ok(());
     }
-    write_stage(tx, group.stage, &ids).await
+    write_stage(tx, group.stage, ids).await
 }
 
 /// The moment of the end tells a payment's old bindings apart: two of them in one millisecond are refused, and the

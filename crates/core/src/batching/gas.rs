@@ -1,5 +1,5 @@
 //! What calls of the vault need, learned from what nodes said about earlier ones. It chooses sizes and operators; the
-//! gas limit of a transaction always comes from an estimate of that very transaction.
+//! gas limit of a call always comes from an estimate of that very call.
 
 /// What every transaction costs before it does anything.
 pub(super) const INTRINSIC_GAS: u64 = 21_000;

@@ -86,7 +86,7 @@ impl Monitor {
         }
         if !inclusions.is_empty() {
             included.slots = inclusions.len();
-            let failed = self.include_each(lease, &inclusions).await?;
+            let failed = self.include_each(lease, chain_id, &inclusions).await?;
             included.is_open |= failed > 0;
             metrics::counter!("portcullis_slots_included_total").increment(inclusions.len() as u64);
         }

@@ -33,7 +33,7 @@ impl Monitor {
                 is_void || matches!(slot.outcome, SlotOutcome::Reverted | SlotOutcome::Canceled)
             });
         ends.extend(agreed_releases(pool, releasing).await);
-        let failed = self.finalize_each(lease, &ends).await?;
+        let failed = self.finalize_each(lease, chain.chain_id, &ends).await?;
         Ok(if ends.len() == failed { 0 } else { looked_at })
     }
 }

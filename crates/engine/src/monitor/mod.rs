@@ -136,7 +136,7 @@ impl Monitor {
         let confirmed = match confirmed_below {
             None => 0,
             Some(block) => {
-                let (at, set) = ((chain.chain_id, block), self.set_size());
+                let (at, set) = ((chain.chain_id, block), self.set_size(chain.chain_id));
                 self.store.confirm(lease, at, SLOTS_MAX, set).await?
             }
         };

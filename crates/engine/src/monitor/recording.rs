@@ -14,12 +14,14 @@ impl Monitor {
     pub(super) async fn include_each(
         &self,
         lease: &Lease,
+        chain_id: u64,
         inclusions: &[Inclusion],
     ) -> Result<usize, EngineError> {
         let mut failed = 0_usize;
-        for set in inclusions.chunks(self.set_size()) {
+        for set in inclusions.chunks(self.set_size(chain_id)) {
             let recorded = self.store.include(lease, set).await.map_err(EngineError::from);
-            failed = failed.saturating_add(self.recorded(recorded, set[0].slot_id).await?);
+            failed =
+                failed.saturating_add(self.recorded(recorded, chain_id, set[0].slot_id).await?);
         }
         self.settle_size(failed);
         Ok(failed)
@@ -29,23 +31,26 @@ impl Monitor {
     pub(super) async fn finalize_each(
         &self,
         lease: &Lease,
+        chain_id: u64,
         slots: &[ConsumedSlot],
     ) -> Result<usize, EngineError> {
         let mut failed = 0_usize;
-        for set in slots.chunks(self.set_size()) {
+        for set in slots.chunks(self.set_size(chain_id)) {
             let recorded = self.store.finalize(lease, set).await.map_err(EngineError::from);
-            failed = failed.saturating_add(self.recorded(recorded, set[0].open.id).await?);
+            failed =
+                failed.saturating_add(self.recorded(recorded, chain_id, set[0].open.id).await?);
         }
         self.settle_size(failed);
         Ok(failed)
     }
 
-    fn commit_max(&self) -> u64 {
-        if self.vaults.is_empty() { SLOTS_PER_COMMIT } else { CALLS_PER_COMMIT }
+    fn commit_max(&self, chain_id: u64) -> u64 {
+        if self.vaults.contains_key(&chain_id) { CALLS_PER_COMMIT } else { SLOTS_PER_COMMIT }
     }
 
-    pub(super) fn set_size(&self) -> usize {
-        usize::try_from(self.narrowing.limit(self.commit_max())).unwrap_or(usize::MAX)
+    /// Slots of a chain that one transaction records.
+    pub(super) fn set_size(&self, chain_id: u64) -> usize {
+        usize::try_from(self.narrowing.limit(self.commit_max(chain_id))).unwrap_or(usize::MAX)
     }
 
     fn settle_size(&self, failed: usize) {
@@ -59,10 +64,11 @@ impl Monitor {
     async fn recorded(
         &self,
         recorded: Result<(), EngineError>,
+        chain_id: u64,
         first: SlotId,
     ) -> Result<usize, EngineError> {
         let Err(error) = recorded else { return Ok(0) };
-        if !is_of_the_work(&error) || !self.narrowing.narrow(self.commit_max()) {
+        if !is_of_the_work(&error) || !self.narrowing.narrow(self.commit_max(chain_id)) {
             return Err(error);
         }
         tracing::warn!(slot = %first, %error, "what the chain shows of a slot cannot be recorded");

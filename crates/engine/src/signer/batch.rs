@@ -97,7 +97,7 @@ impl SignerRole {
         if records.is_empty() {
             return Ok(Going { lacks_funds, ..Going::default() });
         }
-        let (operators, decision) = self.decided(chain, room, &records);
+        let (callers, decision) = self.decided(chain, room, &records);
         let waiting = |why| decision.waiting.iter().filter(move |(_, wait)| *wait == why);
         let poor: Vec<WithdrawalId> =
             waiting(Wait::NoGasMoney).map(|(place, _)| records[*place].id).collect();
@@ -108,32 +108,16 @@ impl SignerRole {
             self.defer(&poor, DEFER_MS, NO_GAS_MONEY).await?;
         }
         let lingers_ms = decision.lingers_ms().and_then(|left_ms| u64::try_from(left_ms).ok());
-        let limits = self.limits_of(chain, room);
         let mut records: Vec<Option<WithdrawalRecord>> = records.into_iter().map(Some).collect();
         let mut calls = Vec::with_capacity(decision.calls.len());
         for planned in decision.calls {
             count_decision(chain, planned.reason.kind(), planned.payments.len());
             let carried = planned.payments.iter();
             let carried = carried.filter_map(|place| records.get_mut(*place)?.take()).collect();
-            let (sender, operator) = operators[planned.operator];
-            let caller = Caller { sender, most: most_of(limits, operator) };
-            calls.push(Call::new(room.vault, caller, carried, planned.reason));
+            calls.push(Call::new(room.vault, callers[planned.operator], carried, planned.reason));
         }
         let rides = self.rides_of(chain, calls).await?;
         Ok(Going { rides, lacks_funds, lingers_ms })
-    }
-
-    /// What one transaction may be.
-    fn limits_of(&self, chain: &SignerChain, room: &Room<'_>) -> CallLimits {
-        let spec = chain.spec();
-        CallLimits {
-            transaction_gas_max: spec
-                .transaction_gas_max
-                .min(self.signer.gas_limit_max(spec.chain_id, 0)),
-            fee_gas_max: self.call_gas_max(chain, room.fees.max_fee_per_gas_wei),
-            block_gas: room.means.head.gas_limit,
-            calldata_bytes_max: spec.calldata_bytes_max,
-        }
     }
 
     /// The decision, and who calls by their places in it.
@@ -142,22 +126,31 @@ impl SignerRole {
         chain: &SignerChain,
         room: &Room<'_>,
         records: &[WithdrawalRecord],
-    ) -> (Vec<(Address, Operator)>, Decision) {
-        let head = &room.means.head;
-        let limits = self.limits_of(chain, room);
+    ) -> (Vec<Caller>, Decision) {
+        let (spec, head) = (chain.spec(), &room.means.head);
+        let limits = CallLimits {
+            transaction_gas_max: spec
+                .transaction_gas_max
+                .min(self.signer.gas_limit_max(spec.chain_id, 0)),
+            fee_gas_max: self.call_gas_max(chain, room.fees.max_fee_per_gas_wei),
+            block_gas: head.gas_limit,
+            calldata_bytes_max: spec.calldata_bytes_max,
+        };
         let now = self.around.clock.now();
         let mut learned = chain.learned.lock().unwrap_or_else(PoisonError::into_inner);
         let price = learned.usual.level(head.base_fee_wei);
         learned.usual.observe(head.base_fee_wei);
         learned.last = Some((limits, price));
         learned.shunned.retain(|_, until| *until > now);
-        let callers: Vec<(Address, Operator)> = room
+        let (callers, operators): (Vec<Caller>, Vec<Operator>) = room
             .loads
             .iter()
             .filter(|load| !learned.shunned.contains_key(&load.address))
-            .map(|load| (load.address, operator_of(room, load)))
-            .collect();
-        let operators: Vec<Operator> = callers.iter().map(|(_, operator)| *operator).collect();
+            .map(|load| {
+                let operator = operator_of(room, load);
+                (Caller { sender: load.address, most: most_of(limits, operator) }, operator)
+            })
+            .unzip();
         let queue = self.queue_of(records);
         let rules = self.settings.batching;
         let facts =

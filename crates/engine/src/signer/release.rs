@@ -17,13 +17,12 @@ use crate::error::EngineError;
 use crate::evidence::judge;
 
 impl SignerRole {
-    /// Journals that `record` left `slot`, where it was signed under `number`, if the chain proves it: a receipt on which the chain's release quorum agrees
-    /// shows our cancel, a revert, or that the vault did not pay this item. On the direct rail the slot is final in the
-    /// database and the receipt at the conservative depth; on the vault rail the chain's confirmations will do,
-    /// because the payment's number guards it (invariant 14), unless it is to be paid under another number now. Without
-    /// that proof
-    /// nothing is written, and the signer goes on refusing the payment. Where the database knows the slot as one that the
-    /// payment left, only the proof is missing, and the answer says why it is.
+    /// Journals that `record` left `slot`, where it was signed under `number`, if the chain proves it: a receipt on which
+    /// the chain's release quorum agrees shows our cancel, a revert, or that the vault did not pay this item. On the direct
+    /// rail the slot is final in the database and the receipt at the conservative depth; on the vault rail the chain's
+    /// confirmations will do, because the payment's number guards it (invariant 14), unless it is to be paid under another
+    /// number now. Without that proof nothing is written, and the signer goes on refusing the payment. Where the database
+    /// knows the slot as one that the payment left, only the proof is missing, and the answer says why it is.
     pub(super) async fn journal_release(
         &self,
         chain: &SignerChain,

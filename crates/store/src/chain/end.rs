@@ -50,7 +50,7 @@ pub(super) async fn confirm_in(
         .all(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let mut slots = read_sound_slots(&tx.inner, tx.name, rows).await?.noted(&tx.damage);
+    let mut slots = read_sound_slots(&tx.inner, tx.name, &rows).await?.noted(&tx.damage);
     set_unsettled_aside(tx, &mut slots).await?;
     let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
     move_slots(tx, &ids, SlotStage::Included, SlotStage::Confirmed).await?;

@@ -150,7 +150,7 @@ impl Store {
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        let mut slots = read_sound_slots(&picture, during, rows).await?.noted(&self.damage);
+        let mut slots = read_sound_slots(&picture, during, &rows).await?.noted(&self.damage);
         slots.sort_by_key(|open| open.slot);
         Ok(slots)
     }
@@ -222,7 +222,7 @@ impl Store {
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
         let seen = rows.iter().map(read_consumption).collect::<Result<Vec<_>, _>>()?;
-        let slots = read_sound_slots(&picture, during, rows).await?.noted(&self.damage);
+        let slots = read_sound_slots(&picture, during, &rows).await?.noted(&self.damage);
         Ok(with_consumption(&seen, slots))
     }
 

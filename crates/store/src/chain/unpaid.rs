@@ -71,7 +71,7 @@ impl Store {
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
         let seen = rows.iter().map(read_consumption).collect::<Result<Vec<_>, _>>()?;
-        let slots = read_sound_slots(&picture, during, rows).await?.noted(&self.damage);
+        let slots = read_sound_slots(&picture, during, &rows).await?.noted(&self.damage);
         Ok(with_consumption(&seen, slots))
     }
 
@@ -128,7 +128,7 @@ impl Store {
             .all(&picture)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
-        let slots = read_sound_slots(&picture, during, rows).await?.noted(&self.damage);
+        let slots = read_sound_slots(&picture, during, &rows).await?.noted(&self.damage);
         let mut skipped = Vec::new();
         for open in &slots {
             let is_skipped = |record: &&WithdrawalRecord| {
