@@ -3,7 +3,7 @@
 use alloy_primitives::B256;
 use portcullis_core::calldata::read_direct_payment;
 use portcullis_core::number::{PaymentRef, PayoutNumber};
-use portcullis_core::slot::{AttemptKind, Rail, SlotOutcome};
+use portcullis_core::slot::{AttemptKind, Rail, SlotOutcome, SlotStage};
 use portcullis_core::vault::{VaultItem, read_vault_payment};
 use portcullis_keys::journal::PaymentEntry;
 use portcullis_store::reconcile::{ImportedPayment, ImportedPurpose, ImportedRequest};
@@ -117,6 +117,8 @@ fn rides_here(
         // Consumed without paying it: for good, or as far as the monitor has come with it.
         Shown::Mined { end: Some(_), .. } => false,
         Shown::Mined { .. } | Shown::Adopted(_) => is_bound,
+        // The monitor has read the block that consumed it, and the head that is asked is behind it, or left it.
+        _ if view.stage().is_some_and(|stage| stage >= SlotStage::Included) => is_bound,
         _ => {
             let last = known.rides.last().is_some_and(|ride| ride.slot == view.slot);
             (last || is_bound) && !was_released(known, view) && !known.voided

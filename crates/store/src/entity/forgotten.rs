@@ -17,6 +17,7 @@ pub(crate) struct Model {
     pub(crate) withdrawal_id: Option<Vec<u8>>,
     pub(crate) slot_id: Vec<u8>,
     pub(crate) created_at: i64,
+    pub(crate) paid: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -20,6 +20,8 @@ pub(crate) struct Forgotten {
     pub(crate) request: Option<(TenantId, ExternalId)>,
     pub(crate) withdrawal: Option<WithdrawalId>,
     pub(crate) slot: SlotId,
+    /// Whether the slot's final block is known to have paid it.
+    pub(crate) is_paid: bool,
 }
 
 impl Store {
@@ -40,11 +42,12 @@ impl Store {
     }
 }
 
-/// Remembers a payment, unless it is there already.
+/// Remembers a payment, unless it is there already. `is_paid` says that the slot's final block paid it.
 pub(super) async fn remember(
     tx: &Transaction,
     payment: &ImportedPayment,
     slot: SlotId,
+    is_paid: bool,
 ) -> Result<(), StoreError> {
     let reference = payment.reference.0.to_vec();
     forget(tx, payment.reference).await?;
@@ -62,6 +65,7 @@ pub(super) async fn remember(
         ),
         slot_id: ActiveValue::Set(slot.to_bytes().to_vec()),
         created_at: ActiveValue::Set(tx.now.as_millis()),
+        paid: ActiveValue::Set(i64::from(is_paid)),
     };
     forgotten::Entity::insert(row)
         .exec_without_returning(&tx.inner)
@@ -132,5 +136,6 @@ fn read(row: &forgotten::Model) -> Result<Forgotten, StoreError> {
         request,
         withdrawal,
         slot: SlotId::from_bytes(place.id("slot_id", &row.slot_id)?),
+        is_paid: row.paid != 0,
     })
 }

@@ -25,7 +25,7 @@ pub(crate) enum Truth {
     Unbound,
     /// Bytes of it may be anywhere.
     Sent,
-    /// It was final, and its block left the chain.
+    /// It was paid as far as we knew, and its slot is looked at again.
     Reopened,
     /// Paid, for good.
     Paid,
@@ -249,12 +249,12 @@ pub(crate) async fn mark_item_paid(
     tx.expect_rows(written.rows_affected, 1)
 }
 
-/// Binds a withdrawal to a slot, or again.
+/// Binds a withdrawal to a slot, or again. Whether it joined: it was not bound to it before.
 pub(crate) async fn bind(
     tx: &Transaction,
     withdrawal: &[u8],
     slot: SlotId,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     unbind(tx, withdrawal, Some(slot)).await?;
     let slot_id = slot.to_bytes().to_vec();
     let rows = binding::Entity::find()
@@ -270,7 +270,7 @@ pub(crate) async fn bind(
             .exec(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
-        return Ok(());
+        return Ok(row.released_at != 0);
     }
     let next = rows.iter().map(|row| row.position).max().map_or(0, |most| most.saturating_add(1));
     let row = binding::ActiveModel {
@@ -283,7 +283,7 @@ pub(crate) async fn bind(
     binding::Entity::insert(row)
         .exec_without_returning(&tx.inner)
         .await
-        .map(|_| ())
+        .map(|_| true)
         .map_err(|error| tx.failed(&error))
 }
 

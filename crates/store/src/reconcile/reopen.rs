@@ -1,4 +1,4 @@
-//! A final block that left the chain: its slots are open again, and their bytes are sent again.
+//! Slots that are looked at again: a final block left the chain, or a payment joined what was counted without it.
 
 use portcullis_core::id::SlotId;
 use portcullis_core::slot::SlotStage;
@@ -9,9 +9,12 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use super::place::{Truth, place};
 use crate::audit::{AuditEntry, append_audit};
 use crate::db::{Store, Transaction, transaction};
-use crate::entity::{header, slot};
+use crate::entity::{binding, forgotten, header, slot};
 use crate::error::StoreError;
 use crate::slot::open_slots_by_id;
+
+/// Why a slot is looked at again that stays in its block.
+pub(super) const JOINED: &str = "a payment joined its slot after its block was read";
 
 impl Store {
     /// Opens a final slot again: its payments are on their way, and their money is held. The stored blocks of the chain
@@ -25,8 +28,38 @@ impl Store {
 }
 
 async fn reopen_in(tx: &Transaction, id: SlotId, actor: &str) -> Result<(), StoreError> {
+    let detail = "its final block left the chain";
+    let row = slot::Entity::find_by_id(id.to_bytes().to_vec())
+        .filter(slot::Column::Stage.eq(SlotStage::Final.as_str()))
+        .one(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    let Some(row) = row else {
+        return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
+    };
+    look_again(tx, id, detail).await?;
+    header::Entity::delete_many()
+        .filter(header::Column::ChainId.eq(row.chain_id))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    let subject = id.to_string();
+    let entry =
+        AuditEntry { tenant: None, actor, action: "slot.reopen", subject: &subject, detail };
+    append_audit(tx, &entry).await
+}
+
+/// Takes back what is written down of a slot's block: its payments are on their way, their money is held, and the monitor
+/// reads from the chain what became of each. Nothing, where no block is known to have consumed it.
+pub(super) async fn look_again(
+    tx: &Transaction,
+    id: SlotId,
+    detail: &str,
+) -> Result<(), StoreError> {
+    // Of a payment that is in a block the slot's row says in which.
     let open = open_slots_by_id(&tx.inner, tx.name, &[id]).await?;
     let none = || Expr::value(Option::<Vec<u8>>::None);
+    let consumed = [SlotStage::Included, SlotStage::Confirmed, SlotStage::Final];
     let opened = slot::Entity::update_many()
         .col_expr(slot::Column::Stage, Expr::value(SlotStage::Sent.as_str()))
         .col_expr(slot::Column::Outcome, Expr::value(Option::<String>::None))
@@ -38,27 +71,29 @@ async fn reopen_in(tx: &Transaction, id: SlotId, actor: &str) -> Result<(), Stor
         .col_expr(slot::Column::Receives, Expr::value(0))
         .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
         .filter(slot::Column::Id.eq(id.to_bytes().to_vec()))
-        .filter(slot::Column::Stage.eq(SlotStage::Final.as_str()))
+        .filter(slot::Column::Stage.is_in(consumed.map(SlotStage::as_str)))
         .exec(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(opened.rows_affected, 1)?;
-    let detail = "its final block left the chain";
+    if opened.rows_affected == 0 {
+        return Ok(());
+    }
+    binding::Entity::update_many()
+        .col_expr(binding::Column::Item, Expr::value(Option::<String>::None))
+        .filter(binding::Column::SlotId.eq(id.to_bytes().to_vec()))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    forgotten::Entity::update_many()
+        .col_expr(forgotten::Column::Paid, Expr::value(0))
+        .filter(forgotten::Column::SlotId.eq(id.to_bytes().to_vec()))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
     for record in open.iter().flat_map(|open| &open.payments) {
-        if let State::Confirmed { slot, .. } = record.state {
-            place(tx, record, slot, Truth::Reopened, detail).await?;
+        if matches!(record.state, State::Confirming { .. } | State::Confirmed { .. }) {
+            place(tx, record, id, Truth::Reopened, detail).await?;
         }
     }
-    for open in &open {
-        let chain_id = crate::convert::bigint(open.slot.chain_id);
-        header::Entity::delete_many()
-            .filter(header::Column::ChainId.eq(chain_id))
-            .exec(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-    }
-    let subject = id.to_string();
-    let entry =
-        AuditEntry { tenant: None, actor, action: "slot.reopen", subject: &subject, detail };
-    append_audit(tx, &entry).await
+    Ok(())
 }

@@ -2,10 +2,10 @@
 //! sealing key, seals it.
 
 use alloy_primitives::B256;
-use portcullis_core::id::{AccountId, DeploymentId};
+use portcullis_core::id::{AccountId, DeploymentId, SlotId};
 use portcullis_core::ledger::{Bucket, PostingKind};
 use portcullis_core::seal::{SealedPayment, SealingKeys, payer_of};
-use portcullis_core::slot::{SlotOutcome, SlotStage};
+use portcullis_core::slot::{Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::State;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
@@ -13,7 +13,8 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 use super::Forgotten;
 use super::forgotten::forget;
 use super::insert::free_number;
-use super::place::{between, bind, write_work};
+use super::place::{between, bind, mark_item_paid, write_work};
+use super::reopen::{JOINED, look_again};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::Place;
 use crate::db::Transaction;
@@ -135,6 +136,34 @@ async fn audit(
     append_audit(tx, &entry).await
 }
 
+/// Where the slot stands, and the payment with it, its money and its work. `is_read` says whether a block that paid the
+/// slot is known to have paid this one too: a call of the vault may have been mined without its items ever having been read.
+fn standing(
+    row: &slot::Model,
+    slot: SlotId,
+    is_read: bool,
+) -> Result<(State, Bucket, Option<Stage>), StoreError> {
+    let facts = read_slot_facts(row)?;
+    let outcome = row.outcome.as_deref().and_then(SlotOutcome::parse);
+    let sent = (State::Broadcasted { slot }, Bucket::Held, Some(Stage::Monitor));
+    Ok(match (facts.stage, outcome, facts.block) {
+        (_, Some(SlotOutcome::Paid), _) if !is_read => sent,
+        (SlotStage::Included, Some(SlotOutcome::Paid), Some(block)) => {
+            (State::Confirming { slot, block }, Bucket::Held, Some(Stage::Monitor))
+        }
+        (SlotStage::Confirmed, Some(SlotOutcome::Paid), Some(block)) => {
+            let state = State::Confirmed { slot, block, is_final: false };
+            (state, Bucket::Paid, Some(Stage::Monitor))
+        }
+        (SlotStage::Final, Some(SlotOutcome::Paid), Some(block)) => {
+            (State::Confirmed { slot, block, is_final: true }, Bucket::Paid, None)
+        }
+        // It is over and did not pay: an ordinary request again, under its old number.
+        (SlotStage::Final, ..) => (State::Pending, Bucket::Held, Some(Stage::Validate)),
+        _ => sent,
+    })
+}
+
 /// Makes the row of a payment that only the journal, or the vault's event, still knew. `record` is what intake would
 /// have accepted; it gets the payment's own number and id, and stands where the slot does.
 pub(crate) async fn revive_in(
@@ -153,25 +182,9 @@ pub(crate) async fn revive_in(
         .map_err(|error| tx.failed(&error))?;
     let place = Place { table: "forgotten", row: &key };
     let row = place.known("slot_id", row)?;
-    let facts = read_slot_facts(&row)?;
-    let outcome = row.outcome.as_deref().and_then(SlotOutcome::parse);
+    let is_vault = row.rail == Rail::Vault.as_str();
     let slot = forgotten.slot;
-    let sent = State::Broadcasted { slot };
-    let (state, bucket, stage) = match (facts.stage, outcome, facts.block) {
-        (SlotStage::Included, Some(SlotOutcome::Paid), Some(block)) => {
-            (State::Confirming { slot, block }, Bucket::Held, Some(Stage::Monitor))
-        }
-        (SlotStage::Confirmed, Some(SlotOutcome::Paid), Some(block)) => {
-            let state = State::Confirmed { slot, block, is_final: false };
-            (state, Bucket::Paid, Some(Stage::Monitor))
-        }
-        (SlotStage::Final, Some(SlotOutcome::Paid), Some(block)) => {
-            (State::Confirmed { slot, block, is_final: true }, Bucket::Paid, None)
-        }
-        // It is over and did not pay: an ordinary request again, under its old number.
-        (SlotStage::Final, ..) => (State::Pending, Bucket::Held, Some(Stage::Validate)),
-        _ => (sent, Bucket::Held, Some(Stage::Monitor)),
-    };
+    let (state, bucket, stage) = standing(&row, slot, !is_vault || forgotten.is_paid)?;
     record.state = state;
     let payer = purse_of(&record);
     let mut kinds = between(Bucket::Available, bucket);
@@ -196,6 +209,13 @@ pub(crate) async fn revive_in(
     write_work(tx, &record, stage).await?;
     if state != State::Pending {
         bind(tx, &record.id.to_bytes(), slot).await?;
+    }
+    match state {
+        State::Broadcasted { .. } if is_vault => look_again(tx, slot, JOINED).await?,
+        State::Confirmed { .. } if is_vault => {
+            mark_item_paid(tx, &record.id.to_bytes(), slot).await?;
+        }
+        _ => {}
     }
     for kind in kinds {
         let posting = NewPosting {

@@ -9,6 +9,7 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 use super::forgotten::{forget, remember};
 use super::insert::{Facts, insert_payment};
 use super::place::{Truth, bind, forget_binding, mark_item_paid, place, unbind};
+use super::reopen::{JOINED, look_again};
 use super::{ImportedEnd, ImportedPayment, SlotImport};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint, wei_bigint};
@@ -230,8 +231,11 @@ async fn import_payment(
     let known = find(tx, payment).await?;
     if let Some(record) = known.iter().find(|record| is_of(payment, record)) {
         if matches!(truth, Truth::Sent | Truth::Paid) {
-            bind(tx, &record.id.to_bytes(), slot).await?;
+            let joins = bind(tx, &record.id.to_bytes(), slot).await?;
             place(tx, record, slot, truth, detail).await?;
+            if joins && truth == Truth::Sent {
+                look_again(tx, slot, JOINED).await?;
+            }
             if truth == Truth::Paid && import.rail == Rail::Vault {
                 mark_item_paid(tx, &record.id.to_bytes(), slot).await?;
             }
@@ -245,9 +249,14 @@ async fn import_payment(
         (Some(request), Some(purpose)) if truth != Truth::Unbound => {
             let facts = Facts { import, payment, request, purpose, taken: !known.is_empty() };
             insert_payment(tx, slot, &facts, truth, detail).await?;
+            if truth == Truth::Sent {
+                look_again(tx, slot, JOINED).await?;
+            }
             forget(tx, payment.reference).await
         }
-        _ if matches!(truth, Truth::Sent | Truth::Paid) => remember(tx, payment, slot).await,
+        _ if matches!(truth, Truth::Sent | Truth::Paid) => {
+            remember(tx, payment, slot, truth == Truth::Paid).await
+        }
         _ => forget(tx, payment.reference).await,
     }
 }

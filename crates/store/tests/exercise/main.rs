@@ -24,6 +24,7 @@ mod gas;
 mod intake;
 mod intake_group;
 mod intake_leader;
+mod joining;
 mod lease;
 mod ledger;
 mod life;

@@ -19,7 +19,7 @@ use crate::rail::{NONCE_FIRST, block, blocks, inclusion, reorg, signed, slot_at}
 use ItemOutcome::{Failed, Paid, Skipped, Voided};
 
 /// A slot of the vault rail with these payments, signed and sent.
-async fn ride(
+pub(crate) async fn ride(
     fixture: &Fixture,
     nonce: u64,
     records: &[&WithdrawalRecord],
@@ -39,7 +39,7 @@ async fn ride(
 }
 
 /// The slot as consumed by its payload, with one outcome for each payment.
-fn outcomes(
+pub(crate) fn outcomes(
     new: &NewSlot,
     attempt: &SignedAttempt,
     at: (u64, u8),
@@ -52,7 +52,7 @@ fn outcomes(
 }
 
 /// Lets go what confirmed slots did not pay, and puts it before policy again.
-async fn release(fixture: &Fixture) -> usize {
+pub(crate) async fn release(fixture: &Fixture) -> usize {
     let unpaid = fixture.store.unpaid_slots(CHAIN, 99).await.expect("reads");
     let lease = fixture.monitor().await;
     fixture.store.release_unpaid(&lease, &unpaid).await.expect("releases");
@@ -67,7 +67,7 @@ async fn two(fixture: &Fixture) -> (WithdrawalRecord, WithdrawalRecord) {
     records
 }
 
-async fn codes(fixture: &Fixture, records: &[&WithdrawalRecord]) -> Vec<StateCode> {
+pub(crate) async fn codes(fixture: &Fixture, records: &[&WithdrawalRecord]) -> Vec<StateCode> {
     let mut codes = Vec::new();
     for record in records {
         codes.push(fixture.read(record).await.state.code());
