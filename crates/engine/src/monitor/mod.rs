@@ -186,7 +186,11 @@ impl Monitor {
                 );
                 return Ok(None);
             }
-            Err(error @ (FollowError::ReorgTooDeep { .. } | FollowError::BrokenStore { .. })) => {
+            Err(FollowError::BrokenStore { number }) => {
+                self.forget_from(pool, lease, &headers, number).await?;
+                return Ok(None);
+            }
+            Err(error @ FollowError::ReorgTooDeep { .. }) => {
                 self.store.raise_halt("reorg", &error.to_string()).await?;
                 return Err(error.into());
             }
@@ -223,17 +227,49 @@ impl Monitor {
             headers: new,
             forget_below: newest.saturating_sub(kept),
         };
-        match self.store.advance_chain(lease, chain.chain_id, &advance).await {
-            Err(StoreError::Halted { reason }) => {
-                self.store.raise_halt("reorg", &reason).await?;
-                return Err(StoreError::Halted { reason }.into());
-            }
-            other => other?,
-        }
+        self.store_news(lease, chain.chain_id, &advance).await?;
         if ancestor.is_some() {
             self.doorbells.ring(Bell::Broadcast);
         }
         Ok(Some((View { headers, head: update.head }, true)))
+    }
+
+    /// The stored blocks from `number` on are no chain together with those below: two copies of the database came
+    /// together, or somebody edited them. What they held is read from the chain again.
+    async fn forget_from(
+        &self,
+        pool: &ProviderPool,
+        lease: &Lease,
+        headers: &[StoredHeader],
+        number: u64,
+    ) -> Result<(), EngineError> {
+        let chain = pool.chain();
+        let below = headers.iter().map(|header| header.block.number).filter(|at| *at < number);
+        let ancestor = below.max().unwrap_or_default();
+        tracing::error!(
+            network = chain.network,
+            number,
+            ancestor,
+            "the stored block does not link to the stored block below it: what they held is read again"
+        );
+        let advance =
+            ChainAdvance { common_ancestor: Some(ancestor), headers: Vec::new(), forget_below: 0 };
+        self.store_news(lease, chain.chain_id, &advance).await
+    }
+
+    async fn store_news(
+        &self,
+        lease: &Lease,
+        chain_id: u64,
+        advance: &ChainAdvance,
+    ) -> Result<(), EngineError> {
+        match self.store.advance_chain(lease, chain_id, advance).await {
+            Err(StoreError::Halted { reason }) => {
+                self.store.raise_halt("reorg", &reason).await?;
+                Err(StoreError::Halted { reason }.into())
+            }
+            other => Ok(other?),
+        }
     }
 }
 

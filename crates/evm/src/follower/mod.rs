@@ -116,7 +116,7 @@ pub enum FollowError {
         head: u64,
     },
     /// What the caller passed is not a chain.
-    #[error("the stored block {number} does not link to the stored block below it: run reconcile")]
+    #[error("the stored block {number} does not link to the stored block below it")]
     BrokenStore {
         /// The first block that does not link.
         number: u64,

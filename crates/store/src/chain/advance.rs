@@ -5,7 +5,7 @@ use portcullis_core::slot::SlotStage;
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{BlockRef, Event, State};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{ChainAdvance, StoredHeader};
 use crate::convert::{Place, bigint};
@@ -54,20 +54,25 @@ pub(super) async fn advance_in(
         .map_err(|error| tx.failed(&error))
 }
 
-/// The first new block must be the child of the stored one below it: who decided on another picture
-/// of the chain reads again.
+/// The first new block must be the child of the highest stored one: who decided on another picture of the chain, or on
+/// another copy of the database, reads again.
 async fn expect_link(
     tx: &Transaction,
     chain_id: u64,
     headers: &[StoredHeader],
 ) -> Result<(), StoreError> {
     let Some(first) = headers.first() else { return Ok(()) };
-    let below = first.block.number.saturating_sub(1);
-    let parent = header::Entity::find_by_id((bigint(chain_id), bigint(below)))
+    let highest = header::Entity::find()
+        .filter(header::Column::ChainId.eq(bigint(chain_id)))
+        .order_by_desc(header::Column::Number)
+        .limit(1)
         .one(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let follows = parent.is_none_or(|parent| parent.hash == first.parent_hash.as_slice());
+    let below = first.block.number.checked_sub(1).map(bigint);
+    let follows = highest.is_none_or(|highest| {
+        Some(highest.number) == below && highest.hash == first.parent_hash.as_slice()
+    });
     tx.expect_rows(u64::from(follows), 1)
 }
 

@@ -86,6 +86,8 @@ async fn blocks_follow_each_other() {
     assert!(is_conflict(&outcome), "a child of another block: {outcome:?}");
     let again = fixture.advance(blocks(102, 103)).await;
     assert!(is_conflict(&again), "a height is stored once: {again:?}");
+    let beyond = fixture.advance(blocks(104, 105)).await;
+    assert!(is_conflict(&beyond), "no height is left out: {beyond:?}");
     fixture.advance(blocks(103, 104)).await.expect("advances");
     let forget = ChainAdvance { forget_below: 103, ..blocks(105, 105) };
     fixture.advance(forget).await.expect("advances");
