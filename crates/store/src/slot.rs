@@ -9,7 +9,7 @@ use portcullis_core::intent::SignedAttempt;
 use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, Slot, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, State};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, Iterable, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect, Select,
@@ -285,6 +285,41 @@ pub(crate) async fn move_slots(
             .await
             .map_err(|error| tx.failed(&error))?;
         tx.expect_rows(moved.rows_affected, ids.len())?;
+    }
+    Ok(())
+}
+
+/// Takes back what is written down of the blocks that consumed these slots: they are sent again, and the monitor reads
+/// what became of each payment. All of them or none: `compare` is what their rows were read to be.
+pub(crate) async fn forget_blocks(
+    tx: &Transaction,
+    ids: &[SlotId],
+    compare: SimpleExpr,
+) -> Result<(), StoreError> {
+    let none = || Expr::value(Option::<Vec<u8>>::None);
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        let undone = slot::Entity::update_many()
+            .col_expr(slot::Column::Stage, Expr::value(SlotStage::Sent.as_str()))
+            .col_expr(slot::Column::Outcome, Expr::value(Option::<String>::None))
+            .col_expr(slot::Column::TransactionHash, none())
+            .col_expr(slot::Column::BlockHash, none())
+            .col_expr(slot::Column::BlockNumber, Expr::value(Option::<i64>::None))
+            .col_expr(slot::Column::BlockAt, Expr::value(Option::<i64>::None))
+            .col_expr(slot::Column::DueAt, Expr::value(tx.now.as_millis()))
+            .col_expr(slot::Column::Receives, Expr::value(0))
+            .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
+            .filter(slot::Column::Id.is_in(slot_keys(ids)))
+            .filter(compare.clone())
+            .exec(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        tx.expect_rows(undone.rows_affected, ids.len())?;
+        binding::Entity::update_many()
+            .col_expr(binding::Column::Item, Expr::value(Option::<String>::None))
+            .filter(binding::Column::SlotId.is_in(slot_keys(ids)))
+            .exec(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
     }
     Ok(())
 }

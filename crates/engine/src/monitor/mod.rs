@@ -186,8 +186,12 @@ impl Monitor {
                 );
                 return Ok(None);
             }
-            Err(FollowError::BrokenStore { number }) => {
-                self.forget_from(pool, lease, &headers, number).await?;
+            Err(error @ FollowError::BrokenStore { below, .. }) => {
+                // Two copies of the database came together, or somebody edited them: what is above is read again.
+                tracing::error!(network = chain.network, %error, "what the stored blocks above held is read again");
+                let advance =
+                    ChainAdvance { common_ancestor: Some(below), ..ChainAdvance::default() };
+                self.store_news(lease, chain.chain_id, &advance).await?;
                 return Ok(None);
             }
             Err(error @ FollowError::ReorgTooDeep { .. }) => {
@@ -228,35 +232,10 @@ impl Monitor {
             forget_below: newest.saturating_sub(kept),
         };
         self.store_news(lease, chain.chain_id, &advance).await?;
-        if ancestor.is_some() {
-            self.doorbells.ring(Bell::Broadcast);
-        }
         Ok(Some((View { headers, head: update.head }, true)))
     }
 
-    /// The stored blocks from `number` on are no chain together with those below: two copies of the database came
-    /// together, or somebody edited them. What they held is read from the chain again.
-    async fn forget_from(
-        &self,
-        pool: &ProviderPool,
-        lease: &Lease,
-        headers: &[StoredHeader],
-        number: u64,
-    ) -> Result<(), EngineError> {
-        let chain = pool.chain();
-        let below = headers.iter().map(|header| header.block.number).filter(|at| *at < number);
-        let ancestor = below.max().unwrap_or_default();
-        tracing::error!(
-            network = chain.network,
-            number,
-            ancestor,
-            "the stored block does not link to the stored block below it: what they held is read again"
-        );
-        let advance =
-            ChainAdvance { common_ancestor: Some(ancestor), headers: Vec::new(), forget_below: 0 };
-        self.store_news(lease, chain.chain_id, &advance).await
-    }
-
+    /// Stores what the chain shows now; what a reorg took back is due to be sent at once.
     async fn store_news(
         &self,
         lease: &Lease,
@@ -266,10 +245,14 @@ impl Monitor {
         match self.store.advance_chain(lease, chain_id, advance).await {
             Err(StoreError::Halted { reason }) => {
                 self.store.raise_halt("reorg", &reason).await?;
-                Err(StoreError::Halted { reason }.into())
+                return Err(StoreError::Halted { reason }.into());
             }
-            other => Ok(other?),
+            stored => stored?,
         }
+        if advance.common_ancestor.is_some() {
+            self.doorbells.ring(Bell::Broadcast);
+        }
+        Ok(())
     }
 }
 

@@ -34,7 +34,7 @@ impl Reconciler {
         let signed = view.journaled.as_ref().filter(|_| view.signed_digest().is_some());
         let Some(entry) = signed.filter(|entry| !entry.voids) else {
             let bound = stored.into_iter().flat_map(|stored| &stored.open.payments);
-            return bound.map(imported_of_row).collect();
+            return bound.map(ImportedPayment::of).collect();
         };
         let was_paid = was_paid(view, shown);
         let numbers = entry.payments.iter().copied();
@@ -167,17 +167,4 @@ impl Reconciler {
 
 fn was_released(known: &PaymentEntry, view: &SlotView) -> bool {
     known.rides.iter().any(|ride| ride.slot == view.slot && ride.released)
-}
-
-fn imported_of_row(record: &portcullis_store::withdrawal::WithdrawalRecord) -> ImportedPayment {
-    ImportedPayment {
-        number: record.number,
-        reference: record.reference,
-        request: Some(ImportedRequest {
-            withdrawal: record.id,
-            tenant: record.tenant,
-            external_id: record.external_id.clone(),
-        }),
-        purpose: None,
-    }
 }

@@ -120,6 +120,8 @@ pub enum FollowError {
     BrokenStore {
         /// The first block that does not link.
         number: u64,
+        /// The stored block below it.
+        below: u64,
     },
 }
 
@@ -298,7 +300,7 @@ fn check_stored(stored: &[ChainLink]) -> Result<(), FollowError> {
         let [below, above] = pair else { continue };
         let follows = below.number.checked_add(1) == Some(above.number);
         if !follows || above.parent_hash != below.hash {
-            return Err(FollowError::BrokenStore { number: above.number });
+            return Err(FollowError::BrokenStore { number: above.number, below: below.number });
         }
     }
     Ok(())

@@ -218,7 +218,7 @@ async fn a_broken_store_is_named() {
     let mut stored = chain.links();
     stored.remove(5);
     let error = Follower::default().step(&pool, &stored).await.expect_err("a gap");
-    assert_eq!(error, FollowError::BrokenStore { number: 6 });
+    assert_eq!(error, FollowError::BrokenStore { number: 6, below: 4 });
 }
 
 /// One thing that happens to the node's chain.

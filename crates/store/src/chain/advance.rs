@@ -4,17 +4,16 @@ use portcullis_core::id::SlotId;
 use portcullis_core::slot::SlotStage;
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{BlockRef, Event, State};
-use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{ChainAdvance, StoredHeader};
 use crate::convert::{Place, bigint};
 use crate::db::Transaction;
-use crate::entity::{binding, header, slot};
+use crate::entity::{header, slot};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::slot::{read_open_slots, slot_keys};
+use crate::slot::{forget_blocks, read_open_slots};
 use crate::transition::apply;
 
 pub(super) async fn advance_in(
@@ -95,31 +94,7 @@ async fn undo_above(tx: &Transaction, chain_id: u64, ancestor: u64) -> Result<()
         .collect();
     apply(tx, &moves).await?;
     let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
-    for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let none = || Expr::value(Option::<Vec<u8>>::None);
-        let undone = slot::Entity::update_many()
-            .col_expr(slot::Column::Stage, Expr::value(SlotStage::Sent.as_str()))
-            .col_expr(slot::Column::Outcome, Expr::value(Option::<String>::None))
-            .col_expr(slot::Column::TransactionHash, none())
-            .col_expr(slot::Column::BlockHash, none())
-            .col_expr(slot::Column::BlockNumber, Expr::value(Option::<i64>::None))
-            .col_expr(slot::Column::BlockAt, Expr::value(Option::<i64>::None))
-            .col_expr(slot::Column::DueAt, Expr::value(tx.now.as_millis()))
-            .col_expr(slot::Column::Receives, Expr::value(0))
-            .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
-            .filter(slot::Column::Id.is_in(slot_keys(ids)))
-            .filter(slot::Column::BlockNumber.gt(bigint(ancestor)))
-            .exec(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-        tx.expect_rows(undone.rows_affected, ids.len())?;
-        binding::Entity::update_many()
-            .col_expr(binding::Column::Item, Expr::value(Option::<String>::None))
-            .filter(binding::Column::SlotId.is_in(slot_keys(ids)))
-            .exec(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-    }
+    forget_blocks(tx, &ids, slot::Column::BlockNumber.gt(bigint(ancestor))).await?;
     header::Entity::delete_many()
         .filter(header::Column::ChainId.eq(bigint(chain_id)))
         .filter(header::Column::Number.gt(bigint(ancestor)))

@@ -26,6 +26,7 @@ use crate::db::{Store, Transaction, transaction};
 use crate::entity::{deployment, reconciliation};
 use crate::error::StoreError;
 use crate::slot::OpenSlot;
+use crate::withdrawal::WithdrawalRecord;
 
 pub use accepted::{AcceptedDifference, ForeignSlot, Freed};
 pub(crate) use forgotten::{Forgotten, forgotten_requests};
@@ -85,6 +86,23 @@ pub struct ImportedPayment {
     pub request: Option<ImportedRequest>,
     /// What it pays; `None` where no node shows the transaction.
     pub purpose: Option<ImportedPurpose>,
+}
+
+impl ImportedPayment {
+    /// The payment as its own row names it, without what it pays.
+    #[must_use]
+    pub fn of(record: &WithdrawalRecord) -> Self {
+        Self {
+            number: record.number,
+            reference: record.reference,
+            request: Some(ImportedRequest {
+                withdrawal: record.id,
+                tenant: record.tenant,
+                external_id: record.external_id.clone(),
+            }),
+            purpose: None,
+        }
+    }
 }
 
 /// Which request a payment answers.

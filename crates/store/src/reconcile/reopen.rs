@@ -9,9 +9,9 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use super::place::{Truth, place};
 use crate::audit::{AuditEntry, append_audit};
 use crate::db::{Store, Transaction, transaction};
-use crate::entity::{binding, forgotten, header, slot};
+use crate::entity::{forgotten, header, slot};
 use crate::error::StoreError;
-use crate::slot::open_slots_by_id;
+use crate::slot::{forget_blocks, open_slots_by_id};
 
 /// Why a slot is looked at again that stays in its block.
 pub(super) const JOINED: &str = "a payment joined its slot after its block was read";
@@ -56,41 +56,18 @@ pub(super) async fn look_again(
     id: SlotId,
     detail: &str,
 ) -> Result<(), StoreError> {
-    // Of a payment that is in a block the slot's row says in which.
     let open = open_slots_by_id(&tx.inner, tx.name, &[id]).await?;
-    let none = || Expr::value(Option::<Vec<u8>>::None);
-    let consumed = [SlotStage::Included, SlotStage::Confirmed, SlotStage::Final];
-    let opened = slot::Entity::update_many()
-        .col_expr(slot::Column::Stage, Expr::value(SlotStage::Sent.as_str()))
-        .col_expr(slot::Column::Outcome, Expr::value(Option::<String>::None))
-        .col_expr(slot::Column::TransactionHash, none())
-        .col_expr(slot::Column::BlockHash, none())
-        .col_expr(slot::Column::BlockNumber, Expr::value(Option::<i64>::None))
-        .col_expr(slot::Column::BlockAt, Expr::value(Option::<i64>::None))
-        .col_expr(slot::Column::DueAt, Expr::value(tx.now.as_millis()))
-        .col_expr(slot::Column::Receives, Expr::value(0))
-        .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
-        .filter(slot::Column::Id.eq(id.to_bytes().to_vec()))
-        .filter(slot::Column::Stage.is_in(consumed.map(SlotStage::as_str)))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    if opened.rows_affected == 0 {
+    let Some(open) = open.iter().find(|open| open.stage >= SlotStage::Included) else {
         return Ok(());
-    }
-    binding::Entity::update_many()
-        .col_expr(binding::Column::Item, Expr::value(Option::<String>::None))
-        .filter(binding::Column::SlotId.eq(id.to_bytes().to_vec()))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
+    };
+    forget_blocks(tx, &[id], slot::Column::Stage.eq(open.stage.as_str())).await?;
     forgotten::Entity::update_many()
         .col_expr(forgotten::Column::Paid, Expr::value(0))
         .filter(forgotten::Column::SlotId.eq(id.to_bytes().to_vec()))
         .exec(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    for record in open.iter().flat_map(|open| &open.payments) {
+    for record in &open.payments {
         if matches!(record.state, State::Confirming { .. } | State::Confirmed { .. }) {
             place(tx, record, id, Truth::Reopened, detail).await?;
         }

@@ -28,8 +28,13 @@ pub(super) async fn import_in(tx: &Transaction, import: &SlotImport) -> Result<(
     if let Some(end) = &import.end {
         write_end(tx, id, end).await?;
     }
+    let mut joined = false;
     for payment in &import.payments {
-        import_payment(tx, id, import, payment, &detail).await?;
+        joined |= import_payment(tx, id, import, payment, &detail).await?;
+    }
+    let was_read = import.seen.is_some_and(|stage| stage >= SlotStage::Included);
+    if joined && was_read && import.end.is_none() {
+        look_again(tx, id, JOINED).await?;
     }
     if let Some(end) = &import.end {
         release_unpaid(tx, id, (end.outcome, import.rail), &detail).await?;
@@ -213,13 +218,14 @@ fn is_of(payment: &ImportedPayment, record: &WithdrawalRecord) -> bool {
     payment.reference == record.reference
 }
 
+/// Whether the payment joined the slot: it was not bound to it before.
 async fn import_payment(
     tx: &Transaction,
     slot: SlotId,
     import: &SlotImport,
     payment: &ImportedPayment,
     detail: &str,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let outcome = import.end.map(|end| end.outcome);
     let truth = match outcome {
         None => Truth::Sent,
@@ -230,17 +236,16 @@ async fn import_payment(
     };
     let known = find(tx, payment).await?;
     if let Some(record) = known.iter().find(|record| is_of(payment, record)) {
+        let mut joins = false;
         if matches!(truth, Truth::Sent | Truth::Paid) {
-            let joins = bind(tx, &record.id.to_bytes(), slot).await?;
+            joins = bind(tx, &record.id.to_bytes(), slot).await?;
             place(tx, record, slot, truth, detail).await?;
-            if joins && truth == Truth::Sent {
-                look_again(tx, slot, JOINED).await?;
-            }
             if truth == Truth::Paid && import.rail == Rail::Vault {
                 mark_item_paid(tx, &record.id.to_bytes(), slot).await?;
             }
         }
-        return forget(tx, payment.reference).await;
+        forget(tx, payment.reference).await?;
+        return Ok(joins);
     }
     for record in &known {
         hold_contradicting(tx, record).await?;
@@ -249,16 +254,15 @@ async fn import_payment(
         (Some(request), Some(purpose)) if truth != Truth::Unbound => {
             let facts = Facts { import, payment, request, purpose, taken: !known.is_empty() };
             insert_payment(tx, slot, &facts, truth, detail).await?;
-            if truth == Truth::Sent {
-                look_again(tx, slot, JOINED).await?;
-            }
-            forget(tx, payment.reference).await
+            forget(tx, payment.reference).await?;
+            return Ok(true);
         }
         _ if matches!(truth, Truth::Sent | Truth::Paid) => {
-            remember(tx, payment, slot, truth == Truth::Paid).await
+            remember(tx, payment, slot, truth == Truth::Paid).await?;
         }
-        _ => forget(tx, payment.reference).await,
+        _ => forget(tx, payment.reference).await?,
     }
+    Ok(false)
 }
 
 /// The rows that may be this payment: of its id, or of its tenant and external id, or of its ref.

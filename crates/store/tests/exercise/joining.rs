@@ -1,5 +1,6 @@
 //! Payments that reconcile finds in a call of the vault after the monitor has read what the call did with the others.
 
+use portcullis_core::intent::SignedAttempt;
 use portcullis_core::number::{PaymentRef, PayoutNumber};
 use portcullis_core::slot::{ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{State, StateCode};
@@ -15,18 +16,12 @@ use crate::vault::{codes, outcomes, release, ride};
 
 use ItemOutcome::{Failed, Paid};
 
-/// The payment as journal and database name it.
-fn carried(record: &WithdrawalRecord) -> ImportedPayment {
-    ImportedPayment {
-        number: record.number,
-        reference: record.reference,
-        request: Some(ImportedRequest {
-            withdrawal: record.id,
-            tenant: record.tenant,
-            external_id: record.external_id.clone(),
-        }),
-        purpose: None,
-    }
+/// A payment, and the call that carries it alone, sent. Blocks 100 to 104 are stored.
+async fn called(fixture: &Fixture) -> (WithdrawalRecord, NewSlot, SignedAttempt) {
+    let one = fixture.queue("one", 100).await;
+    fixture.advance(blocks(100, 104)).await.expect("advances");
+    let (call, attempt) = ride(fixture, NONCE_FIRST, &[&one], Purpose::Pay).await;
+    (one, call, attempt)
 }
 
 /// The slot as the journal has it: with these payments.
@@ -85,16 +80,15 @@ async fn retried(
 async fn a_call_is_read_again_for_what_joins_it() {
     let fixture = Fixture::open().await;
     fixture.register(1).await;
-    let (one, two) = (fixture.queue("one", 100).await, fixture.queue("two", 50).await);
-    fixture.advance(blocks(100, 104)).await.expect("advances");
-    let (call, attempt) = ride(&fixture, NONCE_FIRST, &[&one], Purpose::Pay).await;
+    let two = fixture.queue("two", 50).await;
+    let (one, call, attempt) = called(&fixture).await;
     fixture.include(outcomes(&call, &attempt, (101, 0), &[Paid])).await.expect("includes");
     assert_eq!(fixture.confirm(101).await, 1);
 
-    import(&fixture, &call, vec![carried(&one)], None).await;
+    import(&fixture, &call, vec![ImportedPayment::of(&one)], None).await;
     let stage = async || fixture.store.slot(call.slot).await.expect("reads").expect("is").stage;
     assert_eq!(stage().await, SlotStage::Confirmed, "nothing new: nothing is read again");
-    import(&fixture, &call, vec![carried(&one), carried(&two)], None).await;
+    import(&fixture, &call, vec![ImportedPayment::of(&one), ImportedPayment::of(&two)], None).await;
     assert_eq!(stage().await, SlotStage::Sent);
     assert_eq!(codes(&fixture, &[&one, &two]).await, [StateCode::Broadcasted; 2]);
     assert_eq!(fixture.buckets("alice").await, (units(0), units(150), units(0)));
@@ -112,11 +106,9 @@ async fn a_call_is_read_again_for_what_joins_it() {
 async fn what_a_retry_brings_back_is_not_paid_because_its_call_was_mined() {
     let fixture = Fixture::open().await;
     fixture.register(1).await;
-    let one = fixture.queue("one", 100).await;
-    fixture.advance(blocks(100, 104)).await.expect("advances");
-    let (call, attempt) = ride(&fixture, NONCE_FIRST, &[&one], Purpose::Pay).await;
+    let (one, call, attempt) = called(&fixture).await;
     let (request, payment) = forgotten(&fixture).await;
-    import(&fixture, &call, vec![carried(&one), payment], None).await;
+    import(&fixture, &call, vec![ImportedPayment::of(&one), payment], None).await;
     fixture.include(outcomes(&call, &attempt, (101, 0), &[Paid])).await.expect("includes");
     assert_eq!((fixture.confirm(101).await, fixture.finalize(101).await), (1, 1));
 
@@ -138,9 +130,7 @@ async fn what_a_retry_brings_back_is_not_paid_because_its_call_was_mined() {
 async fn what_a_final_block_paid_is_paid_when_a_retry_brings_it_back() {
     let fixture = Fixture::open().await;
     fixture.register(1).await;
-    let one = fixture.queue("one", 100).await;
-    fixture.advance(blocks(100, 104)).await.expect("advances");
-    let (call, attempt) = ride(&fixture, NONCE_FIRST, &[&one], Purpose::Pay).await;
+    let (one, call, attempt) = called(&fixture).await;
     let (request, payment) = forgotten(&fixture).await;
     let Inclusion { hash, block_at: at, gas_used, effective_gas_price_wei, .. } =
         inclusion(&call, &attempt, block(101, 0));
@@ -152,7 +142,7 @@ async fn what_a_final_block_paid_is_paid_when_a_retry_brings_it_back() {
         gas_used,
         effective_gas_price_wei,
     };
-    import(&fixture, &call, vec![carried(&one), payment], Some(end)).await;
+    import(&fixture, &call, vec![ImportedPayment::of(&one), payment], Some(end)).await;
 
     fixture.fund("alice", 50).await;
     let back = retried(&fixture, request).await;
