@@ -12,6 +12,7 @@ use portcullis_core::time::Clock;
 use portcullis_engine::{Doorbells, Engine, EngineParts, RoleParts, Surroundings};
 use portcullis_keys::Signer;
 use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
@@ -53,16 +54,25 @@ pub(crate) fn serve(
         .map_err(|error| Failure::failed("cannot start logging", &error))?;
     logging::tell_panics();
     let holder = Holder::claim(&config.data.dir, &roles, &instance)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.server.worker_threads)
+    let threads = config.server.worker_threads;
+    let (working, answering) = (runtime(threads, "roles")?, runtime(threads, "requests")?);
+    let requests = answering.handle().clone();
+    let outcome = working.block_on(Process { roles, config, clock, holder, requests }.run());
+    // What still blocks, blocks on something that is safe to leave: everything durable is committed.
+    working.shutdown_timeout(Duration::from_millis(100));
+    answering.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+/// Roles and requests have threads of their own: the system lets a request in while the roles compute.
+fn runtime(threads: usize, name: &str) -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name(name)
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed("cannot start the runtime", &error))?;
-    let outcome = runtime.block_on(Process { roles, config, clock, holder }.run());
-    // What still blocks, blocks on something that is safe to leave: everything durable is committed.
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    outcome
+        .map_err(|error| Failure::failed("cannot start the runtime", &error))
 }
 
 struct Process {
@@ -70,6 +80,8 @@ struct Process {
     config: Config,
     clock: Arc<dyn Clock>,
     holder: Holder,
+    /// Where requests are answered.
+    requests: Handle,
 }
 
 impl Process {
@@ -100,7 +112,7 @@ impl Process {
             connections_max: self.config.server.connections_max,
             head_wait: HEAD_WAIT,
         };
-        let mut serving = tokio::spawn(serve_http(listener, router, limits, closing));
+        let mut serving = self.requests.spawn(serve_http(listener, router, limits, closing));
         let mut working = tokio::spawn(work(engine, self.roles.clone(), stopping));
         let outcome = tokio::select! {
             outcome = &mut working => finished(outcome),
@@ -135,9 +147,12 @@ impl Process {
             server.probe_address(self.roles.port())
         };
         let key = if self.roles.has_api() { "server.listen" } else { "server.probe_listen" };
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            Failure::Unavailable(format!("cannot listen on {address} ({key}): {error}"))
-        })?;
+        let bound = self.requests.spawn(TcpListener::bind(address)).await;
+        let listener = finished(bound.map(|bound| {
+            bound.map_err(|error| {
+                Failure::Unavailable(format!("cannot listen on {address} ({key}): {error}"))
+            })
+        }))?;
         let roles = self.roles.names();
         // Port 0 takes any free one: the log says which.
         let address = listener.local_addr().unwrap_or(address);

@@ -208,7 +208,7 @@ async fn claim_in(
         });
     }
     move_slots(tx, &first, SlotStage::Signed, SlotStage::Sending).await?;
-    move_carried(tx, &first, |slot| State::Signed { slot }, Event::SendStarted).await?;
+    move_carried(tx, &first, |slot| State::Signed { slot }, (Event::SendStarted, None)).await?;
     sendable.sort_by_key(|sendable| (sendable.slot.sender, sendable.slot.nonce));
     Ok(sendable)
 }
@@ -367,7 +367,8 @@ async fn finish_sends(tx: &Transaction, results: &[SendResult]) -> Result<(), St
         let is_sending = |id: &&SlotId| sending.contains(id.to_bytes().as_slice());
         let ids: Vec<SlotId> = ids.iter().filter(is_sending).copied().collect();
         move_slots(tx, &ids, SlotStage::Sending, SlotStage::Sent).await?;
-        move_carried(tx, &ids, |slot| State::Broadcasting { slot }, Event::SendAccepted).await?;
+        let accepted = (Event::SendAccepted, None);
+        move_carried(tx, &ids, |slot| State::Broadcasting { slot }, accepted).await?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Slots and attempts: binding payments, and committing signed bytes before any of them is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
 use portcullis_core::fee::Fees;
@@ -26,7 +26,7 @@ use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::sender::take_nonces;
 use crate::slot_rows::insert_slots;
-use crate::transition::{Stage, apply, move_carried};
+use crate::transition::{Stage, apply, move_alike, move_carried};
 use crate::withdrawal::{
     WithdrawalRecord, bindings_of, carried, read_fees, read_slot_facts, records_carried,
     withdrawals_by_id,
@@ -197,33 +197,48 @@ async fn bind_in(tx: &Transaction, leases: &[Lease], slots: &[NewSlot]) -> Resul
 /// Moves the payments first: one that somebody else bound is no longer queued.
 async fn bind_payments(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreError> {
     let ids: Vec<WithdrawalId> = slots.iter().flat_map(|new| new.payments.clone()).collect();
+    let distinct: BTreeSet<WithdrawalId> = ids.iter().copied().collect();
+    // Fewer when one is named twice.
+    tx.expect_rows(distinct.len() as u64, ids.len())?;
+    let (voiding, paying): (Vec<&NewSlot>, Vec<&NewSlot>) =
+        slots.iter().partition(|new| new.purpose == Purpose::Void);
+    bind_to_pay(tx, &paying).await?;
+    bind_to_void(tx, &voiding).await
+}
+
+/// Nothing of the payments is read: the signer has, and compares what it signs with its seal.
+async fn bind_to_pay(tx: &Transaction, slots: &[&NewSlot]) -> Result<(), StoreError> {
+    let mut by_chain: BTreeMap<u64, Vec<WithdrawalId>> = BTreeMap::new();
+    let mut alike: BTreeMap<Option<&str>, (SlotId, Vec<WithdrawalId>)> = BTreeMap::new();
+    for new in slots {
+        by_chain.entry(new.slot.chain_id).or_default().extend(&new.payments);
+        let entry = alike.entry(new.why.as_deref()).or_insert_with(|| (new.id, Vec::new()));
+        entry.1.extend(&new.payments);
+    }
+    for (chain_id, ids) in &by_chain {
+        expect_at_signer(tx, *chain_id, ids).await?;
+    }
+    for (why, (any, ids)) in &alike {
+        move_alike(tx, ids, State::Queued, (Event::Bound(*any), *why)).await?;
+    }
+    Ok(())
+}
+
+async fn bind_to_void(tx: &Transaction, slots: &[&NewSlot]) -> Result<(), StoreError> {
     let slot_of: BTreeMap<WithdrawalId, &NewSlot> = slots
         .iter()
-        .flat_map(|new| new.payments.iter().map(move |payment| (*payment, new)))
+        .flat_map(|new| new.payments.iter().map(move |payment| (*payment, *new)))
         .collect();
-    // Fewer when one is named twice.
-    tx.expect_rows(slot_of.len() as u64, ids.len())?;
-    let (voided, paid): (Vec<&NewSlot>, Vec<&NewSlot>) =
-        slots.iter().partition(|new| new.purpose == Purpose::Void);
-    let ids_of = |slots: &[&NewSlot]| -> Vec<WithdrawalId> {
-        slots.iter().flat_map(|new| new.payments.clone()).collect()
-    };
-    expect_at_signer(tx, &ids_of(&paid)).await?;
-    expect_finally_unpaid(tx, &ids_of(&voided)).await?;
+    let ids: Vec<WithdrawalId> = slot_of.keys().copied().collect();
+    expect_finally_unpaid(tx, &ids).await?;
     let records = withdrawals_by_id(&tx.inner, tx.name, &ids).await?;
-    let fitting = records.iter().filter(|record| {
-        slot_of.get(&record.id).is_some_and(|new| new.slot.chain_id == record.chain_id)
-    });
-    tx.expect_rows(fitting.count() as u64, ids.len())?;
+    let fits = |record: &&WithdrawalRecord| slot_of[&record.id].slot.chain_id == record.chain_id;
+    tx.expect_rows(records.iter().filter(fits).count() as u64, ids.len())?;
     let moves: Vec<_> = records
         .iter()
         .map(|record| {
             let new = slot_of[&record.id];
-            let event = match new.purpose {
-                Purpose::Void => Event::BoundToVoid(new.id),
-                Purpose::Pay | Purpose::Fill => Event::Bound(new.id),
-            };
-            (record, event, new.why.clone())
+            (record, Event::BoundToVoid(new.id), new.why.clone())
         })
         .collect();
     apply(tx, &moves).await
@@ -231,10 +246,15 @@ async fn bind_payments(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreE
 
 /// Work that a release sent back to the processor is queued too, but must not be bound before policy
 /// has passed it again.
-async fn expect_at_signer(tx: &Transaction, ids: &[WithdrawalId]) -> Result<(), StoreError> {
+async fn expect_at_signer(
+    tx: &Transaction,
+    chain_id: u64,
+    ids: &[WithdrawalId],
+) -> Result<(), StoreError> {
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
         let ready = work::Entity::find()
             .filter(work::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
+            .filter(work::Column::ChainId.eq(bigint(chain_id)))
             .filter(work::Column::Stage.eq(Stage::Sign.as_str()))
             .count(&tx.inner)
             .await
@@ -265,7 +285,8 @@ async fn expect_finally_unpaid(tx: &Transaction, ids: &[WithdrawalId]) -> Result
 /// The first attempt of a slot is there: its payments are `SIGNED`.
 pub(crate) async fn sign_slots(tx: &Transaction, slots: &[SlotId]) -> Result<(), StoreError> {
     move_slots(tx, slots, SlotStage::Bound, SlotStage::Signed).await?;
-    move_carried(tx, slots, |slot| State::Signing { slot }, Event::AttemptCommitted).await
+    let committed = (Event::AttemptCommitted, None);
+    move_carried(tx, slots, |slot| State::Signing { slot }, committed).await
 }
 
 /// Moves slots from one stage to the next, all of them or none.

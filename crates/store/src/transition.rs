@@ -195,25 +195,11 @@ pub(crate) async fn apply_after(
 pub(crate) async fn move_carried(
     tx: &Transaction,
     slots: &[SlotId],
-    from: fn(SlotId) -> State,
-    event: Event,
+    from: impl Fn(SlotId) -> State,
+    (event, detail): (Event, Option<&str>),
 ) -> Result<(), StoreError> {
     let Some(any) = slots.first() else { return Ok(()) };
-    let state = from(*any);
-    let conflict = StoreError::Conflict { during: tx.name, expected: 1, found: 0 };
-    let Ok((next, effects)) = decide(state, event) else { return Err(conflict) };
-    if !effects.is_empty() {
-        return Err(conflict);
-    }
-    let group = Move {
-        from: state.code(),
-        to: next.code(),
-        events: 1,
-        lines: timeline::line(tx.now, kind_of(event), None),
-        reason: None,
-        stage: Stage::of(&next, &effects),
-        unbind: false,
-    };
+    let group = move_of_all(tx, from(*any), (event, detail))?;
     for slots in slots.chunks(ROWS_PER_STATEMENT) {
         let keys: Vec<Vec<u8>> = carried_query(slots, group.from)
             .into_tuple()
@@ -225,6 +211,46 @@ pub(crate) async fn move_carried(
         }
     }
     Ok(())
+}
+
+/// Moves these withdrawals, all of them from this state, by an event that touches no money. Nothing of them is read.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when one of them is in another state, when the event does not fit it, or would move money.
+pub(crate) async fn move_alike(
+    tx: &Transaction,
+    ids: &[WithdrawalId],
+    from: State,
+    (event, detail): (Event, Option<&str>),
+) -> Result<(), StoreError> {
+    let group = move_of_all(tx, from, (event, detail))?;
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        let keys: Vec<Vec<u8>> = ids.iter().map(|id| id.to_bytes().to_vec()).collect();
+        write_move(tx, &group, &keys).await?;
+    }
+    Ok(())
+}
+
+/// The one move of withdrawals of which only the state is known.
+fn move_of_all(
+    tx: &Transaction,
+    from: State,
+    (event, detail): (Event, Option<&str>),
+) -> Result<Move, StoreError> {
+    let conflict = StoreError::Conflict { during: tx.name, expected: 1, found: 0 };
+    let Ok((next, effects)) = decide(from, event) else { return Err(conflict) };
+    if effects.iter().any(|effect| *effect != Effect::Finish) {
+        return Err(conflict);
+    }
+    Ok(Move {
+        from: from.code(),
+        to: next.code(),
+        events: 1,
+        lines: timeline::line(tx.now, kind_of(event), detail),
+        reason: None,
+        stage: Stage::of(&next, &effects),
+        unbind: false,
+    })
 }
 
 fn carried_query(slots: &[SlotId], state: StateCode) -> Select<binding::Entity> {

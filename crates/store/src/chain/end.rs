@@ -8,20 +8,20 @@ use portcullis_core::recovery::OUT_OF_GAS_RIDES_MAX;
 use portcullis_core::slot::{ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{BlockRef, Effect, Event, ReleaseCause, State};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder};
 
 use super::ConsumedSlot;
 use crate::convert::{Place, bigint};
 use crate::damage::read_sound_slots;
 use crate::db::Transaction;
 use crate::deployment::raise_in;
-use crate::entity::slot;
+use crate::entity::{binding, slot};
 use crate::error::StoreError;
 use crate::gas::dry_rides;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::{NewPosting, ROWS_PER_STATEMENT, refused_subjects};
 use crate::slot::{OpenSlot, move_slots, open_slots_by_id, slot_keys};
-use crate::transition::{apply, posting_of};
+use crate::transition::{apply, move_carried, posting_of};
 use crate::withdrawal::WithdrawalRecord;
 
 pub(super) fn consumed(
@@ -102,11 +102,66 @@ pub(super) async fn finalize_in(
     check_leases(tx, std::slice::from_ref(lease)).await?;
     let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
     expect_consumed_so(tx, slots).await?;
+    let is_paid = |slot: &&ConsumedSlot| {
+        slot.open.purpose != Purpose::Void && slot.outcome == SlotOutcome::Paid
+    };
+    let (paid, others): (Vec<&ConsumedSlot>, Vec<&ConsumedSlot>) = slots.iter().partition(is_paid);
+    finish_paid(tx, &paid).await?;
+    end_others(tx, &others).await?;
+    move_slots(tx, &ids, SlotStage::Confirmed, SlotStage::Final).await
+}
+
+/// What paid slots carry is paid for good; nothing else of the payments is read. What is held was paid short, for
+/// instance, and stays so: an operator decides.
+async fn finish_paid(tx: &Transaction, slots: &[&ConsumedSlot]) -> Result<(), StoreError> {
+    expect_items_paid(tx, slots).await?;
+    let mut alike: BTreeMap<BlockRef, Vec<SlotId>> = BTreeMap::new();
+    for slot in slots {
+        alike.entry(slot.block).or_default().push(slot.open.id);
+    }
+    for (block, ids) in alike {
+        let detail = format!("paid in block {}", block.number);
+        let confirmed = |slot| State::Confirmed { slot, block, is_final: false };
+        move_carried(tx, &ids, confirmed, (Event::Finalized, Some(&detail))).await?;
+    }
+    Ok(())
+}
+
+/// A slot must not end before its payments do: of the vault rail each item must be known to be paid.
+async fn expect_items_paid(tx: &Transaction, slots: &[&ConsumedSlot]) -> Result<(), StoreError> {
+    let calls: Vec<SlotId> = slots
+        .iter()
+        .filter(|slot| slot.open.rail == Rail::Vault)
+        .map(|slot| slot.open.id)
+        .collect();
+    for ids in calls.chunks(ROWS_PER_STATEMENT) {
+        let paid = [ItemOutcome::Paid.as_str(), ItemOutcome::Short.as_str()];
+        let unpaid = binding::Entity::find()
+            .filter(binding::Column::SlotId.is_in(slot_keys(ids)))
+            .filter(binding::Column::ReleasedAt.eq(0))
+            .filter(
+                Condition::any()
+                    .add(binding::Column::Item.is_null())
+                    .add(binding::Column::Item.is_not_in(paid)),
+            )
+            .count(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        tx.expect_rows(unpaid, 0)?;
+    }
+    Ok(())
+}
+
+/// Ends slots that released what they carry, or voided it.
+async fn end_others(tx: &Transaction, slots: &[&ConsumedSlot]) -> Result<(), StoreError> {
+    if slots.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
     let mut moves = Vec::new();
     let current = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
     let dry = dry_rides_of(tx, slots).await?;
     for slot in slots {
-        // A slot must not end before its payments do.
         let Some(open) = current.iter().find(|open| open.id == slot.open.id) else {
             return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
         };
@@ -116,15 +171,14 @@ pub(super) async fn finalize_in(
             moves.push((record, event, Some(detail)));
         }
     }
-    apply(tx, &moves).await?;
-    move_slots(tx, &ids, SlotStage::Confirmed, SlotStage::Final).await
+    apply(tx, &moves).await
 }
 
 /// How often each payment ran out of gas.
 type DryRides = BTreeMap<WithdrawalId, u32>;
 
 /// How often the payments of reverted slots ran out of gas, this time included.
-async fn dry_rides_of(tx: &Transaction, slots: &[ConsumedSlot]) -> Result<DryRides, StoreError> {
+async fn dry_rides_of(tx: &Transaction, slots: &[&ConsumedSlot]) -> Result<DryRides, StoreError> {
     let reverted = slots.iter().filter(|slot| slot.outcome == SlotOutcome::Reverted);
     let ids: Vec<WithdrawalId> =
         reverted.flat_map(|slot| &slot.open.payments).map(|record| record.id).collect();
@@ -141,7 +195,7 @@ fn cause_of_revert(slot: &ConsumedSlot, dry: &DryRides, record: &WithdrawalRecor
     ReleaseCause::OutOfGas
 }
 
-/// What the end of its slot means for a payment that the slot still carries; `None` when it stays as it is. On the vault
+/// What the end of a slot that did not pay means for a payment that it still carries; `None` when it stays as it is. On the vault
 /// rail what was not paid has left before this ([`Store::release_unpaid`](crate::Store::release_unpaid)).
 fn end_of(
     tx: &Transaction,
@@ -158,13 +212,7 @@ fn end_of(
         // Its number was used before: somebody has to find out by what.
         (Purpose::Void, _, SlotOutcome::Voided) => None,
         (Purpose::Void, ..) => Some(Event::Released(ReleaseCause::NotVoided)),
-        (_, _, SlotOutcome::Paid | SlotOutcome::Voided) => {
-            let unpaid = matches!(item, Some(ItemOutcome::Failed | ItemOutcome::Skipped));
-            tx.expect_rows(u64::from(unpaid), 0)?;
-            // What is held was paid short, for instance: an operator decides.
-            matches!(record.state, State::Confirmed { .. }).then_some(Event::Finalized)
-        }
-        (_, Rail::Vault, _) => {
+        (_, _, SlotOutcome::Paid | SlotOutcome::Voided) | (_, Rail::Vault, _) => {
             return Err(StoreError::Conflict { during: tx.name, expected: 0, found: 1 });
         }
         (_, Rail::Direct, SlotOutcome::Reverted) => {

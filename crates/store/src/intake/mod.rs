@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
 use portcullis_core::amount::Amount;
-use portcullis_core::id::{AccountId, AssetId, ExternalId, TenantId, WithdrawalId};
+use portcullis_core::id::{AccountId, AssetId, DeploymentId, ExternalId, TenantId, WithdrawalId};
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::withdrawal::Priority;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::db::{Store, transaction};
+use crate::db::{Store, Transaction, WriterTurn, transaction};
 use crate::error::StoreError;
 use crate::withdrawal::WithdrawalRecord;
 
@@ -108,6 +108,9 @@ pub enum IntakeError {
     Store(StoreError),
 }
 
+/// What its transactions are called.
+const NAME: &str = "intake";
+
 type Answer = Result<Submitted, StoreError>;
 
 /// A request of a caller that may stop waiting for it.
@@ -141,6 +144,8 @@ pub struct Intake {
     lead: Arc<tokio::sync::Mutex<()>>,
     waiting_max: usize,
     room: Arc<Room>,
+    /// It never changes.
+    deployment: Arc<tokio::sync::OnceCell<DeploymentId>>,
 }
 
 impl std::fmt::Debug for Intake {
@@ -161,7 +166,15 @@ impl Intake {
     pub fn bounded(store: Store, keys: Arc<SealingKeys>, limits: IntakeLimits) -> Self {
         let IntakeLimits { queue_max, waiting_max } = limits;
         let room = Arc::new(Room::new(queue_max));
-        Self { store, keys, queue: Arc::default(), lead: Arc::default(), waiting_max, room }
+        Self {
+            store,
+            keys,
+            queue: Arc::default(),
+            lead: Arc::default(),
+            waiting_max,
+            room,
+            deployment: Arc::default(),
+        }
     }
 
     /// Takes one request; returns after the commit, never before.
@@ -262,15 +275,24 @@ impl Intake {
         queue.iter().any(|waiting| Arc::ptr_eq(&waiting.request.progress, &request.progress))
     }
 
-    /// Commits what waits. A group that the store refuses for another reason than its own state is
-    /// halved until what it refuses stands alone.
+    /// Commits what waits once the store can be written: what comes until then comes along. A group that the store refuses
+    /// for another reason than its own state is halved until what it refuses stands alone.
     async fn lead_one_group(&self) {
+        let mut first = Some(self.store.turn(NAME).await);
         let mut groups: Vec<Vec<Waiting>> = vec![self.next_group()];
         while let Some(mut group) = groups.pop() {
             if group.is_empty() {
                 continue;
             }
-            match self.commit(&group).await {
+            let turn = match first.take() {
+                Some(turn) => turn,
+                None => self.store.turn(NAME).await,
+            };
+            let committed = match turn {
+                Ok(turn) => self.commit(&group, turn).await,
+                Err(error) => Err(error),
+            };
+            match committed {
                 Ok(results) => answer_each(group, results.into_iter().map(|result| result.map(Ok))),
                 Err(error) if is_of_one(&error) && group.len() > 1 => {
                     let second = group.split_off(group.len() / 2);
@@ -280,6 +302,22 @@ impl Intake {
                 Err(error) => answer_each(group, std::iter::repeat(Some(Err(error)))),
             }
         }
+    }
+
+    async fn read_deployment(&self) -> Result<DeploymentId, StoreError> {
+        let deployment = self.store.deployment().await?.ok_or_else(|| {
+            StoreError::corrupt("deployment", "id", &1, &"the deployment is not founded")
+        })?;
+        Ok(deployment.id)
+    }
+
+    /// With the turn at hand, or with another one where that was used up.
+    async fn begin(&self, turn: &mut Option<WriterTurn>) -> Result<Transaction, StoreError> {
+        let turn = match turn.take() {
+            Some(turn) => turn,
+            None => self.store.turn(NAME).await?,
+        };
+        self.store.begin_in(turn, NAME).await
     }
 
     fn next_group(&self) -> Vec<Waiting> {
@@ -293,14 +331,17 @@ impl Intake {
 
     /// Commits a group; the results stand in its order. A request that was given up before the
     /// transaction had the lock is not written, and has none.
-    async fn commit(&self, group: &[Waiting]) -> Result<Vec<Option<Submitted>>, StoreError> {
+    async fn commit(
+        &self,
+        group: &[Waiting],
+        turn: WriterTurn,
+    ) -> Result<Vec<Option<Submitted>>, StoreError> {
         metrics::histogram!("portcullis_intake_group_size")
             .record(u32::try_from(group.len()).unwrap_or(u32::MAX));
-        let deployment = self.store.deployment().await?.ok_or_else(|| {
-            StoreError::corrupt("deployment", "id", &1, &"the deployment is not founded")
-        })?;
+        let deployment = *self.deployment.get_or_try_init(|| self.read_deployment()).await?;
         let keys = &self.keys;
-        transaction!(self.store, "intake", |tx| async {
+        let mut turn = Some(turn);
+        transaction!(self.store, "intake", self.begin(&mut turn), |tx| async {
             let claims = Claims::of(group.iter().map(|waiting| &*waiting.request.progress));
             let taken = |index: usize| claims.holds(index);
             let claimed: Vec<&Submission> = (0..group.len())
@@ -308,7 +349,7 @@ impl Intake {
                 .map(|index| &*group[index].request.submission)
                 .collect();
             let mut results =
-                accept_in(&tx, keys, deployment.id, &self.room, &claimed).await?.into_iter();
+                accept_in(&tx, keys, deployment, &self.room, &claimed).await?.into_iter();
             claims.commit_begins();
             Ok((0..group.len())
                 .map(|index| if taken(index) { results.next() } else { None })

@@ -39,10 +39,11 @@ pub(super) async fn take_turns(
             end_lines(tx, chain_id).await?;
         }
         let front = front(tx.now, next);
+        let has_lines = next.is_some();
         for (tenant, indexes) in tenants {
             let of_tenant: Vec<&Submission> =
                 indexes.iter().map(|index| accepted[*index]).collect();
-            let placed = place(tx, (chain_id, tenant), front, &of_tenant).await?;
+            let placed = place(tx, (chain_id, tenant), (front, has_lines), &of_tenant).await?;
             for (index, turn) in indexes.into_iter().zip(placed) {
                 turns[index] = turn;
             }
@@ -88,16 +89,20 @@ async fn end_lines(tx: &Transaction, chain_id: u64) -> Result<(), StoreError> {
 async fn place(
     tx: &Transaction,
     of: (u64, TenantId),
-    front: Timestamp,
+    (front, has_lines): (Timestamp, bool),
     accepted: &[&Submission],
 ) -> Result<Vec<Timestamp>, StoreError> {
-    forget_ended(tx, of).await?;
     let mut names: Vec<&str> =
         accepted.iter().map(|submission| submission.account.as_str()).collect();
     names.push(ACCOUNTS);
     names.sort_unstable();
     names.dedup();
-    let known = load(tx, of, &names).await?;
+    let known = if has_lines {
+        forget_ended(tx, of).await?;
+        load(tx, of, &names).await?
+    } else {
+        Lines::new()
+    };
     let of_accounts = known.keys().filter(|name| *name != ACCOUNTS).count();
     // Whoever stands in no line cannot be spaced, so the others need not be counted for him.
     let waiting = if of_accounts == 0 { 0 } else { count_waiting(tx, of, front).await? };
