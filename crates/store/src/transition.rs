@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_core::amount::Amount;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::ledger::PostingKind;
 use portcullis_core::withdrawal::{Effect, Event, Refused, State, StateCode, decide};
@@ -231,15 +232,62 @@ pub(crate) async fn move_alike(
     Ok(())
 }
 
+/// What a move of money needs to know of a withdrawal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stake {
+    pub(crate) id: WithdrawalId,
+    pub(crate) purse: Purse,
+    pub(crate) amount: Amount,
+}
+
+impl Stake {
+    pub(crate) fn posting(&self, kind: PostingKind) -> NewPosting {
+        NewPosting {
+            purse: self.purse.clone(),
+            kind,
+            amount: self.amount,
+            subject: self.id.to_bytes(),
+        }
+    }
+}
+
+/// Settles these withdrawals, all of them from this state: they are paid, and so is their money.
+///
+/// # Errors
+/// As [`move_alike`]; [`StoreError::Ledger`] where an account does not hold what is settled.
+pub(crate) async fn settle_alike(
+    tx: &Transaction,
+    stakes: &[Stake],
+    from: State,
+) -> Result<(), StoreError> {
+    let group = move_causing(tx, from, (Event::Confirmed, None), &[Effect::Settle])?;
+    for stakes in stakes.chunks(ROWS_PER_STATEMENT) {
+        let keys: Vec<Vec<u8>> = stakes.iter().map(|it| it.id.to_bytes().to_vec()).collect();
+        write_move(tx, &group, &keys).await?;
+    }
+    post(tx, stakes.iter().map(|stake| stake.posting(PostingKind::Settle)).collect()).await
+}
+
 /// The one move of withdrawals of which only the state is known.
 fn move_of_all(
     tx: &Transaction,
     from: State,
+    step: (Event, Option<&str>),
+) -> Result<Move, StoreError> {
+    move_causing(tx, from, step, &[])
+}
+
+/// The one move of withdrawals of which only the state is known; it causes no more than what the caller does.
+fn move_causing(
+    tx: &Transaction,
+    from: State,
     (event, detail): (Event, Option<&str>),
+    caused: &[Effect],
 ) -> Result<Move, StoreError> {
     let conflict = StoreError::Conflict { during: tx.name, expected: 1, found: 0 };
     let Ok((next, effects)) = decide(from, event) else { return Err(conflict) };
-    if effects.iter().any(|effect| *effect != Effect::Finish) {
+    let is_done = |effect: &Effect| *effect == Effect::Finish || caused.contains(effect);
+    if !effects.iter().all(is_done) || !caused.iter().all(|effect| effects.contains(effect)) {
         return Err(conflict);
     }
     Ok(Move {

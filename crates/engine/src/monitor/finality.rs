@@ -25,6 +25,8 @@ impl Monitor {
         let Some(block) = deepest else { return Ok(0) };
         // By the chain's own clock: ours may be wrong.
         let before = tip.at.plus_millis(chain.conservative.age_ms.saturating_neg());
+        let (at, set) = ((chain.chain_id, block, before), self.set_size(chain.chain_id));
+        let finished = self.store.end_paid(lease, at, SLOTS_MAX, set).await? as u64;
         let deep = self.store.deep_slots(chain.chain_id, block, before, SLOTS_MAX).await?;
         let looked_at = deep.len() as u64;
         let (releasing, mut ends): (Vec<ConsumedSlot>, Vec<ConsumedSlot>) =
@@ -34,7 +36,7 @@ impl Monitor {
             });
         ends.extend(agreed_releases(pool, releasing).await);
         let failed = self.finalize_each(lease, chain.chain_id, &ends).await?;
-        Ok(if ends.len() == failed { 0 } else { looked_at })
+        Ok(if ends.len() == failed { finished } else { finished.max(looked_at) })
     }
 }
 

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
 use portcullis_core::id::{SlotId, WithdrawalId};
+use portcullis_core::ledger::PostingKind;
 use portcullis_core::recovery::OUT_OF_GAS_RIDES_MAX;
 use portcullis_core::slot::{ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
-use portcullis_core::withdrawal::{BlockRef, Effect, Event, ReleaseCause, State};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder};
+use portcullis_core::withdrawal::{BlockRef, Event, ReleaseCause, State, StateCode};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::ConsumedSlot;
+use super::carried::{Carried, sound_ones, stakes_of, states_of};
 use crate::convert::{Place, bigint};
-use crate::damage::read_sound_slots;
 use crate::db::Transaction;
 use crate::deployment::raise_in;
 use crate::entity::{binding, slot};
@@ -21,7 +23,7 @@ use crate::gas::dry_rides;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::{NewPosting, ROWS_PER_STATEMENT, refused_subjects};
 use crate::slot::{OpenSlot, move_slots, open_slots_by_id, slot_keys};
-use crate::transition::{apply, move_carried, posting_of};
+use crate::transition::{Stake, apply, move_alike, settle_alike};
 use crate::withdrawal::WithdrawalRecord;
 
 pub(super) fn consumed(
@@ -45,53 +47,158 @@ pub(super) async fn confirm_in(
 ) -> Result<usize, StoreError> {
     check_leases(tx, std::slice::from_ref(lease)).await?;
     // A reorg may have taken some of them out of their blocks since they were found.
-    let rows = consumed(chain_id, SlotStage::Included, block)
+    let included = still(tx, consumed(chain_id, SlotStage::Included, block), ids).await?;
+    let mut slots: BTreeMap<SlotId, Vec<Stake>> =
+        included.keys().map(|id| (*id, Vec::new())).collect();
+    for (carried, stake) in sound_stakes(tx, &mut slots).await? {
+        if carried.state == StateCode::Confirming
+            && let Some(stakes) = slots.get_mut(&carried.slot)
+        {
+            stakes.push(stake);
+        }
+    }
+    set_unsettled_aside(tx, &mut slots).await?;
+    let ids: Vec<SlotId> = slots.keys().copied().collect();
+    move_slots(tx, &ids, SlotStage::Included, SlotStage::Confirmed).await?;
+    if let Some((slot, block)) = included.into_iter().next() {
+        let stakes: Vec<Stake> = slots.into_values().flatten().collect();
+        settle_alike(tx, &stakes, State::Confirming { slot, block }).await?;
+    }
+    Ok(ids.len())
+}
+
+/// Those of the slots that a query still finds, with their blocks.
+async fn still(
+    tx: &Transaction,
+    query: sea_orm::Select<slot::Entity>,
+    ids: &[Vec<u8>],
+) -> Result<BTreeMap<SlotId, BlockRef>, StoreError> {
+    let rows: Vec<(Vec<u8>, Option<i64>, Option<Vec<u8>>)> = query
         .filter(slot::Column::Id.is_in(ids.iter().cloned()))
+        .select_only()
+        .columns([slot::Column::Id, slot::Column::BlockNumber, slot::Column::BlockHash])
+        .into_tuple()
         .all(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let mut slots = read_sound_slots(&tx.inner, tx.name, &rows).await?.noted(&tx.damage);
-    set_unsettled_aside(tx, &mut slots).await?;
-    let ids: Vec<SlotId> = slots.iter().map(|open| open.id).collect();
-    move_slots(tx, &ids, SlotStage::Included, SlotStage::Confirmed).await?;
-    let moves: Vec<_> = slots
-        .iter()
-        .flat_map(|open| &open.payments)
-        .filter(|record| matches!(record.state, State::Confirming { .. }))
-        .map(|record| (record, Event::Confirmed, None))
-        .collect();
-    apply(tx, &moves).await?;
-    Ok(slots.len())
+    let read = |(id, number, hash): &(Vec<u8>, Option<i64>, Option<Vec<u8>>)| {
+        let place = Place { table: "slots", row: id };
+        let hash = place.known("block_hash", hash.as_ref())?;
+        let block = BlockRef {
+            number: place.unsigned("block_number", place.known("block_number", *number)?)?,
+            hash: place.hash("block_hash", hash)?,
+        };
+        Ok((SlotId::from_bytes(place.id("id", id)?), block))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// What the slots carry, with its money. Slots that cannot be read are noted, left out, and wait.
+async fn sound_stakes(
+    tx: &Transaction,
+    slots: &mut BTreeMap<SlotId, Vec<Stake>>,
+) -> Result<Vec<(Carried, Stake)>, StoreError> {
+    let ids: Vec<SlotId> = slots.keys().copied().collect();
+    match stakes_of(tx, &ids).await {
+        Err(StoreError::Corrupt { .. }) => {
+            let sound = sound_ones(tx, &ids).await?;
+            slots.retain(|id, _| sound.contains(id));
+            stakes_of(tx, &sound).await
+        }
+        read => read,
+    }
 }
 
 /// Leaves out slots whose payments the ledger would not settle: a row was changed behind our back. They
 /// wait, the engine halts with what was seen, and the others are confirmed.
 async fn set_unsettled_aside(
     tx: &Transaction,
-    slots: &mut Vec<OpenSlot>,
+    slots: &mut BTreeMap<SlotId, Vec<Stake>>,
 ) -> Result<(), StoreError> {
-    let postings: Vec<NewPosting> = slots
-        .iter()
-        .flat_map(|open| &open.payments)
-        .filter(|record| matches!(record.state, State::Confirming { .. }))
-        .filter_map(|record| posting_of(record, Effect::Settle))
-        .collect();
+    let stakes = slots.values().flatten();
+    let postings: Vec<NewPosting> =
+        stakes.map(|stake| stake.posting(PostingKind::Settle)).collect();
     let refused = refused_subjects(tx, &postings).await?;
     if refused.is_empty() {
         return Ok(());
     }
-    let is_refused = |record: &WithdrawalRecord| refused.contains(&record.id.to_bytes());
-    for record in slots.iter().flat_map(|open| &open.payments).filter(|record| is_refused(record)) {
+    let is_refused = |stake: &Stake| refused.contains(&stake.id.to_bytes());
+    for stake in slots.values().flatten().filter(|stake| is_refused(stake)) {
         let detail = format!(
             "{} of account {} is paid on chain, and the ledger has not {} held for it: its row or the \
              account's balance was changed",
-            record.id, record.account, record.amount
+            stake.id, stake.purse.account, stake.amount
         );
-        tracing::error!(withdrawal = %record.id, detail, "a payment cannot be settled");
+        tracing::error!(withdrawal = %stake.id, detail, "a payment cannot be settled");
         raise_in(tx, "ledger", &detail).await?;
     }
-    slots.retain(|open| !open.payments.iter().any(is_refused));
+    slots.retain(|_, stakes| !stakes.iter().any(is_refused));
     Ok(())
+}
+
+/// Slots that paid all that they carry, at or below a block that is not younger than an instant.
+pub(super) fn paid(chain_id: u64, block: u64, before: Timestamp) -> sea_orm::Select<slot::Entity> {
+    let is_known = [ItemOutcome::Paid.as_str(), ItemOutcome::Short.as_str()];
+    let unpaid = Query::select()
+        .expr(Expr::value(1))
+        .from(binding::Entity)
+        .and_where(
+            Expr::col((binding::Entity, binding::Column::SlotId))
+                .equals((slot::Entity, slot::Column::Id)),
+        )
+        .and_where(binding::Column::ReleasedAt.eq(0))
+        .and_where(binding::Column::Item.is_null().or(binding::Column::Item.is_not_in(is_known)))
+        .to_owned();
+    // Of the direct rail the slot's own outcome says it.
+    let unpaid =
+        Condition::all().add(slot::Column::Rail.eq(Rail::Vault.as_str())).add(Expr::exists(unpaid));
+    consumed(chain_id, SlotStage::Confirmed, block)
+        .filter(slot::Column::BlockAt.lte(before.as_millis()))
+        .filter(slot::Column::Purpose.eq(Purpose::Pay.as_str()))
+        .filter(slot::Column::Outcome.eq(SlotOutcome::Paid.as_str()))
+        .filter(unpaid.not())
+}
+
+/// What paid slots carry is paid for good; no more of the payments is read. What is held was paid short, for instance, and
+/// stays so: an operator decides.
+pub(super) async fn end_paid_in(
+    tx: &Transaction,
+    lease: &Lease,
+    query: sea_orm::Select<slot::Entity>,
+    ids: &[Vec<u8>],
+) -> Result<usize, StoreError> {
+    check_leases(tx, std::slice::from_ref(lease)).await?;
+    let mut slots = still(tx, query, ids).await?;
+    let all: Vec<SlotId> = slots.keys().copied().collect();
+    let carried = match states_of(tx, &all).await {
+        Err(StoreError::Corrupt { .. }) => {
+            let sound = sound_ones(tx, &all).await?;
+            slots.retain(|id, _| sound.contains(id));
+            states_of(tx, &sound).await?
+        }
+        read => read?,
+    };
+    // A slot must not end before its payments do.
+    for early in
+        carried.iter().filter(|it| !matches!(it.state, StateCode::Confirmed | StateCode::Held))
+    {
+        tracing::error!(slot = %early.slot, withdrawal = %early.id, state = %early.state, "a paid slot carries what is not confirmed");
+        slots.remove(&early.slot);
+    }
+    let mut alike: BTreeMap<BlockRef, (SlotId, Vec<WithdrawalId>)> = BTreeMap::new();
+    for payment in carried.iter().filter(|it| it.state == StateCode::Confirmed) {
+        if let Some(block) = slots.get(&payment.slot) {
+            alike.entry(*block).or_insert_with(|| (payment.slot, Vec::new())).1.push(payment.id);
+        }
+    }
+    for (block, (slot, ids)) in alike {
+        let detail = format!("paid in block {}", block.number);
+        let confirmed = State::Confirmed { slot, block, is_final: false };
+        move_alike(tx, &ids, confirmed, (Event::Finalized, Some(&detail))).await?;
+    }
+    let ended: Vec<SlotId> = slots.into_keys().collect();
+    move_slots(tx, &ended, SlotStage::Confirmed, SlotStage::Final).await?;
+    Ok(ended.len())
 }
 
 pub(super) async fn finalize_in(
@@ -102,66 +209,18 @@ pub(super) async fn finalize_in(
     check_leases(tx, std::slice::from_ref(lease)).await?;
     let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
     expect_consumed_so(tx, slots).await?;
-    let is_paid = |slot: &&ConsumedSlot| {
-        slot.open.purpose != Purpose::Void && slot.outcome == SlotOutcome::Paid
-    };
-    let (paid, others): (Vec<&ConsumedSlot>, Vec<&ConsumedSlot>) = slots.iter().partition(is_paid);
-    finish_paid(tx, &paid).await?;
-    end_others(tx, &others).await?;
+    end_all(tx, slots).await?;
     move_slots(tx, &ids, SlotStage::Confirmed, SlotStage::Final).await
 }
 
-/// What paid slots carry is paid for good; nothing else of the payments is read. What is held was paid short, for
-/// instance, and stays so: an operator decides.
-async fn finish_paid(tx: &Transaction, slots: &[&ConsumedSlot]) -> Result<(), StoreError> {
-    expect_items_paid(tx, slots).await?;
-    let mut alike: BTreeMap<BlockRef, Vec<SlotId>> = BTreeMap::new();
-    for slot in slots {
-        alike.entry(slot.block).or_default().push(slot.open.id);
-    }
-    for (block, ids) in alike {
-        let detail = format!("paid in block {}", block.number);
-        let confirmed = |slot| State::Confirmed { slot, block, is_final: false };
-        move_carried(tx, &ids, confirmed, (Event::Finalized, Some(&detail))).await?;
-    }
-    Ok(())
-}
-
-/// A slot must not end before its payments do: of the vault rail each item must be known to be paid.
-async fn expect_items_paid(tx: &Transaction, slots: &[&ConsumedSlot]) -> Result<(), StoreError> {
-    let calls: Vec<SlotId> = slots
-        .iter()
-        .filter(|slot| slot.open.rail == Rail::Vault)
-        .map(|slot| slot.open.id)
-        .collect();
-    for ids in calls.chunks(ROWS_PER_STATEMENT) {
-        let paid = [ItemOutcome::Paid.as_str(), ItemOutcome::Short.as_str()];
-        let unpaid = binding::Entity::find()
-            .filter(binding::Column::SlotId.is_in(slot_keys(ids)))
-            .filter(binding::Column::ReleasedAt.eq(0))
-            .filter(
-                Condition::any()
-                    .add(binding::Column::Item.is_null())
-                    .add(binding::Column::Item.is_not_in(paid)),
-            )
-            .count(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-        tx.expect_rows(unpaid, 0)?;
-    }
-    Ok(())
-}
-
 /// Ends slots that released what they carry, or voided it.
-async fn end_others(tx: &Transaction, slots: &[&ConsumedSlot]) -> Result<(), StoreError> {
-    if slots.is_empty() {
-        return Ok(());
-    }
+async fn end_all(tx: &Transaction, slots: &[ConsumedSlot]) -> Result<(), StoreError> {
     let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
     let mut moves = Vec::new();
     let current = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
     let dry = dry_rides_of(tx, slots).await?;
     for slot in slots {
+        // A slot must not end before its payments do.
         let Some(open) = current.iter().find(|open| open.id == slot.open.id) else {
             return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
         };
@@ -178,7 +237,7 @@ async fn end_others(tx: &Transaction, slots: &[&ConsumedSlot]) -> Result<(), Sto
 type DryRides = BTreeMap<WithdrawalId, u32>;
 
 /// How often the payments of reverted slots ran out of gas, this time included.
-async fn dry_rides_of(tx: &Transaction, slots: &[&ConsumedSlot]) -> Result<DryRides, StoreError> {
+async fn dry_rides_of(tx: &Transaction, slots: &[ConsumedSlot]) -> Result<DryRides, StoreError> {
     let reverted = slots.iter().filter(|slot| slot.outcome == SlotOutcome::Reverted);
     let ids: Vec<WithdrawalId> =
         reverted.flat_map(|slot| &slot.open.payments).map(|record| record.id).collect();

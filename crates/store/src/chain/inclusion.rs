@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::B256;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::slot::{ItemOutcome, Rail, SlotOutcome, SlotStage};
-use portcullis_core::withdrawal::{BlockRef, Event, HoldReason, State, decide};
+use portcullis_core::withdrawal::{BlockRef, Event, HoldReason, State, StateCode, decide};
 use sea_orm::sea_query::{CaseStatement, Expr, SimpleExpr};
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use super::carried::states_of;
 use super::{Adoption, Inclusion};
-use crate::convert::{bigint, wei_bigint};
+use crate::convert::{Place, bigint, wei_bigint};
 use crate::db::Transaction;
 use crate::entity::{attempt, binding, header, slot};
 use crate::error::StoreError;
@@ -18,7 +19,7 @@ use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::sender::UNMINED;
 use crate::slot::{OpenSlot, open_slots_by_id, sign_slots, slot_keys};
-use crate::transition::apply;
+use crate::transition::{apply, move_alike};
 use crate::withdrawal::WithdrawalRecord;
 
 /// Rows of a statement with a value for each row: the database looks through the cases for every one of them.
@@ -30,22 +31,132 @@ pub(super) async fn include_in(
     inclusions: &[Inclusion],
 ) -> Result<(), StoreError> {
     check_leases(tx, std::slice::from_ref(lease)).await?;
+    let slots = slots_in_short(tx, inclusions).await?;
+    check_canonical(tx, &slots, inclusions).await?;
+    write_inclusions(tx, inclusions).await?;
+    for inclusion in inclusions.iter().filter(|it| slots[&it.slot_id].rail == Rail::Vault) {
+        write_items(tx, inclusion).await?;
+    }
+    let succeeded: Vec<&Inclusion> = inclusions
+        .iter()
+        .filter(|it| matches!(it.outcome, SlotOutcome::Paid | SlotOutcome::Voided))
+        .collect();
+    let (plain, others): (Vec<&Inclusion>, Vec<&Inclusion>) =
+        succeeded.into_iter().partition(|inclusion| {
+            let is_short = inclusion.items.iter().any(|(_, item)| *item == ItemOutcome::Short);
+            !is_short && !slots[&inclusion.slot_id].was_left
+        });
+    include_plain(tx, &plain).await?;
+    include_others(tx, &others).await
+}
+
+/// As much of a slot as an inclusion takes.
+struct SlotInShort {
+    chain_id: u64,
+    rail: Rail,
+    /// Whether a payment that it carried has left it.
+    was_left: bool,
+}
+
+/// The slots, each of which has the attempt that was mined.
+async fn slots_in_short(
+    tx: &Transaction,
+    inclusions: &[Inclusion],
+) -> Result<BTreeMap<SlotId, SlotInShort>, StoreError> {
+    let failed = |error| tx.failed(&error);
+    let keys = || inclusions.iter().map(|inclusion| inclusion.slot_id.to_bytes().to_vec());
+    let rows: Vec<(Vec<u8>, i64, String)> = slot::Entity::find()
+        .select_only()
+        .columns([slot::Column::Id, slot::Column::ChainId, slot::Column::Rail])
+        .filter(slot::Column::Id.is_in(keys()))
+        .into_tuple()
+        .all(&tx.inner)
+        .await
+        .map_err(failed)?;
+    let left: Vec<Vec<u8>> = binding::Entity::find()
+        .select_only()
+        .column(binding::Column::SlotId)
+        .filter(binding::Column::SlotId.is_in(keys()))
+        .filter(binding::Column::ReleasedAt.ne(0))
+        .into_tuple()
+        .all(&tx.inner)
+        .await
+        .map_err(failed)?;
+    let left: BTreeSet<Vec<u8>> = left.into_iter().collect();
+    let mut slots = BTreeMap::new();
+    for (id, chain_id, rail) in &rows {
+        let place = Place { table: "slots", row: id };
+        let short = SlotInShort {
+            chain_id: place.unsigned("chain_id", *chain_id)?,
+            rail: place.known("rail", Rail::parse(rail))?,
+            was_left: left.contains(id),
+        };
+        slots.insert(SlotId::from_bytes(place.id("id", id)?), short);
+    }
+    // Fewer when one is named twice, or is not there.
+    tx.expect_rows(slots.len() as u64, inclusions.len())?;
+    let mined: Vec<(Vec<u8>, Vec<u8>)> = attempt::Entity::find()
+        .select_only()
+        .columns([attempt::Column::SlotId, attempt::Column::Hash])
+        .filter(attempt::Column::Hash.is_in(inclusions.iter().map(|it| it.hash.to_vec())))
+        .into_tuple()
+        .all(&tx.inner)
+        .await
+        .map_err(failed)?;
+    let mined: BTreeSet<(Vec<u8>, Vec<u8>)> = mined.into_iter().collect();
+    let is_known =
+        |it: &&Inclusion| mined.contains(&(it.slot_id.to_bytes().to_vec(), it.hash.to_vec()));
+    tx.expect_rows(inclusions.iter().filter(is_known).count() as u64, inclusions.len())?;
+    Ok(slots)
+}
+
+/// Slots of which everything that was paid is carried still, and arrived in full: nothing of the payments is read but where
+/// they stand.
+async fn include_plain(tx: &Transaction, inclusions: &[&Inclusion]) -> Result<(), StoreError> {
+    let ids: Vec<SlotId> = inclusions.iter().map(|inclusion| inclusion.slot_id).collect();
+    let paid: BTreeMap<(SlotId, WithdrawalId), BlockRef> = inclusions
+        .iter()
+        .flat_map(|inclusion| {
+            let paid = inclusion.items.iter().filter(|(_, item)| *item == ItemOutcome::Paid);
+            paid.map(move |(id, _)| ((inclusion.slot_id, *id), inclusion.block))
+        })
+        .collect();
+    let mut alike: BTreeMap<(BlockRef, StateCode), (SlotId, Vec<WithdrawalId>)> = BTreeMap::new();
+    for carried in states_of(tx, &ids).await? {
+        let is_bound = matches!(
+            carried.state,
+            StateCode::Signed | StateCode::Broadcasting | StateCode::Broadcasted
+        );
+        if let Some(block) = paid.get(&(carried.slot, carried.id)).filter(|_| is_bound) {
+            let group = alike.entry((*block, carried.state));
+            group.or_insert_with(|| (carried.slot, Vec::new())).1.push(carried.id);
+        }
+    }
+    for ((block, state), (slot, ids)) in alike {
+        let from = match state {
+            StateCode::Signed => State::Signed { slot },
+            StateCode::Broadcasting => State::Broadcasting { slot },
+            _ => State::Broadcasted { slot },
+        };
+        let detail = format!("block {}", block.number);
+        move_alike(tx, &ids, from, (Event::Included(block), Some(&detail))).await?;
+    }
+    Ok(())
+}
+
+/// Slots that paid something short, or that a payment has left.
+async fn include_others(tx: &Transaction, inclusions: &[&Inclusion]) -> Result<(), StoreError> {
+    if inclusions.is_empty() {
+        return Ok(());
+    }
     let ids: Vec<SlotId> = inclusions.iter().map(|inclusion| inclusion.slot_id).collect();
     let slots = open_slots_by_id(&tx.inner, tx.name, &ids).await?;
     let slots: BTreeMap<SlotId, OpenSlot> = slots.into_iter().map(|open| (open.id, open)).collect();
-    // Fewer when one is named twice, or is not there.
-    tx.expect_rows(slots.len() as u64, inclusions.len())?;
-    check_canonical(tx, &slots, inclusions).await?;
-    write_inclusions(tx, &slots, inclusions).await?;
     let mut moves = Vec::new();
     let mut returned = Vec::new();
     for inclusion in inclusions {
         let slot = &slots[&inclusion.slot_id];
-        if slot.rail == Rail::Vault {
-            write_items(tx, inclusion).await?;
-        }
-        let succeeded = matches!(inclusion.outcome, SlotOutcome::Paid | SlotOutcome::Voided);
-        for (id, item) in inclusion.items.iter().filter(|_| succeeded) {
+        for (id, item) in &inclusion.items {
             if let Some(record) = slot.payments.iter().find(|record| record.id == *id) {
                 moves.extend(paid_here(record, *item, inclusion));
             }
@@ -155,12 +266,12 @@ async fn bind_back(
 /// with, and nothing that it could still see leave the chain: the caller's evidence has to do.
 async fn check_canonical(
     tx: &Transaction,
-    slots: &BTreeMap<SlotId, OpenSlot>,
+    slots: &BTreeMap<SlotId, SlotInShort>,
     inclusions: &[Inclusion],
 ) -> Result<(), StoreError> {
     let mut blocks: BTreeSet<(u64, BlockRef)> = BTreeSet::new();
     for inclusion in inclusions {
-        blocks.insert((slots[&inclusion.slot_id].slot.chain_id, inclusion.block));
+        blocks.insert((slots[&inclusion.slot_id].chain_id, inclusion.block));
     }
     for (chain_id, block) in blocks {
         let known = header::Entity::find_by_id((bigint(chain_id), bigint(block.number)))
@@ -190,16 +301,9 @@ async fn is_below_all(tx: &Transaction, chain_id: u64, number: u64) -> Result<bo
 
 /// Writes what the blocks say of slots and of the attempts that were mined: slots that came to the same in the same
 /// block share a statement.
-async fn write_inclusions(
-    tx: &Transaction,
-    slots: &BTreeMap<SlotId, OpenSlot>,
-    inclusions: &[Inclusion],
-) -> Result<(), StoreError> {
+async fn write_inclusions(tx: &Transaction, inclusions: &[Inclusion]) -> Result<(), StoreError> {
     let mut alike: BTreeMap<(BlockRef, &str), Vec<&Inclusion>> = BTreeMap::new();
     for inclusion in inclusions {
-        let attempts = &slots[&inclusion.slot_id].attempts;
-        let is_known = attempts.iter().any(|attempt| attempt.hash == inclusion.hash);
-        tx.expect_rows(u64::from(is_known), 1)?;
         alike.entry((inclusion.block, inclusion.outcome.as_str())).or_default().push(inclusion);
     }
     for set in alike.values().flat_map(|set| set.chunks(ROWS_PER_CASE)) {

@@ -1,6 +1,7 @@
 //! What the monitor saw: blocks, inclusions, confirmations, reorgs, finality and releases.
 
 mod advance;
+mod carried;
 mod end;
 mod inclusion;
 #[cfg(test)]
@@ -9,7 +10,7 @@ mod unpaid;
 
 use alloy_primitives::{Address, B256};
 use portcullis_core::id::{SlotId, WithdrawalId};
-use portcullis_core::slot::{AttemptKind, ItemOutcome, SlotOutcome, SlotStage};
+use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::BlockRef;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
@@ -25,7 +26,7 @@ use crate::slot::OpenSlot;
 
 use advance::{advance_in, read_header};
 pub(crate) use end::read_consumption;
-use end::{confirm_in, consumed, finalize_in, with_consumption};
+use end::{confirm_in, consumed, end_paid_in, finalize_in, paid, with_consumption};
 use inclusion::{adopt_in, include_in};
 
 /// A block as the monitor saw it.
@@ -202,7 +203,36 @@ impl Store {
         Ok(confirmed)
     }
 
-    /// Confirmed slots at or below `block` and not younger than `before`: deep enough to be final.
+    /// Ends slots that paid all they carry, at or below `block` and not younger than `before`: deep enough to be final. Up
+    /// to `limit`, in transactions of `set` slots. Returns how many ended.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`]. What earlier transactions ended stays so.
+    pub async fn end_paid(
+        &self,
+        lease: &Lease,
+        (chain_id, block, before): (u64, u64, Timestamp),
+        limit: u64,
+        set: usize,
+    ) -> Result<usize, StoreError> {
+        let waiting: Vec<Vec<u8>> = paid(chain_id, block, before)
+            .select_only()
+            .column(slot::Column::Id)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement("finalize", &error))?;
+        let mut ended = 0_usize;
+        for ids in waiting.chunks(set.max(1)) {
+            let query = || paid(chain_id, block, before);
+            let moved = transaction!(self, "finalize", |tx| end_paid_in(&tx, lease, query(), ids))?;
+            ended = ended.saturating_add(moved);
+        }
+        Ok(ended)
+    }
+
+    /// Confirmed slots at or below `block` and not younger than `before` that did not pay: deep enough to be final.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -215,8 +245,12 @@ impl Store {
     ) -> Result<Vec<ConsumedSlot>, StoreError> {
         let during = "deep_slots";
         let picture = self.snapshot(during).await?;
+        let pays = Condition::all()
+            .add(slot::Column::Purpose.eq(Purpose::Pay.as_str()))
+            .add(slot::Column::Outcome.eq(SlotOutcome::Paid.as_str()));
         let rows = consumed(chain_id, SlotStage::Confirmed, block)
             .filter(slot::Column::BlockAt.lte(before.as_millis()))
+            .filter(pays.not())
             .limit(limit)
             .all(&picture)
             .await
@@ -226,8 +260,8 @@ impl Store {
         Ok(with_consumption(&seen, slots))
     }
 
-    /// Ends slots for good: paid ones finish their payments, the others release them, by evidence that
-    /// the caller has read from the chain.
+    /// Ends slots that did not pay for good: they release or void what they carry, by evidence that the caller has read
+    /// from the chain.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], or [`StoreError::Conflict`] when a slot is not consumed any more as

@@ -158,8 +158,7 @@ async fn a_late_monitor_changes_nothing() {
     fixture.store.include(&successor, &[seen]).await.expect("includes");
     assert_eq!(fixture.store.confirm(&lease, (CHAIN, 200), 9, 9).await, Err(lost.clone()));
     assert_eq!(fixture.store.confirm(&successor, (CHAIN, 200), 9, 9).await, Ok(1));
-    let deep = fixture.deep(101).await;
-    assert_eq!(fixture.store.finalize(&lease, &deep).await, Err(lost));
-    assert_eq!(fixture.store.finalize(&successor, &deep).await, Ok(()));
+    assert_eq!(fixture.end_paid(&lease, 101).await, Err(lost));
+    assert_eq!(fixture.end_paid(&successor, 101).await, Ok(1));
     fixture.check().await;
 }

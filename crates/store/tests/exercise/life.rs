@@ -195,10 +195,12 @@ async fn a_payment_that_arrived_short_is_held() {
 async fn what_consumed_a_slot_is_told_with_the_slot() {
     let fixture = Fixture::open().await;
     let (record, new, attempt) = fixture.sent("w").await;
-    fixture.include(inclusion(&new, &attempt, block(101, 0))).await.expect("includes");
+    let outcome = SlotOutcome::Reverted;
+    let seen = Inclusion { outcome, ..inclusion(&new, &attempt, block(101, 0)) };
+    fixture.include(seen).await.expect("includes");
     fixture.confirm(101).await;
     let [deep] = <[_; 1]>::try_from(fixture.deep(101).await).expect("one");
-    assert_eq!((deep.outcome, deep.hash), (SlotOutcome::Paid, attempt.hash));
+    assert_eq!((deep.outcome, deep.hash), (outcome, attempt.hash));
     assert_eq!((deep.block, deep.block_at), (block(101, 0), block_at(101)));
     let carried = WithdrawalRecord { timeline: Vec::new(), ..fixture.read(&record).await };
     assert_eq!(deep.open.payments, [carried]);

@@ -224,11 +224,17 @@ impl Fixture {
         self.store.deep_slots(CHAIN, block, before, 1_000).await.expect("reads")
     }
 
+    pub(crate) async fn end_paid(&self, lease: &Lease, block: u64) -> Result<usize, StoreError> {
+        self.store.end_paid(lease, (CHAIN, block, block_at(block)), 1_000, 2).await
+    }
+
+    /// Ends what is deep enough, paid or not.
     pub(crate) async fn finalize(&self, block: u64) -> usize {
-        let deep = self.deep(block).await;
         let lease = self.monitor().await;
+        let paid = self.end_paid(&lease, block).await.expect("ends");
+        let deep = self.deep(block).await;
         self.store.finalize(&lease, &deep).await.expect("finalizes");
-        deep.len()
+        paid + deep.len()
     }
 
     /// A payment that has been sent, ready to be seen in a block. Blocks 100 to 102 are stored.

@@ -14,7 +14,7 @@ use portcullis_testkit::SeededEntropy;
 
 use crate::fixture::{CHAIN, Fixture, PATIENCE_MS, pass};
 use crate::polls::drop_after;
-use crate::rail::{LEASE_MS, header, inclusion, sender, signed, slot_at};
+use crate::rail::{LEASE_MS, block_at, header, inclusion, sender, signed, slot_at};
 
 /// Whether steps run to their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,8 +303,10 @@ impl Walk {
         let Some(lease) = self.monitor_lease().await else { return };
         // Deeper than any reorg of this walk.
         let block = self.tip().await.saturating_sub(2);
-        let deep = self.fixture.deep(block).await;
         let store = self.fixture.store.clone();
+        let at = (CHAIN, block, block_at(block));
+        write!(self, store.end_paid(&lease, at, 99, 2)).map(|it| it.expect("ends"));
+        let deep = self.fixture.deep(block).await;
         write!(self, store.finalize(&lease, &deep)).map(|it| it.expect("finalizes"));
     }
 
