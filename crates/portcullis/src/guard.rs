@@ -68,32 +68,52 @@ pub(crate) async fn notice_old_copy(
 pub(crate) struct FileGuard {
     path: PathBuf,
     watch: FileWatch,
+    store: Store,
     clock: Arc<dyn Clock>,
 }
 
 impl FileGuard {
-    /// Of the database of this configuration, which is open; `None` where it is no file.
-    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Option<Self>, Failure> {
+    /// Of the database of this configuration, which is open; `None` where it is no file. Its checkpoints are the guard's
+    /// from now on.
+    pub(crate) async fn over(
+        store: &Store,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Arc<Self>>, Failure> {
         let url = config.database.url()?;
-        Ok(file_of(&url).map(|path| Self { watch: FileWatch::new(&path), path, clock }))
+        let Some(path) = file_of(&url) else { return Ok(None) };
+        store
+            .leave_checkpoints_to_caller()
+            .await
+            .map_err(|error| Failure::of_store("cannot watch the database", &error))?;
+        let (watch, store) = (FileWatch::new(&path), store.clone());
+        Ok(Some(Arc::new(Self { path, watch, store, clock })))
+    }
+
+    /// Looks again and again, and writes into the file only what it has just seen to be the one that was opened: a
+    /// checkpoint that comes before the look would overwrite the mark of a backup that was copied over it.
+    pub(crate) async fn keep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.look().await;
+            if let Err(error) = self.store.checkpoint().await {
+                tracing::warn!(%error, "the write-ahead log could not be written into the database; it grows until it can");
+            }
+        }
     }
 
     /// Ends the process when the database is another one: whatever it wrote from then on would be lost, or would spoil
     /// the new file. The new one is halted first.
-    pub(crate) async fn keep(self) {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            if let Some(what) = self.watch.what_changed() {
-                tracing::error!(
-                    what,
-                    "the database was exchanged under the running engine, which ends now: start it again, and run \
-                     `portcullis reconcile --repair`"
-                );
-                self.halt_new_file(&what).await;
-                // Not by the ordinary way: closing would write the old pages into the new file.
-                std::process::exit(1);
-            }
-        }
+    pub(crate) async fn look(&self) {
+        let Some(what) = self.watch.what_changed() else { return };
+        tracing::error!(
+            what,
+            "the database was exchanged under the running engine, which ends now: start it again, and run \
+             `portcullis reconcile --repair`"
+        );
+        self.halt_new_file(&what).await;
+        // Not by the ordinary way: closing would write the old pages into the new file.
+        std::process::exit(1);
     }
 
     /// The log of the replaced database may still lie there: then the start refuses, and this leaves it alone.

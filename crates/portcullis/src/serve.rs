@@ -96,9 +96,9 @@ impl Process {
         let foundation = Foundation::lay(&self.config, Arc::clone(&self.clock)).await?;
         let doorbells = Doorbells::local();
         let engine = self.engine(&foundation, &doorbells).await?;
-        if let Some(files) = FileGuard::new(&self.config, Arc::clone(&self.clock))? {
-            tokio::spawn(files.keep());
-        }
+        let files =
+            FileGuard::over(&foundation.store, &self.config, Arc::clone(&self.clock)).await?;
+        let keeping = files.clone().map(|files| tokio::spawn(files.keep()));
         let router = wire::router(wire::RouterParts {
             foundation: &foundation,
             config: &self.config,
@@ -133,6 +133,11 @@ impl Process {
                 drain_ms = self.config.server.drain_ms,
                 "some requests were still open and got no answer; their outcome is in the database"
             );
+        }
+        if let (Some(files), Some(keeping)) = (files, keeping) {
+            keeping.abort();
+            // Closing writes into the file too.
+            files.look().await;
         }
         foundation.store.close().await;
         tracing::info!("stopped");

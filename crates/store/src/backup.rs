@@ -1,7 +1,9 @@
 //! Copies of the database, and how one is told from the file that is in use.
 //!
 //! A copy made here bears a mark in its header (`user_version`, bytes 60 to 63 of the file,
-//! <https://www.sqlite.org/fileformat.html>): put back by hand, it says itself what it is.
+//! <https://www.sqlite.org/fileformat.html>): put back by hand, it says itself what it is. A checkpoint writes the pages
+//! of the write-ahead log into the file, and the mark of a copy that was just put there would be gone. So whoever watches
+//! a database that is in use makes its checkpoints too, each after a look.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -41,6 +43,31 @@ impl Store {
         let mark = format!("PRAGMA user_version = {COPY_MARK}");
         sqlx::query(AssertSqlSafe(mark)).execute(&mut copy).await.map_err(failed)?;
         copy.close().await.map_err(failed)
+    }
+
+    /// From now on commits write nothing into the file itself: [`Store::checkpoint`] does, when its caller says so.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn leave_checkpoints_to_caller(&self) -> Result<(), StoreError> {
+        // Of a connection, and made by commits: there is one that commits, and it stays.
+        sqlx::query("PRAGMA wal_autocheckpoint = 0")
+            .execute(&self.write_pool)
+            .await
+            .map_err(|error| StoreError::of_driver("leave_checkpoints_to_caller", &error))?;
+        Ok(())
+    }
+
+    /// Writes what the write-ahead log holds into the file, as far as nobody is in the way; nobody waits for it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+            .fetch_all(self.reader.get_sqlite_connection_pool())
+            .await
+            .map_err(|error| StoreError::of_driver("checkpoint", &error))?;
+        Ok(())
     }
 
     /// Whether this database is a copy that nobody has taken into use yet.

@@ -1,5 +1,6 @@
 //! Copies of the database, and how one is told from the file in use.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_core::time::Clock;
@@ -7,6 +8,10 @@ use portcullis_store::backup::{FileWatch, files_of, is_marked};
 use portcullis_store::{Store, StoreOptions};
 
 use crate::fixture::Fixture;
+
+/// More than the log has before a commit writes it into the file by itself: 1,000 pages
+/// (<https://www.sqlite.org/pragma.html#pragma_wal_autocheckpoint>).
+const LOG_BYTES_MAX: u64 = 1_200 * 4_096;
 
 #[tokio::test]
 async fn a_copy_is_whole_and_says_what_it_is_until_it_is_taken_into_use() {
@@ -33,6 +38,22 @@ async fn a_copy_is_whole_and_says_what_it_is_until_it_is_taken_into_use() {
     assert!(!is_marked(&path).expect("reads"), "nor the file itself, while it is open");
     assert_eq!(FileWatch::new(&path).what_changed(), None);
     copy.close().await;
+}
+
+#[tokio::test]
+async fn commits_leave_the_file_alone_where_its_watcher_makes_the_checkpoints() {
+    let fixture = Fixture::open().await;
+    fixture.store.leave_checkpoints_to_caller().await.expect("answers");
+    fixture.store.checkpoint().await.expect("writes");
+    let [file, log, _] = files_of(Path::new(fixture.path()));
+    let before = std::fs::read(&file).expect("reads");
+    while std::fs::metadata(&log).expect("is there").len() < LOG_BYTES_MAX {
+        fixture.fund("alice", 1).await;
+    }
+    assert_eq!(std::fs::read(&file).expect("reads"), before, "a mark on it would still be there");
+    fixture.store.checkpoint().await.expect("writes");
+    assert_ne!(std::fs::read(&file).expect("reads"), before);
+    assert_eq!(FileWatch::new(&file).what_changed(), None);
 }
 
 #[tokio::test]
