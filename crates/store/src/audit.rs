@@ -1,13 +1,14 @@
 //! The audit log: who did what to what, chained by hash so that a changed or missing row shows.
 
 use portcullis_core::id::TenantId;
-use sea_orm::{ActiveValue, EntityTrait, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue, EntityTrait, QueryOrder, QuerySelect, Select};
 use sha2::{Digest, Sha256};
 
 use crate::convert::{Place, bigint};
 use crate::db::{Store, Transaction};
 use crate::entity::audit;
 use crate::error::StoreError;
+use crate::trip::Write;
 
 /// One entry to be written.
 pub(crate) struct AuditEntry<'a> {
@@ -38,9 +39,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn audit_head(&self) -> Result<Option<AuditHead>, StoreError> {
-        let row = audit::Entity::find()
-            .order_by_desc(audit::Column::Sequence)
-            .limit(1)
+        let row = newest()
             .one(&self.reader)
             .await
             .map_err(|error| StoreError::of_statement("audit_head", &error))?;
@@ -84,19 +83,28 @@ impl Store {
     }
 }
 
+/// Asks for the newest entry.
+pub(crate) fn newest() -> Select<audit::Entity> {
+    audit::Entity::find().order_by_desc(audit::Column::Sequence).limit(1)
+}
+
 /// Appends one entry in the caller's transaction.
 pub(crate) async fn append_audit(
     tx: &Transaction,
     entry: &AuditEntry<'_>,
 ) -> Result<(), StoreError> {
-    let last = audit::Entity::find()
-        .order_by_desc(audit::Column::Sequence)
-        .limit(1)
-        .one(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
+    let last = newest().one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+    tx.write_together(vec![audit_write(tx, last.as_ref(), entry)]).await
+}
+
+/// What appends one entry to the newest.
+pub(crate) fn audit_write(
+    tx: &Transaction,
+    last: Option<&audit::Model>,
+    entry: &AuditEntry<'_>,
+) -> Write {
     let (sequence, previous_hash) =
-        last.map_or((1, vec![0; 32]), |row| (row.sequence.saturating_add(1), row.hash));
+        last.map_or((1, vec![0; 32]), |row| (row.sequence.saturating_add(1), row.hash.clone()));
     let mut row = audit::Model {
         sequence,
         at: tx.now.as_millis(),
@@ -120,11 +128,7 @@ pub(crate) async fn append_audit(
         previous_hash: ActiveValue::Set(row.previous_hash),
         hash: ActiveValue::Set(row.hash),
     };
-    audit::Entity::insert(row)
-        .exec_without_returning(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    Ok(())
+    Write::new(&audit::Entity::insert(row), 1)
 }
 
 fn read_head(row: &audit::Model) -> Result<AuditHead, StoreError> {

@@ -3,13 +3,16 @@
 use portcullis_core::id::DeploymentId;
 use portcullis_core::time::Timestamp;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
 
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint};
 use crate::db::{Store, Transaction, transaction};
 use crate::entity::{deployment, halt};
 use crate::error::StoreError;
+use crate::trip::Write;
 
 /// The installation that this database belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,15 +123,27 @@ async fn found_in(tx: &Transaction, id: DeploymentId) -> Result<Deployment, Stor
     Ok(Deployment { id, epoch: 1 })
 }
 
+/// Asks for the row that payout numbers are taken from.
+pub(crate) fn numbers() -> Select<deployment::Entity> {
+    deployment::Entity::find_by_id(1)
+}
+
 /// Takes the next `count` payout numbers; returns the epoch and the first sequence.
 pub(crate) async fn take_numbers(tx: &Transaction, count: u64) -> Result<(u64, u64), StoreError> {
-    let row = deployment::Entity::find_by_id(1)
-        .one(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?
-        .ok_or_else(|| {
-            StoreError::corrupt("deployment", "id", &1, &"the deployment is not founded")
-        })?;
+    let row = numbers().one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+    let (taken, write) = numbers_write(row.as_ref(), count)?;
+    tx.write_together(vec![write]).await?;
+    Ok(taken)
+}
+
+/// The next `count` payout numbers (the epoch and the first sequence), and what takes them.
+pub(crate) fn numbers_write(
+    row: Option<&deployment::Model>,
+    count: u64,
+) -> Result<((u64, u64), Write), StoreError> {
+    let row = row.ok_or_else(|| {
+        StoreError::corrupt("deployment", "id", &1, &"the deployment is not founded")
+    })?;
     let next = row.sequence_next.checked_add(bigint(count)).ok_or_else(|| {
         StoreError::corrupt(
             "deployment",
@@ -141,13 +156,11 @@ pub(crate) async fn take_numbers(tx: &Transaction, count: u64) -> Result<(u64, u
         .col_expr(deployment::Column::SequenceNext, Expr::value(next))
         .filter(deployment::Column::Id.eq(1))
         .filter(deployment::Column::SequenceNext.eq(row.sequence_next))
-        .filter(deployment::Column::Epoch.eq(row.epoch))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(moved.rows_affected, 1)?;
+        .filter(deployment::Column::Epoch.eq(row.epoch));
     let place = Place { table: "deployment", row: &[1] };
-    Ok((place.unsigned("epoch", row.epoch)?, place.unsigned("sequence_next", row.sequence_next)?))
+    let taken =
+        (place.unsigned("epoch", row.epoch)?, place.unsigned("sequence_next", row.sequence_next)?);
+    Ok((taken, Write::new(&moved, 1)))
 }
 
 /// Refuses to go on while a halt is in force: checked in the transaction that binds.
@@ -166,15 +179,17 @@ pub(crate) async fn refuse_while_halted(tx: &Transaction) -> Result<(), StoreErr
 /// Halts that say that this database may be an old one: a request that it does not know may be paid.
 const RESTORED: [&str; 2] = ["restore", "journal"];
 
-/// Refuses new requests while such a halt is in force (invariant 12).
-pub(crate) async fn refuse_while_restored(tx: &Transaction) -> Result<(), StoreError> {
-    let halted = halt::Entity::find()
+/// Asks for such a halt that is in force.
+pub(crate) fn restored() -> Select<halt::Entity> {
+    halt::Entity::find()
         .filter(halt::Column::ClearedAt.is_null())
         .filter(halt::Column::Reason.is_in(RESTORED))
-        .one(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    match halted {
+        .limit(1)
+}
+
+/// Refuses new requests while there is one (invariant 12).
+pub(crate) fn refuse_restored(restored: Vec<halt::Model>) -> Result<(), StoreError> {
+    match restored.into_iter().next() {
         Some(halt) => Err(StoreError::Halted { reason: halt.reason }),
         None => Ok(()),
     }

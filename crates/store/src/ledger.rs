@@ -8,12 +8,15 @@ use portcullis_core::id::{AccountId, AssetId, TenantId};
 use portcullis_core::ledger::{Bucket, PostingKind};
 use portcullis_core::time::Timestamp;
 use sea_orm::sea_query::{CaseStatement, Expr};
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
 
 use crate::convert::Place;
 use crate::db::{Store, Transaction};
 use crate::entity::{account, balance, posting};
 use crate::error::StoreError;
+use crate::trip::{Write, in_steps};
 
 /// Rows a statement: as many as a set has, so that a set takes the same few statements whatever its size. 25 columns of
 /// them are 12,500 bound values; the drivers take 32,766.
@@ -236,31 +239,39 @@ pub(crate) async fn known_accounts(
         .map_err(|error| tx.failed(&error))
 }
 
+/// Asks for balances, to be written.
+pub(crate) fn balances_of<'a>(
+    purses: impl IntoIterator<Item = &'a Purse>,
+) -> Vec<Select<balance::Entity>> {
+    let mut by_tenant: BTreeMap<TenantId, Vec<&str>> = BTreeMap::new();
+    for purse in purses {
+        by_tenant.entry(purse.tenant).or_default().push(purse.account.as_str());
+    }
+    let mut selects = Vec::with_capacity(by_tenant.len());
+    for (tenant, mut accounts) in by_tenant {
+        accounts.sort_unstable();
+        accounts.dedup();
+        selects.extend(accounts.chunks(ROWS_PER_STATEMENT).map(|accounts| {
+            balance::Entity::find()
+                .filter(balance::Column::TenantId.eq(tenant.to_bytes().to_vec()))
+                .filter(balance::Column::AccountId.is_in(in_steps(accounts.to_vec())))
+                .lock_exclusive()
+        }));
+    }
+    selects
+}
+
 /// Reads balances for update. A purse without a row is absent from the answer.
 pub(crate) async fn load_balances<'a>(
     tx: &Transaction,
     purses: impl IntoIterator<Item = &'a Purse>,
 ) -> Result<BTreeMap<Purse, BalanceRow>, StoreError> {
-    let mut by_tenant: BTreeMap<TenantId, Vec<&str>> = BTreeMap::new();
-    for purse in purses {
-        by_tenant.entry(purse.tenant).or_default().push(purse.account.as_str());
-    }
     let mut loaded = BTreeMap::new();
-    for (tenant, mut accounts) in by_tenant {
-        accounts.sort_unstable();
-        accounts.dedup();
-        for accounts in accounts.chunks(ROWS_PER_STATEMENT) {
-            let rows = balance::Entity::find()
-                .filter(balance::Column::TenantId.eq(tenant.to_bytes().to_vec()))
-                .filter(balance::Column::AccountId.is_in(accounts.iter().copied()))
-                .lock_exclusive()
-                .all(&tx.inner)
-                .await
-                .map_err(|error| tx.failed(&error))?;
-            for row in &rows {
-                let (purse, row) = read_balance(row)?;
-                loaded.insert(purse, row);
-            }
+    for select in balances_of(purses) {
+        let rows = select.all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+        for row in &rows {
+            let (purse, row) = read_balance(row)?;
+            loaded.insert(purse, row);
         }
     }
     Ok(loaded)
@@ -290,19 +301,19 @@ pub(crate) async fn post(tx: &Transaction, postings: Vec<NewPosting>) -> Result<
         return Ok(());
     }
     let balances = load_balances(tx, postings.iter().map(|posting| &posting.purse)).await?;
-    post_onto(tx, postings, balances).await
+    tx.write_together(posting_writes(tx, &postings, balances)?).await
 }
 
-/// As [`post`], onto balances that this transaction has loaded and not written since.
-pub(crate) async fn post_onto(
+/// What makes postings onto balances that this transaction has loaded and not written since.
+pub(crate) fn posting_writes(
     tx: &Transaction,
-    postings: Vec<NewPosting>,
+    postings: &[NewPosting],
     mut balances: BTreeMap<Purse, BalanceRow>,
-) -> Result<(), StoreError> {
+) -> Result<Vec<Write>, StoreError> {
     let before: BTreeMap<i64, Balance> =
         balances.values().map(|row| (row.id, row.balance)).collect();
     let mut rows = Vec::with_capacity(postings.len());
-    for posting in &postings {
+    for posting in postings {
         let refuse = |problem: String| StoreError::Ledger { during: tx.name, problem };
         let purse = &posting.purse;
         let row = balances
@@ -323,21 +334,17 @@ pub(crate) async fn post_onto(
             at: ActiveValue::Set(tx.now.as_millis()),
         });
     }
-    for rows in rows.chunks(ROWS_PER_STATEMENT) {
-        posting::Entity::insert_many(rows.iter().cloned())
-            .exec_without_returning(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-    }
+    let mut writes: Vec<Write> = rows
+        .chunks(ROWS_PER_STATEMENT)
+        .map(|rows| Write::new(&posting::Entity::insert_many(rows.iter().cloned()), rows.len()))
+        .collect();
     let changed: Vec<BalanceRow> =
         balances.into_values().filter(|row| before.get(&row.id) != Some(&row.balance)).collect();
-    for rows in changed.chunks(ROWS_PER_STATEMENT / 4) {
-        write_balances(tx, rows).await?;
-    }
-    Ok(())
+    writes.extend(changed.chunks(ROWS_PER_STATEMENT / 4).map(balances_write));
+    Ok(writes)
 }
 
-async fn write_balances(tx: &Transaction, rows: &[BalanceRow]) -> Result<(), StoreError> {
+fn balances_write(rows: &[BalanceRow]) -> Write {
     let case = |value: fn(&Balance) -> Amount| {
         rows.iter().fold(CaseStatement::new(), |case, row| {
             case.case(balance::Column::Id.eq(row.id), Expr::value(value(&row.balance).to_string()))
@@ -348,14 +355,11 @@ async fn write_balances(tx: &Transaction, rows: &[BalanceRow]) -> Result<(), Sto
         .col_expr(balance::Column::Available, case(|balance| balance.available).into())
         .col_expr(balance::Column::Held, case(|balance| balance.held).into())
         .col_expr(balance::Column::Paid, case(|balance| balance.paid).into())
-        .filter(balance::Column::Id.is_in(rows.iter().map(|row| row.id)))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(written.rows_affected, rows.len())
+        .filter(balance::Column::Id.is_in(rows.iter().map(|row| row.id)));
+    Write::new(&written, rows.len())
 }
 
-fn read_balance(row: &balance::Model) -> Result<(Purse, BalanceRow), StoreError> {
+pub(crate) fn read_balance(row: &balance::Model) -> Result<(Purse, BalanceRow), StoreError> {
     let key = row.id.to_be_bytes();
     let place = Place { table: "balances", row: &key };
     let purse = Purse {

@@ -34,6 +34,7 @@ pub mod slot;
 mod slot_rows;
 mod timeline;
 pub mod transition;
+mod trip;
 mod window;
 pub mod withdrawal;
 pub mod work;

@@ -10,23 +10,25 @@ use portcullis_core::number::{PaymentRef, PayoutNumber};
 use portcullis_core::seal::{SealedPayment, SealingKeys, payer_of};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::State;
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue, EntityTrait};
 
+use super::picture::Picture;
 use super::room::Room;
 use super::turns::take_turns;
 use super::{Submission, Submitted};
-use crate::audit::{AuditEntry, append_audit};
+use crate::audit::{AuditEntry, audit_write};
 use crate::convert::{bigint, token_bytes};
 use crate::db::Transaction;
-use crate::deployment::{refuse_while_restored, take_numbers};
-use crate::entity::{withdrawal, work};
+use crate::deployment::numbers_write;
+use crate::entity::{audit, withdrawal, work};
 use crate::error::StoreError;
 use crate::ledger::{
-    BalanceRow, NewPosting, Purse, ROWS_PER_STATEMENT, known_accounts, load_balances, post_onto,
+    BalanceRow, NewPosting, Purse, ROWS_PER_STATEMENT, known_accounts, posting_writes,
 };
 use crate::reconcile::{claim_in, forgotten_requests, is_unclaimed, revive_in};
 use crate::timeline::{self, TimelineEvent};
 use crate::transition::Stage;
+use crate::trip::Write;
 use crate::withdrawal::{WithdrawalRecord, read_withdrawals};
 
 /// What a request comes to, before numbers are given.
@@ -44,13 +46,16 @@ pub(super) async fn accept_in(
     room: &Room,
     submissions: &[&Submission],
 ) -> Result<Vec<Submitted>, StoreError> {
-    refuse_while_restored(tx).await?;
-    revive_forgotten(tx, keys, deployment, submissions).await?;
-    let mut known = known_requests(tx, submissions).await?;
-    claim_imported(tx, keys, deployment, submissions, &mut known).await?;
-    let loaded = load_balances(tx, &purses(submissions)).await?;
-    let accounts = existing_accounts(tx, submissions, &loaded).await?;
-    let mut balances = loaded.clone();
+    let mut picture = Picture::look(tx, submissions).await?;
+    if picture.has_forgotten && revive_forgotten(tx, keys, deployment, submissions).await? {
+        picture = Picture::look(tx, submissions).await?;
+    }
+    let mut known = read_known(tx, std::mem::take(&mut picture.known), submissions).await?;
+    if claim_imported(tx, keys, deployment, submissions, &mut known).await? {
+        picture = Picture::look(tx, submissions).await?;
+    }
+    let accounts = existing_accounts(tx, submissions, &picture.balances).await?;
+    let mut balances = picture.balances.clone();
     let has_new = submissions
         .iter()
         .any(|submission| !known.contains_key(&(submission.tenant, &submission.external_id)));
@@ -79,7 +84,7 @@ pub(super) async fn accept_in(
         };
         decisions.push(decision);
     }
-    let records = insert_accepted(tx, keys, deployment, &accepted, loaded).await?;
+    let records = insert_accepted(tx, keys, deployment, &accepted, picture).await?;
     room.take(accepted.len() as u64);
     let record_of = |index: usize| match &decisions[index] {
         Decision::New(position) => records.get(*position),
@@ -98,21 +103,20 @@ pub(super) async fn accept_in(
     results.collect()
 }
 
-/// Gives rows to what reconcile knows and this database had forgotten. They are found as known requests then.
+/// Gives rows to what reconcile knows and this database had forgotten, and says whether there was any. They are found as
+/// known requests then.
 async fn revive_forgotten(
     tx: &Transaction,
     keys: &SealingKeys,
     deployment: DeploymentId,
     submissions: &[&Submission],
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let requests: Vec<(&Submission, PaymentRef)> = submissions
         .iter()
         .map(|submission| (*submission, reference_of(deployment, submission)))
         .collect();
     let mut forgotten = forgotten_requests(tx, &requests).await?;
-    if forgotten.is_empty() {
-        return Ok(());
-    }
+    let mut has_revived = false;
     for (submission, reference) in requests {
         let Some(index) = forgotten.iter().position(|it| it.reference == reference) else {
             continue;
@@ -120,18 +124,20 @@ async fn revive_forgotten(
         let found = forgotten.swap_remove(index);
         let record = record_of(tx, keys, deployment, submission, found.number);
         revive_in(tx, keys, deployment, &found, record).await?;
+        has_revived = true;
     }
-    Ok(())
+    Ok(has_revived)
 }
 
-/// A retry of what reconcile imported names who pays it.
+/// A retry of what reconcile imported names who pays it. Says whether there was any.
 async fn claim_imported<'a>(
     tx: &Transaction,
     keys: &SealingKeys,
     deployment: DeploymentId,
     submissions: &[&'a Submission],
     known: &mut BTreeMap<(TenantId, &'a ExternalId), WithdrawalRecord>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    let mut has_claimed = false;
     for submission in submissions.iter().copied() {
         let Some(record) = known.get_mut(&(submission.tenant, &submission.external_id)) else {
             continue;
@@ -142,9 +148,10 @@ async fn claim_imported<'a>(
             && !submission.account.is_suspense();
         if is_same {
             claim_in(tx, keys, deployment, record, submission).await?;
+            has_claimed = true;
         }
     }
-    Ok(())
+    Ok(has_claimed)
 }
 
 fn reference_of(deployment: DeploymentId, submission: &Submission) -> PaymentRef {
@@ -181,18 +188,6 @@ fn is_same_unclaimed(record: &WithdrawalRecord, submission: &Submission) -> bool
         && record.to == submission.to
 }
 
-fn purses(submissions: &[&Submission]) -> Vec<Purse> {
-    submissions.iter().map(|submission| purse_of(submission)).collect()
-}
-
-fn purse_of(submission: &Submission) -> Purse {
-    Purse {
-        tenant: submission.tenant,
-        account: submission.account.clone(),
-        asset: submission.asset,
-    }
-}
-
 /// Reserves in the loaded picture, so that later requests of the group see it; `None` when it fits.
 fn reserve(
     submission: &Submission,
@@ -202,7 +197,7 @@ fn reserve(
     if submission.account.is_suspense() {
         return Some(Submitted::UnknownAccount);
     }
-    let Some(row) = balances.get_mut(&purse_of(submission)) else {
+    let Some(row) = balances.get_mut(&submission.purse()) else {
         let known = accounts
             .get(&submission.tenant)
             .is_some_and(|known| known.iter().any(|id| id == submission.account.as_str()));
@@ -223,28 +218,18 @@ fn reserve(
     }
 }
 
-async fn known_requests<'a>(
+async fn read_known<'a>(
     tx: &Transaction,
+    rows: Vec<withdrawal::Model>,
     submissions: &[&'a Submission],
 ) -> Result<BTreeMap<(TenantId, &'a ExternalId), WithdrawalRecord>, StoreError> {
-    let mut by_tenant: BTreeMap<TenantId, Vec<&ExternalId>> = BTreeMap::new();
-    for submission in submissions {
-        by_tenant.entry(submission.tenant).or_default().push(&submission.external_id);
-    }
     let mut known = BTreeMap::new();
-    for (tenant, ids) in by_tenant {
-        for ids in ids.chunks(ROWS_PER_STATEMENT) {
-            let rows = withdrawal::Entity::find()
-                .filter(withdrawal::Column::TenantId.eq(tenant.to_bytes().to_vec()))
-                .filter(withdrawal::Column::ExternalId.is_in(ids.iter().map(|id| id.as_str())))
-                .all(&tx.inner)
-                .await
-                .map_err(|error| tx.failed(&error))?;
-            for record in read_withdrawals(&tx.inner, tx.name, rows).await? {
-                if let Some(id) = ids.iter().find(|id| ***id == record.external_id) {
-                    known.insert((tenant, *id), record);
-                }
-            }
+    for record in read_withdrawals(&tx.inner, tx.name, rows).await? {
+        let request = submissions.iter().find(|submission| {
+            submission.tenant == record.tenant && submission.external_id == record.external_id
+        });
+        if let Some(request) = request {
+            known.insert((request.tenant, &request.external_id), record);
         }
     }
     Ok(known)
@@ -258,7 +243,7 @@ async fn existing_accounts(
 ) -> Result<BTreeMap<TenantId, Vec<String>>, StoreError> {
     let mut by_tenant: BTreeMap<TenantId, Vec<&AccountId>> = BTreeMap::new();
     for submission in submissions {
-        if !balances.contains_key(&purse_of(submission)) {
+        if !balances.contains_key(&submission.purse()) {
             by_tenant.entry(submission.tenant).or_default().push(&submission.account);
         }
     }
@@ -280,52 +265,61 @@ async fn insert_accepted(
     keys: &SealingKeys,
     deployment: DeploymentId,
     accepted: &[&Submission],
-    balances: BTreeMap<Purse, BalanceRow>,
+    picture: Picture,
 ) -> Result<Vec<WithdrawalRecord>, StoreError> {
     if accepted.is_empty() {
         return Ok(Vec::new());
     }
-    let (epoch, first) = take_numbers(tx, accepted.len() as u64).await?;
+    let ((epoch, first), taken) = numbers_write(picture.numbers.as_ref(), accepted.len() as u64)?;
     let numbers = (first..).map(|sequence| PayoutNumber { epoch, sequence });
     let records: Vec<WithdrawalRecord> = accepted
         .iter()
         .zip(numbers)
         .map(|(submission, number)| record_of(tx, keys, deployment, submission, number))
         .collect();
-    let turns = take_turns(tx, accepted).await?;
+    let (turns, moved) = take_turns(tx, &picture, accepted).await?;
+    let mut writes = vec![taken];
+    writes.extend(moved);
     let work: Vec<work::ActiveModel> = records
         .iter()
         .zip(accepted)
         .zip(turns)
         .map(|((record, submission), turn)| work_row(record, submission, turn))
         .collect();
-    for (records, work) in records.chunks(ROWS_PER_STATEMENT).zip(work.chunks(ROWS_PER_STATEMENT)) {
-        withdrawal::Entity::insert_many(records.iter().map(withdrawal_row))
-            .exec_without_returning(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-        work::Entity::insert_many(work.iter().cloned())
-            .exec_without_returning(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-    }
-    let postings = records.iter().map(|record| NewPosting {
+    writes.extend(records.chunks(ROWS_PER_STATEMENT).map(|records| {
+        let rows = withdrawal::Entity::insert_many(records.iter().map(withdrawal_row));
+        Write::new(&rows, records.len())
+    }));
+    writes.extend(
+        work.chunks(ROWS_PER_STATEMENT)
+            .map(|work| Write::new(&work::Entity::insert_many(work.iter().cloned()), work.len())),
+    );
+    let postings: Vec<NewPosting> = records.iter().map(reservation).collect();
+    writes.extend(posting_writes(tx, &postings, picture.balances)?);
+    writes.extend(accepted_entry(tx, picture.audited.as_ref(), &records));
+    tx.write_together(writes).await?;
+    Ok(records)
+}
+
+fn reservation(record: &WithdrawalRecord) -> NewPosting {
+    NewPosting {
         purse: crate::transition::purse_of(record),
         kind: PostingKind::Reserve,
         amount: record.amount,
         subject: record.id.to_bytes(),
-    });
-    post_onto(tx, postings.collect(), balances).await?;
-    audit_accepted(tx, &records).await?;
-    Ok(records)
+    }
 }
 
 /// One entry a commit: which numbers were given, and a hash over the refs in their order. The rows
 /// carry seals; this shows a row that is gone.
-async fn audit_accepted(tx: &Transaction, records: &[WithdrawalRecord]) -> Result<(), StoreError> {
-    let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(()) };
+fn accepted_entry(
+    tx: &Transaction,
+    last: Option<&audit::Model>,
+    records: &[WithdrawalRecord],
+) -> Option<Write> {
+    let (first, newest) = (records.first()?, records.last()?);
     let refs: Vec<u8> = records.iter().flat_map(|record| record.reference.0).collect();
-    let subject = format!("{}..{}", first.number, last.number);
+    let subject = format!("{}..{}", first.number, newest.number);
     let detail = format!("{} withdrawals, refs {}", records.len(), keccak256(refs));
     let entry = AuditEntry {
         tenant: None,
@@ -334,7 +328,7 @@ async fn audit_accepted(tx: &Transaction, records: &[WithdrawalRecord]) -> Resul
         subject: &subject,
         detail: &detail,
     };
-    append_audit(tx, &entry).await
+    Some(audit_write(tx, last, &entry))
 }
 
 fn record_of(

@@ -6,6 +6,7 @@
 //! the database tells them what is committed already.
 
 mod accept;
+mod picture;
 mod progress;
 mod room;
 mod turns;
@@ -24,6 +25,7 @@ use tokio::sync::oneshot;
 
 use crate::db::{Store, Transaction, WriterTurn, transaction};
 use crate::error::StoreError;
+use crate::ledger::Purse;
 use crate::withdrawal::WithdrawalRecord;
 
 use accept::accept_in;
@@ -66,6 +68,12 @@ pub struct Submission {
     pub metadata: Option<String>,
     /// Where its trace began.
     pub trace: Option<String>,
+}
+
+impl Submission {
+    fn purse(&self) -> Purse {
+        Purse { tenant: self.tenant, account: self.account.clone(), asset: self.asset }
+    }
 }
 
 /// What became of a request.

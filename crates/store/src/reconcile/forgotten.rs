@@ -2,7 +2,7 @@
 
 use portcullis_core::id::{ExternalId, SlotId, TenantId, WithdrawalId};
 use portcullis_core::number::{PaymentRef, PayoutNumber};
-use sea_orm::{ActiveValue, ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ActiveValue, ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect, Select};
 
 use super::ImportedPayment;
 use crate::convert::{Place, bigint};
@@ -84,16 +84,17 @@ pub(crate) async fn forget(tx: &Transaction, reference: PaymentRef) -> Result<()
         .map_err(|error| tx.failed(&error))
 }
 
-/// Those that these requests may be about: by external id, or by ref. One small read while there are none.
+/// Asks whether there are any.
+pub(crate) fn any_forgotten() -> Select<forgotten::Entity> {
+    forgotten::Entity::find().limit(1)
+}
+
+/// Those that these requests may be about: by external id, or by ref.
 pub(crate) async fn forgotten_requests(
     tx: &Transaction,
     requests: &[(&Submission, PaymentRef)],
 ) -> Result<Vec<Forgotten>, StoreError> {
     let failed = |error| tx.failed(&error);
-    let any = forgotten::Entity::find().limit(1).one(&tx.inner).await.map_err(failed)?;
-    if any.is_none() {
-        return Ok(Vec::new());
-    }
     let mut found = Vec::new();
     for requests in requests.chunks(ROWS_PER_STATEMENT) {
         let refs = requests.iter().map(|(_, reference)| reference.0.to_vec());

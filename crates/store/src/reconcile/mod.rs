@@ -29,7 +29,7 @@ use crate::slot::OpenSlot;
 use crate::withdrawal::WithdrawalRecord;
 
 pub use accepted::{AcceptedDifference, ForeignSlot, Freed};
-pub(crate) use forgotten::{Forgotten, forgotten_requests};
+pub(crate) use forgotten::{Forgotten, any_forgotten, forgotten_requests};
 pub(crate) use request::{claim_in, is_unclaimed, revive_in};
 use slot::import_in;
 
