@@ -21,6 +21,7 @@ use crate::slot::{
     NewAttempt, OpenAttempt, attempts_in_short, read_open_attempt, sign_slots, slot_keys,
 };
 use crate::slot_rows::{attempt_row, complete_attempts};
+use crate::trip::{Trip, Write};
 use crate::withdrawal::read_slot_facts;
 
 pub(crate) async fn commit_in(
@@ -49,14 +50,12 @@ pub(crate) async fn commit_in(
             _ => replaced.push(slot.slot),
         }
     }
-    for rows in rows.chunks(ROWS_PER_STATEMENT) {
-        attempt::Entity::insert_many(rows.iter().cloned())
-            .exec_without_returning(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-    }
+    let insert = |rows: &[attempt::ActiveModel]| {
+        Write::new(&attempt::Entity::insert_many(rows.iter().cloned()), rows.len())
+    };
+    let inserts = rows.chunks(ROWS_PER_STATEMENT).map(insert).collect();
     complete_attempts(tx, &completed).await?;
-    sign_slots(tx, &first).await?;
+    sign_slots(tx, inserts, &first).await?;
     send_from(tx, &replaced).await?;
     finish_commands(tx, commands).await
 }
@@ -74,19 +73,22 @@ async fn unsigned_slots(
     tx: &Transaction,
     ids: &[SlotId],
 ) -> Result<BTreeMap<SlotId, UnsignedSlot>, StoreError> {
-    let failed = |error| tx.failed(&error);
     let mut slots = BTreeMap::new();
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        let mut trip = Trip::default();
         let rows = slot::Entity::find().filter(slot::Column::Id.is_in(slot_keys(ids)));
-        for row in rows.all(&tx.inner).await.map_err(failed)? {
+        let rows = trip.ask(rows);
+        let attempts = attempts_in_short().filter(attempt::Column::SlotId.is_in(slot_keys(ids)));
+        let attempts = trip.ask(attempts);
+        let mut answers = trip.go(tx).await?;
+        for row in answers.take(rows)? {
             let place = Place { table: "slots", row: &row.id };
             let facts = read_slot_facts(&row)?;
             let payload_digest = place.hash("payload_digest", &row.payload_digest)?;
             let (slot, stage, attempts) = (facts.slot, facts.stage, Vec::new());
             slots.insert(facts.id, UnsignedSlot { slot, stage, payload_digest, attempts });
         }
-        let rows = attempts_in_short().filter(attempt::Column::SlotId.is_in(slot_keys(ids)));
-        for row in rows.all(&tx.inner).await.map_err(failed)? {
+        for row in answers.take(attempts)? {
             let place = Place { table: "attempts", row: &row.hash };
             let id = SlotId::from_bytes(place.id("slot_id", &row.slot_id)?);
             if let Some(slot) = slots.get_mut(&id) {

@@ -11,9 +11,9 @@ use crate::deployment::refuse_while_halted;
 use crate::entity::{sender, slot};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
-use crate::sender::{read_sender, take_nonces};
+use crate::sender::{nonces_write, read_sender};
 use crate::slot::NewSlot;
-use crate::slot_rows::insert_slots;
+use crate::slot_rows::slot_inserts;
 
 impl Store {
     /// Nonces between each sender's transaction count on the chain and its next one that no slot has.
@@ -87,8 +87,9 @@ async fn fill_in(tx: &Transaction, lease: &Lease, new: &NewSlot) -> Result<(), S
         .await
         .map_err(|error| tx.failed(&error))?;
     let next = row.as_ref().map(read_sender).transpose()?.map_or(0, |(_, next)| next);
+    let mut writes = slot_inserts(tx, std::slice::from_ref(new));
     if nonce >= next {
-        take_nonces(tx, chain_id, address, nonce, 1).await?;
+        writes.push(nonces_write(chain_id, address, nonce, 1)?);
     }
-    insert_slots(tx, std::slice::from_ref(new)).await
+    tx.write_together(writes).await
 }

@@ -15,9 +15,10 @@ use crate::db::{Store, Transaction, transaction};
 use crate::entity::{attempt, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::slot::{move_slots, slot_keys};
+use crate::slot::{slot_keys, slot_moves};
 use crate::timeline::shortened;
 use crate::transition::move_carried;
+use crate::trip::Write;
 
 /// Committed bytes that are due to be sent (again).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,18 +178,16 @@ async fn claim_in(
         .await
         .map_err(|error| tx.failed(&error))?;
     let until = tx.now.plus_millis(claim_ms);
-    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+    let claim_set = |rows: &[DueSlot]| {
         let claimed = slot::Entity::update_many()
             .col_expr(slot::Column::Claim, Expr::value(claim))
             .col_expr(slot::Column::ClaimedUntil, Expr::value(until.as_millis()))
             .col_expr(slot::Column::Receives, Expr::col(slot::Column::Receives).add(1))
             .filter(slot::Column::Id.is_in(rows.iter().map(|(id, ..)| id.clone())))
-            .filter(slot::Column::ClaimedUntil.lte(tx.now.as_millis()))
-            .exec(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-        tx.expect_rows(claimed.rows_affected, rows.len())?;
-    }
+            .filter(slot::Column::ClaimedUntil.lte(tx.now.as_millis()));
+        Write::new(&claimed, rows.len())
+    };
+    let mut writes: Vec<Write> = rows.chunks(ROWS_PER_STATEMENT).map(claim_set).collect();
     let mut bytes = bytes_to_send(tx, &rows).await?;
     let (mut sendable, mut first) = (Vec::with_capacity(rows.len()), Vec::new());
     for (id, sender, nonce, stage, receives) in &rows {
@@ -207,8 +206,9 @@ async fn claim_in(
             receives: place.unsigned("receives", i64::from(*receives))?,
         });
     }
-    move_slots(tx, &first, SlotStage::Signed, SlotStage::Sending).await?;
-    move_carried(tx, &first, |slot| State::Signed { slot }, (Event::SendStarted, None)).await?;
+    writes.extend(slot_moves(tx, &first, SlotStage::Signed, SlotStage::Sending));
+    let started = (Event::SendStarted, None);
+    move_carried(tx, writes, &first, |slot| State::Signed { slot }, started).await?;
     sendable.sort_by_key(|sendable| (sendable.slot.sender, sendable.slot.nonce));
     Ok(sendable)
 }
@@ -306,10 +306,10 @@ async fn record_in(
         by_outcome.entry(shortened(&result.outcome)).or_default().push(result.hash);
         by_due.entry((result.due_at, result.accepted)).or_default().push(result.slot_id);
     }
-    for (outcome, hashes) in by_outcome {
-        for hashes in hashes.chunks(ROWS_PER_STATEMENT) {
-            record_outcome(tx, outcome, hashes).await?;
-        }
+    let mut writes = Vec::new();
+    for (outcome, hashes) in &by_outcome {
+        let sets = hashes.chunks(ROWS_PER_STATEMENT);
+        writes.extend(sets.map(|hashes| outcome_write(tx, outcome, hashes)));
     }
     for ((due_at, accepted), ids) in by_due {
         let none = if accepted { Expr::value(0) } else { Expr::col(slot::Column::Receives) };
@@ -327,34 +327,32 @@ async fn record_in(
                 .map_err(|error| tx.failed(&error))?;
         }
     }
-    finish_sends(tx, results).await
+    finish_sends(tx, writes, results).await
 }
 
-async fn record_outcome(
-    tx: &Transaction,
-    outcome: &str,
-    hashes: &[B256],
-) -> Result<(), StoreError> {
+fn outcome_write(tx: &Transaction, outcome: &str, hashes: &[B256]) -> Write {
     let first_sent =
         Func::coalesce([Expr::col(attempt::Column::SentAt), Expr::value(tx.now.as_millis())]);
     let recorded = attempt::Entity::update_many()
         .col_expr(attempt::Column::Sends, Expr::col(attempt::Column::Sends).add(1))
         .col_expr(attempt::Column::SentAt, first_sent.into())
         .col_expr(attempt::Column::LastOutcome, Expr::value(outcome))
-        .filter(attempt::Column::Hash.is_in(hashes.iter().map(|hash| hash.to_vec())))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(recorded.rows_affected, hashes.len())
+        .filter(attempt::Column::Hash.is_in(hashes.iter().map(|hash| hash.to_vec())));
+    Write::new(&recorded, hashes.len())
 }
 
 /// `Sending` becomes `Sent` for slots whose bytes a provider has; those that a block consumed
 /// meanwhile are left as they are.
-async fn finish_sends(tx: &Transaction, results: &[SendResult]) -> Result<(), StoreError> {
+async fn finish_sends(
+    tx: &Transaction,
+    mut writes: Vec<Write>,
+    results: &[SendResult],
+) -> Result<(), StoreError> {
     let accepted: Vec<SlotId> =
         results.iter().filter(|result| result.accepted).map(|result| result.slot_id).collect();
+    let mut sending: BTreeSet<Vec<u8>> = BTreeSet::new();
     for ids in accepted.chunks(ROWS_PER_STATEMENT) {
-        let sending: Vec<Vec<u8>> = slot::Entity::find()
+        let found: Vec<Vec<u8>> = slot::Entity::find()
             .select_only()
             .column(slot::Column::Id)
             .filter(slot::Column::Id.is_in(slot_keys(ids)))
@@ -363,12 +361,11 @@ async fn finish_sends(tx: &Transaction, results: &[SendResult]) -> Result<(), St
             .all(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
-        let sending: BTreeSet<Vec<u8>> = sending.into_iter().collect();
-        let is_sending = |id: &&SlotId| sending.contains(id.to_bytes().as_slice());
-        let ids: Vec<SlotId> = ids.iter().filter(is_sending).copied().collect();
-        move_slots(tx, &ids, SlotStage::Sending, SlotStage::Sent).await?;
-        let accepted = (Event::SendAccepted, None);
-        move_carried(tx, &ids, |slot| State::Broadcasting { slot }, accepted).await?;
+        sending.extend(found);
     }
-    Ok(())
+    let is_sending = |id: &&SlotId| sending.contains(id.to_bytes().as_slice());
+    let sent: Vec<SlotId> = accepted.iter().filter(is_sending).copied().collect();
+    writes.extend(slot_moves(tx, &sent, SlotStage::Sending, SlotStage::Sent));
+    let accepted = (Event::SendAccepted, None);
+    move_carried(tx, writes, &sent, |slot| State::Broadcasting { slot }, accepted).await
 }

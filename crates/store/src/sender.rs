@@ -16,6 +16,7 @@ use crate::convert::{Place, bigint};
 use crate::db::{Store, Transaction, transaction};
 use crate::entity::{binding, sender, slot, withdrawal};
 use crate::error::StoreError;
+use crate::trip::Write;
 
 /// A sender and what it has under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -315,14 +316,13 @@ async fn register_in(
     Ok(())
 }
 
-/// Takes the nonces `first..first + count` of a sender: the only place where nonces are given.
-pub(crate) async fn take_nonces(
-    tx: &Transaction,
+/// What takes the nonces `first..first + count` of a sender: the only place where nonces are given.
+pub(crate) fn nonces_write(
     chain_id: u64,
     address: Address,
     first: u64,
     count: u64,
-) -> Result<(), StoreError> {
+) -> Result<Write, StoreError> {
     let next = first.checked_add(count).ok_or_else(|| {
         StoreError::corrupt("senders", "nonce_next", &address, &"no nonce is left")
     })?;
@@ -330,11 +330,8 @@ pub(crate) async fn take_nonces(
         .col_expr(sender::Column::NonceNext, Expr::value(bigint(next)))
         .filter(sender::Column::ChainId.eq(bigint(chain_id)))
         .filter(sender::Column::Address.eq(address.to_vec()))
-        .filter(sender::Column::NonceNext.eq(bigint(first)))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(taken.rows_affected, 1)
+        .filter(sender::Column::NonceNext.eq(bigint(first)));
+    Ok(Write::new(&taken, 1))
 }
 
 pub(crate) fn read_sender(row: &sender::Model) -> Result<(Address, u64), StoreError> {

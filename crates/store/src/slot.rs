@@ -24,9 +24,10 @@ use crate::entity::{attempt, binding, slot, work};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::sender::take_nonces;
-use crate::slot_rows::insert_slots;
-use crate::transition::{Stage, apply, move_alike, move_carried};
+use crate::sender::nonces_write;
+use crate::slot_rows::slot_inserts;
+use crate::transition::{Stage, alike_writes, apply, move_carried};
+use crate::trip::Write;
 use crate::withdrawal::{
     WithdrawalRecord, bindings_of, carried, read_fees, read_slot_facts, records_carried,
     withdrawals_by_id,
@@ -176,11 +177,20 @@ impl Store {
 async fn bind_in(tx: &Transaction, leases: &[Lease], slots: &[NewSlot]) -> Result<(), StoreError> {
     refuse_while_halted(tx).await?;
     check_leases(tx, leases).await?;
+    let mut writes = take_nonces(tx, slots)?;
+    writes.extend(bind_payments(tx, slots).await?);
+    writes.extend(slot_inserts(tx, slots));
+    tx.write_together(writes).await
+}
+
+/// Each sender's nonces follow the last that was given.
+fn take_nonces(tx: &Transaction, slots: &[NewSlot]) -> Result<Vec<Write>, StoreError> {
     let mut by_sender: BTreeMap<(u64, Address), Vec<u64>> = BTreeMap::new();
     for new in slots {
         let key = (new.slot.chain_id, new.slot.sender);
         by_sender.entry(key).or_default().push(new.slot.nonce);
     }
+    let mut writes = Vec::with_capacity(by_sender.len());
     for ((chain_id, sender), mut nonces) in by_sender {
         nonces.sort_unstable();
         let first = nonces[0];
@@ -188,26 +198,25 @@ async fn bind_in(tx: &Transaction, leases: &[Lease], slots: &[NewSlot]) -> Resul
         if !contiguous {
             tx.expect_rows(0, 1)?;
         }
-        take_nonces(tx, chain_id, sender, first, nonces.len() as u64).await?;
+        writes.push(nonces_write(chain_id, sender, first, nonces.len() as u64)?);
     }
-    bind_payments(tx, slots).await?;
-    insert_slots(tx, slots).await
+    Ok(writes)
 }
 
-/// Moves the payments first: one that somebody else bound is no longer queued.
-async fn bind_payments(tx: &Transaction, slots: &[NewSlot]) -> Result<(), StoreError> {
+/// Moves the payments: one that somebody else bound is no longer queued.
+async fn bind_payments(tx: &Transaction, slots: &[NewSlot]) -> Result<Vec<Write>, StoreError> {
     let ids: Vec<WithdrawalId> = slots.iter().flat_map(|new| new.payments.clone()).collect();
     let distinct: BTreeSet<WithdrawalId> = ids.iter().copied().collect();
     // Fewer when one is named twice.
     tx.expect_rows(distinct.len() as u64, ids.len())?;
     let (voiding, paying): (Vec<&NewSlot>, Vec<&NewSlot>) =
         slots.iter().partition(|new| new.purpose == Purpose::Void);
-    bind_to_pay(tx, &paying).await?;
-    bind_to_void(tx, &voiding).await
+    bind_to_void(tx, &voiding).await?;
+    bind_to_pay(tx, &paying).await
 }
 
 /// Nothing of the payments is read: the signer has, and compares what it signs with its seal.
-async fn bind_to_pay(tx: &Transaction, slots: &[&NewSlot]) -> Result<(), StoreError> {
+async fn bind_to_pay(tx: &Transaction, slots: &[&NewSlot]) -> Result<Vec<Write>, StoreError> {
     let mut by_chain: BTreeMap<u64, Vec<WithdrawalId>> = BTreeMap::new();
     let mut alike: BTreeMap<Option<&str>, (SlotId, Vec<WithdrawalId>)> = BTreeMap::new();
     for new in slots {
@@ -218,10 +227,11 @@ async fn bind_to_pay(tx: &Transaction, slots: &[&NewSlot]) -> Result<(), StoreEr
     for (chain_id, ids) in &by_chain {
         expect_at_signer(tx, *chain_id, ids).await?;
     }
+    let mut writes = Vec::new();
     for (why, (any, ids)) in &alike {
-        move_alike(tx, ids, State::Queued, (Event::Bound(*any), *why)).await?;
+        writes.extend(alike_writes(tx, ids, State::Queued, (Event::Bound(*any), *why))?);
     }
-    Ok(())
+    Ok(writes)
 }
 
 async fn bind_to_void(tx: &Transaction, slots: &[&NewSlot]) -> Result<(), StoreError> {
@@ -282,11 +292,15 @@ async fn expect_finally_unpaid(tx: &Transaction, ids: &[WithdrawalId]) -> Result
     Ok(())
 }
 
-/// The first attempt of a slot is there: its payments are `SIGNED`.
-pub(crate) async fn sign_slots(tx: &Transaction, slots: &[SlotId]) -> Result<(), StoreError> {
-    move_slots(tx, slots, SlotStage::Bound, SlotStage::Signed).await?;
+/// The first attempt of a slot is there, or is to be written: its payments are `SIGNED`.
+pub(crate) async fn sign_slots(
+    tx: &Transaction,
+    mut writes: Vec<Write>,
+    slots: &[SlotId],
+) -> Result<(), StoreError> {
+    writes.extend(slot_moves(tx, slots, SlotStage::Bound, SlotStage::Signed));
     let committed = (Event::AttemptCommitted, None);
-    move_carried(tx, slots, |slot| State::Signing { slot }, committed).await
+    move_carried(tx, writes, slots, |slot| State::Signing { slot }, committed).await
 }
 
 /// Moves slots from one stage to the next, all of them or none.
@@ -296,18 +310,25 @@ pub(crate) async fn move_slots(
     from: SlotStage,
     to: SlotStage,
 ) -> Result<(), StoreError> {
-    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+    tx.write_together(slot_moves(tx, ids, from, to)).await
+}
+
+/// What [`move_slots`] writes.
+pub(crate) fn slot_moves(
+    tx: &Transaction,
+    ids: &[SlotId],
+    from: SlotStage,
+    to: SlotStage,
+) -> Vec<Write> {
+    let move_set = |ids: &[SlotId]| {
         let moved = slot::Entity::update_many()
             .col_expr(slot::Column::Stage, Expr::value(to.as_str()))
             .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
             .filter(slot::Column::Id.is_in(slot_keys(ids)))
-            .filter(slot::Column::Stage.eq(from.as_str()))
-            .exec(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-        tx.expect_rows(moved.rows_affected, ids.len())?;
-    }
-    Ok(())
+            .filter(slot::Column::Stage.eq(from.as_str()));
+        Write::new(&moved, ids.len())
+    };
+    ids.chunks(ROWS_PER_STATEMENT).map(move_set).collect()
 }
 
 /// Takes back what is written down of the blocks that consumed these slots: they are sent again, and the monitor reads

@@ -13,8 +13,9 @@ use crate::convert::bigint;
 use crate::db::Transaction;
 use crate::entity::{binding, withdrawal, work};
 use crate::error::StoreError;
-use crate::ledger::{NewPosting, Purse, ROWS_PER_STATEMENT, post};
+use crate::ledger::{NewPosting, Purse, ROWS_PER_STATEMENT, load_balances, posting_writes};
 use crate::timeline;
+use crate::trip::Write;
 use crate::withdrawal::WithdrawalRecord;
 
 /// Where a withdrawal's work row stands.
@@ -179,27 +180,28 @@ pub(crate) async fn apply_after(
         };
         groups.entry(group).or_default().push(record.id);
     }
+    let mut writes = Vec::new();
     for (group, ids) in &groups {
         for ids in ids.chunks(ROWS_PER_STATEMENT) {
-            let keys: Vec<Vec<u8>> = ids.iter().map(|id| id.to_bytes().to_vec()).collect();
-            write_move(tx, group, &keys).await?;
+            writes.extend(move_writes(tx, group, &keys_of(ids.iter().copied())));
         }
     }
-    post(tx, postings).await
+    write_and_post(tx, writes, &postings).await
 }
 
-/// Moves what slots carry at the moment and is in this state, by an event that touches no money. Nothing else of the
-/// payments is read: of a slot on its way only its bytes matter.
+/// Moves what slots carry at the moment and is in this state, by an event that touches no money, together with what else
+/// is to be written. Nothing else of the payments is read: of a slot on its way only its bytes matter.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] when the event does not fit the state, or would move money.
 pub(crate) async fn move_carried(
     tx: &Transaction,
+    mut writes: Vec<Write>,
     slots: &[SlotId],
     from: impl Fn(SlotId) -> State,
     (event, detail): (Event, Option<&str>),
 ) -> Result<(), StoreError> {
-    let Some(any) = slots.first() else { return Ok(()) };
+    let Some(any) = slots.first() else { return tx.write_together(writes).await };
     let group = move_of_all(tx, from(*any), (event, detail))?;
     for slots in slots.chunks(ROWS_PER_STATEMENT) {
         let keys: Vec<Vec<u8>> = carried_query(slots, group.from)
@@ -207,29 +209,26 @@ pub(crate) async fn move_carried(
             .all(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
-        for keys in keys.chunks(ROWS_PER_STATEMENT) {
-            write_move(tx, &group, keys).await?;
-        }
+        writes
+            .extend(keys.chunks(ROWS_PER_STATEMENT).flat_map(|keys| move_writes(tx, &group, keys)));
     }
-    Ok(())
+    tx.write_together(writes).await
 }
 
-/// Moves these withdrawals, all of them from this state, by an event that touches no money. Nothing of them is read.
+/// What moves these withdrawals, all of them from this state, by an event that touches no money. Nothing of them is read:
+/// one that is in another state is missed, and the transaction with it.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] when one of them is in another state, when the event does not fit it, or would move money.
-pub(crate) async fn move_alike(
+/// [`StoreError::Conflict`] when the event does not fit the state, or would move money.
+pub(crate) fn alike_writes(
     tx: &Transaction,
     ids: &[WithdrawalId],
     from: State,
-    (event, detail): (Event, Option<&str>),
-) -> Result<(), StoreError> {
-    let group = move_of_all(tx, from, (event, detail))?;
-    for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let keys: Vec<Vec<u8>> = ids.iter().map(|id| id.to_bytes().to_vec()).collect();
-        write_move(tx, &group, &keys).await?;
-    }
-    Ok(())
+    step: (Event, Option<&str>),
+) -> Result<Vec<Write>, StoreError> {
+    let group = move_of_all(tx, from, step)?;
+    let sets = ids.chunks(ROWS_PER_STATEMENT);
+    Ok(sets.flat_map(|ids| move_writes(tx, &group, &keys_of(ids.iter().copied()))).collect())
 }
 
 /// What a move of money needs to know of a withdrawal.
@@ -251,21 +250,42 @@ impl Stake {
     }
 }
 
-/// Settles these withdrawals, all of them from this state: they are paid, and so is their money.
+/// Settles these withdrawals, all of them from this state: they are paid, and so is their money. What else is to be
+/// written goes along.
 ///
 /// # Errors
-/// As [`move_alike`]; [`StoreError::Ledger`] where an account does not hold what is settled.
+/// [`StoreError::Conflict`] when one of them is in another state; [`StoreError::Ledger`] where an account does not hold what is settled.
 pub(crate) async fn settle_alike(
     tx: &Transaction,
+    mut writes: Vec<Write>,
     stakes: &[Stake],
     from: State,
 ) -> Result<(), StoreError> {
     let group = move_causing(tx, from, (Event::Confirmed, None), &[Effect::Settle])?;
     for stakes in stakes.chunks(ROWS_PER_STATEMENT) {
-        let keys: Vec<Vec<u8>> = stakes.iter().map(|it| it.id.to_bytes().to_vec()).collect();
-        write_move(tx, &group, &keys).await?;
+        let keys = keys_of(stakes.iter().map(|stake| stake.id));
+        writes.extend(move_writes(tx, &group, &keys));
     }
-    post(tx, stakes.iter().map(|stake| stake.posting(PostingKind::Settle)).collect()).await
+    let postings: Vec<NewPosting> =
+        stakes.iter().map(|stake| stake.posting(PostingKind::Settle)).collect();
+    write_and_post(tx, writes, &postings).await
+}
+
+/// Writes, with the postings that belong to it.
+async fn write_and_post(
+    tx: &Transaction,
+    mut writes: Vec<Write>,
+    postings: &[NewPosting],
+) -> Result<(), StoreError> {
+    if !postings.is_empty() {
+        let balances = load_balances(tx, postings.iter().map(|posting| &posting.purse)).await?;
+        writes.extend(posting_writes(tx, postings, balances)?);
+    }
+    tx.write_together(writes).await
+}
+
+fn keys_of(ids: impl Iterator<Item = WithdrawalId>) -> Vec<Vec<u8>> {
+    ids.map(|id| id.to_bytes().to_vec()).collect()
 }
 
 /// The one move of withdrawals of which only the state is known.
@@ -328,7 +348,7 @@ pub(crate) fn purse_of(record: &WithdrawalRecord) -> Purse {
     Purse { tenant: record.tenant, account: record.account.clone(), asset: record.asset }
 }
 
-async fn write_move(tx: &Transaction, group: &Move, ids: &[Vec<u8>]) -> Result<(), StoreError> {
+fn move_writes(tx: &Transaction, group: &Move, ids: &[Vec<u8>]) -> Vec<Write> {
     let appended = Func::cust("CONCAT")
         .arg(Expr::col(withdrawal::Column::Timeline))
         .arg(Expr::value(group.lines.as_str()));
@@ -342,62 +362,40 @@ async fn write_move(tx: &Transaction, group: &Move, ids: &[Vec<u8>]) -> Result<(
         .col_expr(withdrawal::Column::Timeline, appended.into())
         .col_expr(withdrawal::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
         .filter(withdrawal::Column::Id.is_in(ids.iter().cloned()))
-        .filter(withdrawal::Column::State.eq(group.from.as_str()))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(moved.rows_affected, ids.len())?;
+        .filter(withdrawal::Column::State.eq(group.from.as_str()));
+    let mut writes = vec![Write::new(&moved, ids.len())];
     if group.unbind {
-        unbind(tx, ids).await?;
+        writes.push(unbind_write(tx, ids));
     }
-    if group.stage.is_some_and(|stage| stage.stays(group.from)) {
-        return Ok(());
+    if !group.stage.is_some_and(|stage| stage.stays(group.from)) {
+        writes.push(stage_write(tx, group.stage, ids));
     }
-    write_stage(tx, group.stage, ids).await
+    writes
 }
 
 /// The moment of the end tells a payment's old bindings apart: two of them in one millisecond are refused, and the
 /// later one is ended at the next step.
-async fn unbind(tx: &Transaction, ids: &[Vec<u8>]) -> Result<(), StoreError> {
+fn unbind_write(tx: &Transaction, ids: &[Vec<u8>]) -> Write {
     let released = binding::Entity::update_many()
         .col_expr(binding::Column::ReleasedAt, Expr::value(std::cmp::max(tx.now.as_millis(), 1)))
         .filter(binding::Column::WithdrawalId.is_in(ids.iter().cloned()))
-        .filter(binding::Column::ReleasedAt.eq(0))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(released.rows_affected, ids.len())
+        .filter(binding::Column::ReleasedAt.eq(0));
+    Write::new(&released, ids.len())
 }
 
 /// Moves or removes the work rows. A withdrawal that a reorg reopened after its work row was gone
 /// cannot occur here: the row goes at finality, below which nothing is reopened.
-async fn write_stage(
-    tx: &Transaction,
-    stage: Option<Stage>,
-    ids: &[Vec<u8>],
-) -> Result<(), StoreError> {
-    let touched = match stage {
-        None => {
-            work::Entity::delete_many()
-                .filter(work::Column::WithdrawalId.is_in(ids.iter().cloned()))
-                .exec(&tx.inner)
-                .await
-                .map_err(|error| tx.failed(&error))?
-                .rows_affected
-        }
-        Some(stage) => {
-            work::Entity::update_many()
-                .col_expr(work::Column::Stage, Expr::value(stage.as_str()))
-                .col_expr(work::Column::DueAt, Expr::value(tx.now.as_millis()))
-                .col_expr(work::Column::Receives, Expr::value(0))
-                .filter(work::Column::WithdrawalId.is_in(ids.iter().cloned()))
-                .exec(&tx.inner)
-                .await
-                .map_err(|error| tx.failed(&error))?
-                .rows_affected
-        }
+fn stage_write(tx: &Transaction, stage: Option<Stage>, ids: &[Vec<u8>]) -> Write {
+    let of_these = work::Column::WithdrawalId.is_in(ids.iter().cloned());
+    let Some(stage) = stage else {
+        return Write::new(&work::Entity::delete_many().filter(of_these), ids.len());
     };
-    tx.expect_rows(touched, ids.len())
+    let moved = work::Entity::update_many()
+        .col_expr(work::Column::Stage, Expr::value(stage.as_str()))
+        .col_expr(work::Column::DueAt, Expr::value(tx.now.as_millis()))
+        .col_expr(work::Column::Receives, Expr::value(0))
+        .filter(of_these);
+    Write::new(&moved, ids.len())
 }
 
 #[cfg(test)]

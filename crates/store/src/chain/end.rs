@@ -22,8 +22,8 @@ use crate::error::StoreError;
 use crate::gas::dry_rides;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::{NewPosting, ROWS_PER_STATEMENT, refused_subjects};
-use crate::slot::{OpenSlot, move_slots, open_slots_by_id, slot_keys};
-use crate::transition::{Stake, apply, move_alike, settle_alike};
+use crate::slot::{OpenSlot, move_slots, open_slots_by_id, slot_keys, slot_moves};
+use crate::transition::{Stake, alike_writes, apply, settle_alike};
 use crate::withdrawal::WithdrawalRecord;
 
 pub(super) fn consumed(
@@ -59,10 +59,10 @@ pub(super) async fn confirm_in(
     }
     set_unsettled_aside(tx, &mut slots).await?;
     let ids: Vec<SlotId> = slots.keys().copied().collect();
-    move_slots(tx, &ids, SlotStage::Included, SlotStage::Confirmed).await?;
+    let moved = slot_moves(tx, &ids, SlotStage::Included, SlotStage::Confirmed);
     if let Some((slot, block)) = included.into_iter().next() {
         let stakes: Vec<Stake> = slots.into_values().flatten().collect();
-        settle_alike(tx, &stakes, State::Confirming { slot, block }).await?;
+        settle_alike(tx, moved, &stakes, State::Confirming { slot, block }).await?;
     }
     Ok(ids.len())
 }
@@ -191,13 +191,15 @@ pub(super) async fn end_paid_in(
             alike.entry(*block).or_insert_with(|| (payment.slot, Vec::new())).1.push(payment.id);
         }
     }
+    let mut writes = Vec::new();
     for (block, (slot, ids)) in alike {
         let detail = format!("paid in block {}", block.number);
         let confirmed = State::Confirmed { slot, block, is_final: false };
-        move_alike(tx, &ids, confirmed, (Event::Finalized, Some(&detail))).await?;
+        writes.extend(alike_writes(tx, &ids, confirmed, (Event::Finalized, Some(&detail)))?);
     }
     let ended: Vec<SlotId> = slots.into_keys().collect();
-    move_slots(tx, &ended, SlotStage::Confirmed, SlotStage::Final).await?;
+    writes.extend(slot_moves(tx, &ended, SlotStage::Confirmed, SlotStage::Final));
+    tx.write_together(writes).await?;
     Ok(ended.len())
 }
 

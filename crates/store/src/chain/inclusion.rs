@@ -19,7 +19,8 @@ use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::sender::UNMINED;
 use crate::slot::{OpenSlot, open_slots_by_id, sign_slots, slot_keys};
-use crate::transition::{apply, move_alike};
+use crate::transition::{alike_writes, apply};
+use crate::trip::Write;
 use crate::withdrawal::WithdrawalRecord;
 
 /// Rows of a statement with a value for each row: the database looks through the cases for every one of them.
@@ -33,10 +34,9 @@ pub(super) async fn include_in(
     check_leases(tx, std::slice::from_ref(lease)).await?;
     let slots = slots_in_short(tx, inclusions).await?;
     check_canonical(tx, &slots, inclusions).await?;
-    write_inclusions(tx, inclusions).await?;
-    for inclusion in inclusions.iter().filter(|it| slots[&it.slot_id].rail == Rail::Vault) {
-        write_items(tx, inclusion).await?;
-    }
+    let mut writes = inclusion_writes(tx, inclusions);
+    let by_vault = inclusions.iter().filter(|it| slots[&it.slot_id].rail == Rail::Vault);
+    writes.extend(by_vault.flat_map(item_writes));
     let succeeded: Vec<&Inclusion> = inclusions
         .iter()
         .filter(|it| matches!(it.outcome, SlotOutcome::Paid | SlotOutcome::Voided))
@@ -46,7 +46,8 @@ pub(super) async fn include_in(
             let is_short = inclusion.items.iter().any(|(_, item)| *item == ItemOutcome::Short);
             !is_short && !slots[&inclusion.slot_id].was_left
         });
-    include_plain(tx, &plain).await?;
+    writes.extend(plain_moves(tx, &plain).await?);
+    tx.write_together(writes).await?;
     include_others(tx, &others).await
 }
 
@@ -112,7 +113,10 @@ async fn slots_in_short(
 
 /// Slots of which everything that was paid is carried still, and arrived in full: nothing of the payments is read but where
 /// they stand.
-async fn include_plain(tx: &Transaction, inclusions: &[&Inclusion]) -> Result<(), StoreError> {
+async fn plain_moves(
+    tx: &Transaction,
+    inclusions: &[&Inclusion],
+) -> Result<Vec<Write>, StoreError> {
     let ids: Vec<SlotId> = inclusions.iter().map(|inclusion| inclusion.slot_id).collect();
     let paid: BTreeMap<(SlotId, WithdrawalId), BlockRef> = inclusions
         .iter()
@@ -132,6 +136,7 @@ async fn include_plain(tx: &Transaction, inclusions: &[&Inclusion]) -> Result<()
             group.or_insert_with(|| (carried.slot, Vec::new())).1.push(carried.id);
         }
     }
+    let mut writes = Vec::new();
     for ((block, state), (slot, ids)) in alike {
         let from = match state {
             StateCode::Signed => State::Signed { slot },
@@ -139,9 +144,9 @@ async fn include_plain(tx: &Transaction, inclusions: &[&Inclusion]) -> Result<()
             _ => State::Broadcasted { slot },
         };
         let detail = format!("block {}", block.number);
-        move_alike(tx, &ids, from, (Event::Included(block), Some(&detail))).await?;
+        writes.extend(alike_writes(tx, &ids, from, (Event::Included(block), Some(&detail)))?);
     }
-    Ok(())
+    Ok(writes)
 }
 
 /// Slots that paid something short, or that a payment has left.
@@ -220,27 +225,24 @@ fn paid_after_all<'a>(
     Some((record, event, Some(detail)))
 }
 
-async fn write_items(tx: &Transaction, inclusion: &Inclusion) -> Result<(), StoreError> {
+fn item_writes(inclusion: &Inclusion) -> Vec<Write> {
     let mut by_item: BTreeMap<ItemOutcome, Vec<WithdrawalId>> = BTreeMap::new();
     for (id, item) in &inclusion.items {
         by_item.entry(*item).or_default().push(*id);
     }
+    let mut writes = Vec::new();
     for (item, ids) in by_item {
-        for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        writes.extend(ids.chunks(ROWS_PER_STATEMENT).map(|ids| {
+            let of_these =
+                binding::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec()));
             let written = binding::Entity::update_many()
                 .col_expr(binding::Column::Item, Expr::value(item.as_str()))
                 .filter(binding::Column::SlotId.eq(inclusion.slot_id.to_bytes().to_vec()))
-                .filter(
-                    binding::Column::WithdrawalId
-                        .is_in(ids.iter().map(|id| id.to_bytes().to_vec())),
-                )
-                .exec(&tx.inner)
-                .await
-                .map_err(|error| tx.failed(&error))?;
-            tx.expect_rows(written.rows_affected, ids.len())?;
-        }
+                .filter(of_these);
+            Write::new(&written, ids.len())
+        }));
     }
-    Ok(())
+    writes
 }
 
 /// The binding of the slot that paid is the live one again; that of the slot which carries it in vain has just ended.
@@ -299,23 +301,20 @@ async fn is_below_all(tx: &Transaction, chain_id: u64, number: u64) -> Result<bo
     Ok(lowest.is_some_and(|lowest| bigint(number) < lowest))
 }
 
-/// Writes what the blocks say of slots and of the attempts that were mined: slots that came to the same in the same
+/// What the blocks say of slots and of the attempts that were mined: slots that came to the same in the same
 /// block share a statement.
-async fn write_inclusions(tx: &Transaction, inclusions: &[Inclusion]) -> Result<(), StoreError> {
+fn inclusion_writes(tx: &Transaction, inclusions: &[Inclusion]) -> Vec<Write> {
     let mut alike: BTreeMap<(BlockRef, &str), Vec<&Inclusion>> = BTreeMap::new();
     for inclusion in inclusions {
         alike.entry((inclusion.block, inclusion.outcome.as_str())).or_default().push(inclusion);
     }
-    for set in alike.values().flat_map(|set| set.chunks(ROWS_PER_CASE)) {
-        write_slots(tx, set).await?;
-        write_gas(tx, set).await?;
-    }
-    Ok(())
+    let sets = alike.values().flat_map(|set| set.chunks(ROWS_PER_CASE));
+    sets.flat_map(|set| slots_write(tx, set).into_iter().chain([gas_write(set)])).collect()
 }
 
-/// All of one block and outcome.
-async fn write_slots(tx: &Transaction, set: &[&Inclusion]) -> Result<(), StoreError> {
-    let Some(any) = set.first() else { return Ok(()) };
+/// Of slots that came to the same in the same block.
+fn slots_write(tx: &Transaction, set: &[&Inclusion]) -> Option<Write> {
+    let any = set.first()?;
     let ids: Vec<SlotId> = set.iter().map(|inclusion| inclusion.slot_id).collect();
     let hash = case_of(set, |inclusion| {
         let id = inclusion.slot_id.to_bytes().to_vec();
@@ -331,14 +330,11 @@ async fn write_slots(tx: &Transaction, set: &[&Inclusion]) -> Result<(), StoreEr
         .col_expr(slot::Column::Receives, Expr::value(0))
         .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
         .filter(slot::Column::Id.is_in(slot_keys(&ids)))
-        .filter(slot::Column::Stage.is_in(UNMINED))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(written.rows_affected, set.len())
+        .filter(slot::Column::Stage.is_in(UNMINED));
+    Some(Write::new(&written, set.len()))
 }
 
-async fn write_gas(tx: &Transaction, set: &[&Inclusion]) -> Result<(), StoreError> {
+fn gas_write(set: &[&Inclusion]) -> Write {
     let of_attempt = |inclusion: &Inclusion| attempt::Column::Hash.eq(inclusion.hash.to_vec());
     let gas =
         case_of(set, |inclusion| (of_attempt(inclusion), Expr::value(bigint(inclusion.gas_used))));
@@ -348,11 +344,8 @@ async fn write_gas(tx: &Transaction, set: &[&Inclusion]) -> Result<(), StoreErro
     let written = attempt::Entity::update_many()
         .col_expr(attempt::Column::GasUsed, gas)
         .col_expr(attempt::Column::EffectiveGasPriceWei, price)
-        .filter(attempt::Column::Hash.is_in(set.iter().map(|inclusion| inclusion.hash.to_vec())))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(written.rows_affected, set.len())
+        .filter(attempt::Column::Hash.is_in(set.iter().map(|inclusion| inclusion.hash.to_vec())));
+    Write::new(&written, set.len())
 }
 
 /// A value for each row of one statement.
@@ -394,7 +387,7 @@ pub(super) async fn adopt_in(
         }
         before.insert(adoption.hash);
     }
-    sign_slots(tx, &first).await
+    sign_slots(tx, Vec::new(), &first).await
 }
 
 /// The row of an attempt that comes after so many others of its slot.
