@@ -16,6 +16,9 @@ use crate::failure::Failure;
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// At which of the looks the write-ahead log is written into the file.
+const CHECKPOINT_EVERY: usize = 4;
+
 /// Before the database is opened: a backup that was copied over it, with the write-ahead log of another one still
 /// beside it, would be mixed with that.
 pub(crate) fn refuse_mixed_files(config: &Config) -> Result<(), Failure> {
@@ -93,9 +96,12 @@ impl FileGuard {
     /// Looks again and again, and writes into the file only what it has just seen to be the one that was opened: a
     /// checkpoint that comes before the look would overwrite the mark of a backup that was copied over it.
     pub(crate) async fn keep(self: Arc<Self>) {
-        loop {
+        for look in 1_usize.. {
             tokio::time::sleep(LOOK_EVERY).await;
             self.look().await;
+            if look % CHECKPOINT_EVERY != 0 {
+                continue;
+            }
             if let Err(error) = self.store.checkpoint().await {
                 tracing::warn!(%error, "the write-ahead log could not be written into the database; it grows until it can");
             }

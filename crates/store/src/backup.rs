@@ -20,6 +20,9 @@ use crate::error::StoreError;
 /// The mark of a copy. A database in use has another one.
 const COPY_MARK: u32 = 0x0c09;
 
+/// Pages of the write-ahead log, of 4 KiB each, from which on it is worth a pause to begin it anew.
+const LOG_PAGES_MAX: i64 = 8_192;
+
 /// Where the mark is in the file.
 const MARK_AT: usize = 60;
 
@@ -58,16 +61,27 @@ impl Store {
         Ok(())
     }
 
-    /// Writes what the write-ahead log holds into the file, as far as nobody is in the way; nobody waits for it.
+    /// Writes what the write-ahead log holds into the file, while others write. What they wrote meanwhile would keep the
+    /// log from being begun anew, however long it is: once it is long, the rest of it is written while nobody writes.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
-        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
-            .fetch_all(self.reader.get_sqlite_connection_pool())
-            .await
-            .map_err(|error| StoreError::of_driver("checkpoint", &error))?;
-        Ok(())
+        if self.checkpoint_once().await? < LOG_PAGES_MAX {
+            return Ok(());
+        }
+        let _turn = self.role_turn("checkpoint").await?;
+        self.checkpoint_once().await.map(|_| ())
+    }
+
+    /// Returns how many pages the log has.
+    async fn checkpoint_once(&self) -> Result<i64, StoreError> {
+        let (_busy, pages, _written): (i64, i64, i64) =
+            sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)")
+                .fetch_one(self.reader.get_sqlite_connection_pool())
+                .await
+                .map_err(|error| StoreError::of_driver("checkpoint", &error))?;
+        Ok(pages)
     }
 
     /// Whether this database is a copy that nobody has taken into use yet.

@@ -137,9 +137,14 @@ impl Store {
         self.turns.of_clients(name).await
     }
 
+    /// The right to write, after the roles that wait.
+    pub(crate) async fn role_turn(&self, name: &'static str) -> Result<WriterTurn, StoreError> {
+        self.turns.of_roles(name).await
+    }
+
     pub(crate) async fn begin(&self, name: &'static str) -> Result<Transaction, StoreError> {
         self.pass(name, false).await;
-        let turn = self.turns.of_roles(name).await?;
+        let turn = self.role_turn(name).await?;
         self.begin_in(turn, name).await
     }
 

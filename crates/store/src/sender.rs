@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 use portcullis_core::amount::Amount;
 use portcullis_core::slot::{Purpose, Rail, SlotStage};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, Func, SimpleExpr};
 use sea_orm::{
     ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, JoinType,
     QueryFilter, QueryOrder, QuerySelect, Select,
@@ -191,35 +191,45 @@ async fn sum_promised(
     chain_id: u64,
     loads: &mut BTreeMap<Address, SenderLoad>,
 ) -> Result<(), StoreError> {
+    // One row for each sender and token: what is in flight is many, and the signer asks before every set.
     let payments: Vec<(Vec<u8>, Vec<u8>, String)> = slot::Entity::find()
         .select_only()
         .column(slot::Column::Sender)
         .column(withdrawal::Column::Token)
-        .column(withdrawal::Column::Amount)
+        .column_as(listed(withdrawal::Column::Amount.into_expr()), "amounts")
         .join(JoinType::InnerJoin, slot_to_binding())
         .join(JoinType::InnerJoin, binding_to_withdrawal())
         .filter(slot::Column::ChainId.eq(bigint(chain_id)))
         .filter(slot::Column::Stage.is_in(UNMINED))
         .filter(slot::Column::Rail.eq(Rail::Direct.as_str()))
+        .group_by(slot::Column::Sender)
+        .group_by(withdrawal::Column::Token)
         .into_tuple()
         .all(picture)
         .await
         .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
-    for (address, token, amount) in payments {
+    for (address, token, amounts) in payments {
         let place = Place { table: "slots", row: &address };
         let address = place.address("sender", &address)?;
         let Some(load) = loads.get_mut(&address) else { continue };
+        let amounts: Result<Vec<Amount>, StoreError> =
+            amounts.split(',').map(|amount| place.amount("amount", amount)).collect();
         // What it has promised is not known then: it promises nothing more.
-        let (Ok(token), Ok(amount)) =
-            (place.token("token", &token), place.amount("amount", &amount))
-        else {
+        let (Ok(token), Ok(amounts)) = (place.token("token", &token), amounts) else {
             load.is_held = true;
             continue;
         };
         let sum = load.promised.entry(token).or_default();
-        *sum = place.known("amount", sum.checked_add(amount))?;
+        for amount in amounts {
+            *sum = place.known("amount", sum.checked_add(amount))?;
+        }
     }
     Ok(())
+}
+
+/// The values of a group's rows, with commas between them.
+fn listed(value: SimpleExpr) -> SimpleExpr {
+    Func::cust("GROUP_CONCAT").arg(value).into()
 }
 
 async fn sum_gas(
@@ -228,37 +238,47 @@ async fn sum_gas(
     loads: &mut BTreeMap<Address, SenderLoad>,
 ) -> Result<(), StoreError> {
     use crate::entity::attempt;
-    let costs: Vec<(Vec<u8>, Vec<u8>, i64, i64)> = slot::Entity::find()
+    let cost = Func::cust("CONCAT")
+        .arg(Func::cust("HEX").arg(slot::Column::Id.into_expr()))
+        .arg(" ")
+        .arg(attempt::Column::MaxFeePerGasWei.into_expr())
+        .arg(" ")
+        .arg(attempt::Column::GasLimit.into_expr());
+    let costs: Vec<(Vec<u8>, String)> = slot::Entity::find()
         .select_only()
         .column(slot::Column::Sender)
-        .column(slot::Column::Id)
-        .column(attempt::Column::MaxFeePerGasWei)
-        .column(attempt::Column::GasLimit)
+        .column_as(listed(cost.into()), "costs")
         .join(JoinType::InnerJoin, slot_to_attempt())
         .filter(slot::Column::ChainId.eq(bigint(chain_id)))
         .filter(slot::Column::Stage.is_in(UNMINED))
+        .group_by(slot::Column::Sender)
         .into_tuple()
         .all(picture)
         .await
         .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
-    let mut dearest: BTreeMap<(Address, Vec<u8>), Amount> = BTreeMap::new();
-    for (address, slot_id, fee, gas) in costs {
-        let place = Place { table: "attempts", row: &slot_id };
+    for (address, costs) in costs {
+        let place = Place { table: "attempts", row: &address };
         let address = place.address("sender", &address)?;
-        let fee: u64 = place.unsigned("max_fee_per_gas_wei", fee)?;
-        let gas: u64 = place.unsigned("gas_limit", gas)?;
-        let cost = Amount::from_atomic(alloy_primitives::U256::from(fee)).checked_mul(gas);
-        let cost = place.known("gas_limit", cost)?;
-        let most = dearest.entry((address, slot_id)).or_default();
-        *most = cost.max(*most);
-    }
-    for ((address, slot_id), cost) in dearest {
-        if let Some(load) = loads.get_mut(&address) {
-            let place = Place { table: "attempts", row: &slot_id };
+        let Some(load) = loads.get_mut(&address) else { continue };
+        let mut dearest: BTreeMap<&str, Amount> = BTreeMap::new();
+        for cost in costs.split(',') {
+            let (slot, cost) = place.known("gas_limit", cost_of(cost))?;
+            let most = dearest.entry(slot).or_default();
+            *most = cost.max(*most);
+        }
+        for cost in dearest.into_values() {
             load.gas_promised = place.known("gas_limit", load.gas_promised.checked_add(cost))?;
         }
     }
     Ok(())
+}
+
+/// An attempt's slot, and what the attempt costs at most.
+fn cost_of(text: &str) -> Option<(&str, Amount)> {
+    let (slot, price) = text.split_once(' ')?;
+    let (fee, gas) = price.split_once(' ')?;
+    let fee = Amount::from_atomic(U256::from(fee.parse::<u64>().ok()?));
+    Some((slot, fee.checked_mul(gas.parse().ok()?)?))
 }
 
 pub(crate) fn slot_to_binding() -> sea_orm::RelationDef {

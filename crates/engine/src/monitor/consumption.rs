@@ -2,6 +2,7 @@
 //! fewer than the quorum of independent providers show.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use alloy_primitives::{Address, B256};
 use portcullis_core::slot::{
@@ -10,7 +11,7 @@ use portcullis_core::slot::{
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::BlockRef;
 use portcullis_evm::{
-    AgreedCount, ConsumedNonce, Decision, Evidence, ProviderPool, QuorumReceipt, Receipt,
+    AgreedCount, ConsumedNonce, Decision, Evidence, HeadBlock, ProviderPool, QuorumReceipt, Receipt,
 };
 use portcullis_store::chain::{Adoption, Inclusion};
 use portcullis_store::lease::Lease;
@@ -51,11 +52,7 @@ impl Monitor {
         if senders.is_empty() {
             return Ok(Included::default());
         }
-        let agreed = pool.agreed_counts(&senders, view.head.number).await?;
-        let agreed: Vec<(Address, AgreedCount)> = senders.into_iter().zip(agreed).collect();
-        self.notice_foreign_use(pool, &agreed).await?;
-        let counts: Vec<(Address, u64)> =
-            agreed.iter().map(|(sender, agreed)| (*sender, agreed.count)).collect();
+        let counts = self.counts_at(pool, &senders, view.head).await?;
         let slots = self.store.consumed_slots(chain_id, &counts, SLOTS_MAX).await?;
         let mut included =
             Included { slots: 0, is_full: slots.len() as u64 == SLOTS_MAX, is_open: false };
@@ -91,7 +88,39 @@ impl Monitor {
             metrics::counter!("portcullis_slots_included_total").increment(inclusions.len() as u64);
         }
         self.explain(pool, lease, view, &unexplained).await?;
+        if included.is_full {
+            self.remember_counts(chain_id, view.head.hash, counts);
+        }
         Ok(included)
+    }
+
+    /// What the chain counts of each sender at this head; asked once where a block consumed more slots than a step takes.
+    async fn counts_at(
+        &self,
+        pool: &ProviderPool,
+        senders: &[Address],
+        head: HeadBlock,
+    ) -> Result<Vec<(Address, u64)>, EngineError> {
+        let known = self
+            .counted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&pool.chain().chain_id);
+        if let Some((hash, counts)) = known
+            && hash == head.hash
+            && counts.iter().map(|(sender, _)| sender).eq(senders)
+        {
+            return Ok(counts);
+        }
+        let agreed = pool.agreed_counts(senders, head.number).await?;
+        let agreed: Vec<(Address, AgreedCount)> = senders.iter().copied().zip(agreed).collect();
+        self.notice_foreign_use(pool, &agreed).await?;
+        Ok(agreed.into_iter().map(|(sender, agreed)| (sender, agreed.count)).collect())
+    }
+
+    fn remember_counts(&self, chain_id: u64, head: B256, counts: Vec<(Address, u64)>) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.insert(chain_id, (head, counts));
     }
 
     /// A payment that nobody is bound to: after a restore the journal alone knew of it, and now the chain says what

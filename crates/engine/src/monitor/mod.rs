@@ -48,6 +48,8 @@ pub struct Monitor {
     narrowing: Narrowing,
     /// By chain: the block at which everything was looked at. Only a shortcut; a restart looks again.
     looked_at: Mutex<BTreeMap<u64, B256>>,
+    /// By chain: the head of the last look, and what it counted of each sender, where it left slots for the next one.
+    counted: Mutex<BTreeMap<u64, (B256, Vec<(Address, u64)>)>>,
 }
 
 /// A chain as it is stored after this step's news.
@@ -79,8 +81,8 @@ impl Monitor {
         let RoleParts { store, pools, vaults, settings, around, doorbells } = parts;
         let leases = LeaseHolder::new(store.clone(), around.clone(), settings.lease_ms);
         let narrowing = Narrowing::default();
-        let looked_at = Mutex::default();
-        Self { store, pools, vaults, leases, around, doorbells, narrowing, looked_at }
+        let (looked_at, counted) = (Mutex::default(), Mutex::default());
+        Self { store, pools, vaults, leases, around, doorbells, narrowing, looked_at, counted }
     }
 
     /// One look at each chain. A node that does not answer stops its own chain only.

@@ -114,7 +114,10 @@ impl SignerRole {
             Some(_) => self.store.vault_promised(chain_id).await?,
             None => BTreeMap::new(),
         };
-        let means = self.means(chain, &loads, &queued).await?;
+        // Nobody asks what others have than those that can pay now.
+        let able: Vec<SenderLoad> =
+            loads.iter().filter(|load| load.in_flight < most).cloned().collect();
+        let means = self.means(chain, &able, &queued).await?;
         let Some(fees) = self.first_price_at(chain, &means.head).await else {
             let ids: Vec<WithdrawalId> = queued.iter().map(|record| record.id).collect();
             let why = "waiting: the chain asks for more than the fee cap";
@@ -124,11 +127,11 @@ impl SignerRole {
         let (records, moved) = self.screened(chain, queued, fees).await?;
         let Going { rides, lacks_funds, lingers_ms } = match chain.vault {
             None => {
-                let mut rooms = rooms(&loads, most, &means, &tokens_of(&records));
+                let mut rooms = rooms(&able, most, &means, &tokens_of(&records));
                 self.direct_rides(chain, &mut rooms, records, fees).await?
             }
             Some(vault) => {
-                let (loads, means, promised) = (loads.as_slice(), &means, &promised);
+                let (loads, means, promised) = (able.as_slice(), &means, &promised);
                 let room = Room { vault, loads, in_flight_max: most, means, promised, fees };
                 self.vault_rides(chain, &room, records).await?
             }
