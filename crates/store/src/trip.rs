@@ -35,7 +35,7 @@ pub(crate) struct Answers {
 
 impl Trip {
     /// Asks for rows.
-    pub(crate) fn ask<E: EntityTrait>(&mut self, select: Select<E>) -> Asked<E::Model> {
+    pub(crate) fn ask<E: EntityTrait>(&mut self, select: &Select<E>) -> Asked<E::Model> {
         let part = self.statements.len();
         let mut statement = select.build(DbBackend::Sqlite);
         statement.sql = format!("SELECT {part} AS {PART}, told.* FROM ({}) AS told", statement.sql);
@@ -75,7 +75,7 @@ impl Answers {
     /// The rows that answer to one question; it is asked once.
     pub(crate) fn take<M: FromQueryResult>(
         &mut self,
-        asked: Asked<M>,
+        asked: &Asked<M>,
     ) -> Result<Vec<M>, StoreError> {
         let rows = self.parts.get_mut(asked.part).map(std::mem::take).unwrap_or_default();
         rows.iter()
@@ -87,7 +87,7 @@ impl Answers {
     /// The rows that answer to several questions.
     pub(crate) fn take_all<M: FromQueryResult>(
         &mut self,
-        asked: Vec<Asked<M>>,
+        asked: &[Asked<M>],
     ) -> Result<Vec<M>, StoreError> {
         let mut rows = Vec::new();
         for asked in asked {

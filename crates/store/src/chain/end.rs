@@ -73,7 +73,8 @@ async fn still(
     query: sea_orm::Select<slot::Entity>,
     ids: &[Vec<u8>],
 ) -> Result<BTreeMap<SlotId, BlockRef>, StoreError> {
-    let rows: Vec<(Vec<u8>, Option<i64>, Option<Vec<u8>>)> = query
+    type Row = (Vec<u8>, Option<i64>, Option<Vec<u8>>);
+    let rows: Vec<Row> = query
         .filter(slot::Column::Id.is_in(ids.iter().cloned()))
         .select_only()
         .columns([slot::Column::Id, slot::Column::BlockNumber, slot::Column::BlockHash])
@@ -81,7 +82,7 @@ async fn still(
         .all(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let read = |(id, number, hash): &(Vec<u8>, Option<i64>, Option<Vec<u8>>)| {
+    let read = |(id, number, hash): &Row| {
         let place = Place { table: "slots", row: id };
         let hash = place.known("block_hash", hash.as_ref())?;
         let block = BlockRef {

@@ -52,27 +52,27 @@ impl Picture {
         submissions: &[&Submission],
     ) -> Result<Self, StoreError> {
         let mut trip = Trip::default();
-        let restored = trip.ask(deployment::restored());
-        let forgotten = trip.ask(any_forgotten());
+        let restored = trip.ask(&deployment::restored());
+        let forgotten = trip.ask(&any_forgotten());
         let known = ask_known(&mut trip, submissions);
         let purses: Vec<Purse> = submissions.iter().map(|submission| submission.purse()).collect();
         let balances: Vec<Asked<balance::Model>> =
-            balances_of(&purses).into_iter().map(|select| trip.ask(select)).collect();
-        let numbers = trip.ask(deployment::numbers());
-        let audited = trip.ask(audit::newest());
+            balances_of(&purses).into_iter().map(|select| trip.ask(&select)).collect();
+        let numbers = trip.ask(&deployment::numbers());
+        let audited = trip.ask(&audit::newest());
         let chains = ask_chains(&mut trip, tx.now, submissions);
         let mut answers = trip.go(tx).await?;
-        refuse_restored(answers.take(restored)?)?;
+        refuse_restored(answers.take(&restored)?)?;
         let mut picture = Self {
-            has_forgotten: !answers.take(forgotten)?.is_empty(),
-            known: answers.take_all(known)?,
+            has_forgotten: !answers.take(&forgotten)?.is_empty(),
+            known: answers.take_all(&known)?,
             balances: BTreeMap::new(),
-            numbers: answers.take(numbers)?.pop(),
-            audited: answers.take(audited)?.pop(),
+            numbers: answers.take(&numbers)?.pop(),
+            audited: answers.take(&audited)?.pop(),
             next: BTreeMap::new(),
             lines: BTreeMap::new(),
         };
-        for row in answers.take_all(balances)? {
+        for row in answers.take_all(&balances)? {
             let (purse, row) = read_balance(&row)?;
             picture.balances.insert(purse, row);
         }
@@ -90,11 +90,11 @@ impl Picture {
     ) -> Result<(), StoreError> {
         let mut next = None;
         for due in of_chain.due {
-            next = next.or(answers.take(due)?.pop());
+            next = next.or(answers.take(&due)?.pop());
         }
         self.next.insert(chain_id, next.map(|row| turns::place_of(&row)).transpose()?);
         for (tenant, asked) in of_chain.lines {
-            let rows = answers.take_all(asked)?;
+            let rows = answers.take_all(&asked)?;
             self.lines.insert((chain_id, tenant), rows.into_iter().map(turns::read_line).collect());
         }
         Ok(())
@@ -109,7 +109,7 @@ fn ask_known(trip: &mut Trip, submissions: &[&Submission]) -> Vec<Asked<withdraw
     let mut asked = Vec::with_capacity(by_tenant.len());
     for (tenant, ids) in by_tenant {
         asked.extend(
-            ids.chunks(ROWS_PER_STATEMENT).map(|ids| trip.ask(withdrawals_of(tenant, ids))),
+            ids.chunks(ROWS_PER_STATEMENT).map(|ids| trip.ask(&withdrawals_of(tenant, ids))),
         );
     }
     asked
@@ -135,11 +135,11 @@ fn ask_chains(
     let mut chains = BTreeMap::new();
     for (chain_id, tenants) in accounts {
         turns::clear_lines(trip, chain_id, tenants.keys().copied(), now);
-        let due = turns::due(chain_id, now).map(|select| trip.ask(select));
+        let due = turns::due(chain_id, now).map(|select| trip.ask(&select));
         let mut lines = Vec::with_capacity(tenants.len());
         for (tenant, names) in tenants {
             let selects = turns::lines_of(chain_id, tenant, names);
-            lines.push((tenant, selects.into_iter().map(|select| trip.ask(select)).collect()));
+            lines.push((tenant, selects.into_iter().map(|select| trip.ask(&select)).collect()));
         }
         chains.insert(chain_id, OfChain { due, lines });
     }
