@@ -47,11 +47,13 @@ const DIRECTION: [(&str, Imports); 12] = [
 
 /// Crates from outside and their homes. The simulator speaks to a database behind the store's back: it puts old ones back, as
 /// somebody with a copy would. The yardstick is one insert, and nothing of ours.
-const HOMES: [(&str, &[&str]); 4] = [
+const HOMES: [(&str, &[&str]); 6] = [
     ("sea-orm", &[STORE]),
     ("sqlx", &[STORE, SIMULATOR, YARDSTICK]),
     ("revm", &[TESTKIT]),
     ("rusqlite", &[COMMANDS]),
+    ("redis", &[CACHE]),
+    ("aws-sdk-sqs", &["portcullis-engine"]),
 ];
 
 /// What `cargo metadata` says of the workspace, as far as it is read here.
@@ -217,6 +219,8 @@ mod tests {
             (STORE, EVM),
             (EVM, KEYS),
             (KEYS, STORE),
+            (CACHE, STORE),
+            (STORE, CACHE),
             (TESTKIT, STORE),
             ("portcullis-http", KEYS),
             ("portcullis-engine", "portcullis-http"),
