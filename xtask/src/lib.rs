@@ -9,6 +9,7 @@ pub mod chain;
 pub mod client;
 pub mod contracts;
 pub mod demo;
+pub mod fleet;
 pub mod installation;
 pub mod interrupt;
 pub mod judge;

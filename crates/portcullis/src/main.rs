@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod connections;
 mod failure;
+mod fleet;
 mod guard;
 mod holder;
 mod logging;
@@ -82,6 +83,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let (config, clock) = prepare(&global, flags)?;
             commands::keys(&command, &config, &clock, output)
         }
+        Command::Config(ConfigCommand::Reference) => {
+            commands::show_reference(output);
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Schema) => commands::show_schema(output),
         Command::Config(command) => {
             if matches!(command, ConfigCommand::Check) {
                 Config::check(layers(&global, flags.clone()))?;
@@ -94,6 +100,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
             runtime()?.block_on(async {
                 let session = Session::open(config, clock, output).await?;
                 let outcome = commands::backup(&arguments, &session).await;
+                session.store.close().await;
+                outcome
+            })
+        }
+        Command::Queues(command) => {
+            let (config, clock) = prepare(&global, flags)?;
+            runtime()?.block_on(async {
+                let session = Session::open(config, clock, output).await?;
+                let outcome = commands::queues(&command, &session).await;
                 session.store.close().await;
                 outcome
             })

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
+use portcullis_cache::Rate;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::fee::FeeBounds;
 use portcullis_core::id::DeploymentId;
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::time::Clock;
-use portcullis_engine::{Bell, Doorbells};
+use portcullis_engine::Bell;
 use portcullis_evm::{Decision, GasOracle, HttpEndpoint, PoolLimits, Provider, ProviderPool};
-use portcullis_http::{ApiLimits, ApiParts, ChainAccess, Concern};
+use portcullis_http::{ApiLimits, ApiParts, ChainAccess, Concern, KeyLimit};
 use portcullis_keys::{ChainCaps, Journal, Signer};
 use portcullis_store::Store;
 use portcullis_store::deployment::Deployment;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use crate::commands::open_keystore;
 use crate::config::{ChainConfig, Config};
 use crate::failure::{Failure, with_causes};
+use crate::fleet::{self, Fleet};
 use crate::random;
 use crate::session::{open_store, ready_schema};
 
@@ -35,7 +37,8 @@ pub(crate) struct Foundation {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// A chain and the way to it.
+/// A chain and the way to it. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Chain {
     pub(crate) pool: Arc<ProviderPool>,
     pub(crate) oracle: Arc<GasOracle>,
@@ -85,13 +88,14 @@ pub(crate) struct RouterParts<'a> {
     pub(crate) foundation: &'a Foundation,
     pub(crate) config: &'a Config,
     pub(crate) metrics: PrometheusHandle,
-    pub(crate) doorbells: Doorbells,
+    pub(crate) fleet: &'a Fleet,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// The whole API.
 pub(crate) fn router(parts: RouterParts<'_>) -> Router {
-    let RouterParts { foundation, config, metrics, doorbells, stopping } = parts;
+    let RouterParts { foundation, config, metrics, fleet, stopping } = parts;
+    let (doorbells, cache) = (fleet.doorbells.clone(), fleet.cache.clone());
     let chains = foundation.chains.iter().map(|chain| ChainAccess {
         pool: ProviderPool::clone(&chain.pool),
         oracle: Arc::clone(&chain.oracle),
@@ -109,8 +113,15 @@ pub(crate) fn router(parts: RouterParts<'_>) -> Router {
         entropy: random::source(),
         on_accepted: Arc::new(move || doorbells.ring(Bell::Validate)),
         metrics_render: Arc::new(move || metrics.render()),
-        concerns: Arc::new(move || draining(*stopping.borrow())),
+        concerns: Arc::new(move || {
+            let redis = cache.as_deref().and_then(fleet::concern_of);
+            draining(*stopping.borrow()).into_iter().chain(redis).collect()
+        }),
         doc_url_base: config.server.errors_url(),
+        key_limit: config.intake.key_requests_per_second.map(|rate| KeyLimit {
+            cache: fleet.memory(&foundation.clock),
+            rate: Rate::per_second(rate, rate.saturating_mul(2)),
+        }),
         limits: ApiLimits { requests_max: config.intake.requests_max, ..ApiLimits::default() },
     })
 }

@@ -5,7 +5,7 @@ use sea_orm::{ActiveValue, EntityTrait, QueryOrder, QuerySelect, Select};
 use sha2::{Digest, Sha256};
 
 use crate::convert::{Place, bigint};
-use crate::db::{Store, Transaction};
+use crate::db::{Store, Transaction, transaction};
 use crate::entity::audit;
 use crate::error::StoreError;
 use crate::trip::Write;
@@ -56,6 +56,21 @@ impl Store {
             .await
             .map_err(|error| StoreError::of_statement("audit_entry", &error))?;
         row.map(|row| read_head(&row)).transpose()
+    }
+
+    /// Notes what an operator did outside of the database.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn note_operation(
+        &self,
+        actor: &str,
+        action: &str,
+        subject: &str,
+        detail: &str,
+    ) -> Result<(), StoreError> {
+        let entry = AuditEntry { tenant: None, actor, action, subject, detail };
+        transaction!(self, "note_operation", |tx| append_audit(&tx, &entry))
     }
 
     /// Recomputes the whole chain; returns its head, `None` while it is empty.

@@ -11,6 +11,7 @@ mod keys;
 mod migrate;
 mod operate;
 mod passphrase;
+mod queues;
 mod reconcile;
 mod show_config;
 
@@ -23,5 +24,6 @@ pub(crate) use init::init;
 pub(crate) use keys::{keys, open_keystore};
 pub(crate) use migrate::migrate;
 pub(crate) use operate::{audit, halt, slot, withdrawal};
+pub(crate) use queues::queues;
 pub(crate) use reconcile::reconcile;
-pub(crate) use show_config::show_config;
+pub(crate) use show_config::{show_config, show_reference, show_schema};

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use portcullis_store::backup::file_of;
+
 use super::problem::Problem;
 use super::secret::SecretSource;
 use super::section::Section;
@@ -57,6 +59,18 @@ impl DatabaseConfig {
     /// Whether it is the embedded database in the data directory.
     pub(crate) const fn is_default(&self) -> bool {
         self.url.is_none()
+    }
+
+    /// Whether it is a file on this host, and not a server that a fleet shares.
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.url().is_ok_and(|url| !is_of_another_scheme(&url))
+    }
+
+    /// The folder of an embedded database; `None` where it is on a server.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        let file = file_of(&self.url().ok()?)?;
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Some(folder.map_or_else(|| PathBuf::from("."), Path::to_owned))
     }
 
     /// The URL, with its password where it has one.
