@@ -42,7 +42,7 @@ async fn signed(house: &House, machine: &Machine, name: &str) -> Wish {
 }
 
 fn release_causes(machine: &Machine) -> Vec<EvidenceCause> {
-    let lines = machine.signer.journal().records_since(0, 1_000).expect("reads");
+    let lines = machine.signer.journal().records_since(0, 1_000).await.expect("reads");
     let causes = lines.into_iter().filter_map(|(_, record)| match record {
         JournalRecord::Release(release) => Some(release.evidence.cause),
         _ => None,
