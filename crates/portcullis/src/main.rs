@@ -16,6 +16,7 @@ mod random;
 mod roles;
 mod serve;
 mod session;
+mod signing;
 mod stop;
 mod telemetry;
 mod wire;
@@ -81,7 +82,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Keys(command) => {
             let (config, clock) = prepare(&global, flags)?;
-            commands::keys(&command, &config, &clock, output)
+            if config.signer.holder.is_keystore() {
+                return commands::keys(&command, &config, &clock, output);
+            }
+            runtime()?.block_on(async {
+                let session = Session::open(config, clock, output).await?;
+                let outcome = Box::pin(commands::held_keys(&command, &session)).await;
+                session.store.close().await;
+                outcome
+            })
         }
         Command::Config(ConfigCommand::Reference) => {
             commands::show_reference(output);

@@ -197,13 +197,10 @@ impl Process {
             return Ok(None);
         }
         let signer = if self.roles.has_signer() {
-            let (config, clock) = (self.config.clone(), Arc::clone(&self.clock));
             let sealing = SealingKeys::clone(&foundation.sealing_keys);
-            let deployment = foundation.deployment.id;
-            let opening = tokio::task::spawn_blocking(move || {
-                wire::signer(&config, sealing, deployment, clock)
-            });
-            Some(Arc::new(finished(opening.await)?))
+            let (deployment, clock) = (foundation.deployment.id, Arc::clone(&self.clock));
+            let signer = wire::signer(&self.config, sealing, deployment, clock);
+            Some(Arc::new(Box::pin(signer).await?))
         } else {
             None
         };

@@ -15,18 +15,18 @@ use portcullis_core::time::Clock;
 use portcullis_engine::Bell;
 use portcullis_evm::{Decision, GasOracle, HttpEndpoint, PoolLimits, Provider, ProviderPool};
 use portcullis_http::{ApiLimits, ApiParts, ChainAccess, Concern, KeyLimit};
-use portcullis_keys::{ChainCaps, Journal, Signer};
+use portcullis_keys::{ChainCaps, Signer};
 use portcullis_store::Store;
 use portcullis_store::deployment::Deployment;
 use portcullis_store::intake::Intake;
 use tokio::sync::watch;
 
-use crate::commands::open_keystore;
 use crate::config::{ChainConfig, Config};
 use crate::failure::{Failure, with_causes};
 use crate::fleet::{self, Fleet};
 use crate::random;
 use crate::session::{open_store, ready_schema};
+use crate::signing::{open_journal, open_keyring};
 
 /// What every process stands on, whatever its roles.
 pub(crate) struct Foundation {
@@ -196,34 +196,29 @@ pub(crate) async fn is_without_code(pool: &ProviderPool, token: Address) -> bool
     pool.codes(&[token]).await.is_ok_and(|codes| codes.first() == Some(&false))
 }
 
-/// The signer: keystore, journal and caps. Slow on purpose (the passphrase), and it reads the whole
-/// journal: call it where blocking is allowed.
-pub(crate) fn signer(
+/// The signer: keys, journal and caps.
+pub(crate) async fn signer(
     config: &Config,
     sealing: SealingKeys,
     deployment: DeploymentId,
     clock: Arc<dyn Clock>,
 ) -> Result<Signer, Failure> {
-    let path = &config.signer.keystore;
-    if !path.exists() {
-        return Err(Failure::Refused(format!(
-            "there is no keystore at {}: make keys with `portcullis keys new --network NETWORK`, or \
-             name the keystore with signer.keystore",
-            path.display()
-        )));
-    }
-    let mut keystore = open_keystore(&config.signer)?;
-    let journal = Journal::open(&mut keystore, clock.now())
-        .map_err(|error| Failure::failed("the signer's journal", &error))?;
+    let keyring = open_keyring(&config.signer, deployment, &clock).await?;
+    let (keyring, journal) = open_journal(&config.signer, keyring, &clock).await?;
+    tracing::info!(
+        keys = config.signer.holder.kind(),
+        journal = %journal.reader().place(),
+        "keys and journal are open"
+    );
     let caps = config.chains.iter().map(chain_caps).collect();
-    let signer = Signer::new(keystore, journal, sealing, deployment, caps, clock)
+    let signer = Signer::new(keyring, journal, sealing, deployment, caps, clock)
         .map_err(|error| Failure::failed("the signer", &error))?;
     for chain in &config.chains {
         if signer.addresses(chain.spec.chain_id).is_empty() {
             let network = chain.spec.network;
             tracing::warn!(
                 network,
-                "the keystore has no key for this network: nothing is paid there"
+                "the signer has no key for this network: nothing is paid there"
             );
         }
         if chain.caps.is_empty() {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::pass_through;
 
-/// The SQS API, and the version of it that the tests are written for.
+/// The APIs of AWS, and the version of them that the tests are written for.
 const MOTO: &str = "moto[server]==5.2.5";
 
 /// Names another executable of it.
@@ -19,7 +19,11 @@ struct Packaged {
     package: &'static str,
 }
 
-const PACKAGED: [Packaged; 1] = [Packaged { program: "redis-server", package: "redis-server" }];
+const PACKAGED: [Packaged; 3] = [
+    Packaged { program: "redis-server", package: "redis-server" },
+    Packaged { program: "mariadbd", package: "mariadb-server" },
+    Packaged { program: "softhsm2-util", package: "softhsm2" },
+];
 
 /// Installs what is missing.
 ///
@@ -63,7 +67,7 @@ fn version_of(program: &str) -> Option<String> {
     (answer.status.success() && !text.is_empty()).then_some(text)
 }
 
-/// The version of the SQS API, in a Python environment of its own under `target/tools`.
+/// The version of the APIs of AWS, in a Python environment of its own under `target/tools`.
 fn moto(root: &Path) -> Result<String> {
     if let Some(own) = std::env::var_os(MOTO_VARIABLE) {
         ensure!(Path::new(&own).is_file(), "{MOTO_VARIABLE} names no file");
@@ -93,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_has_no_version() {
-        assert_eq!(version_of("/nonexistent/redis-server"), None);
+        assert_eq!(version_of("/nonexistent/mariadbd"), None);
         assert!(version_of("cargo").is_some_and(|version| version.starts_with("cargo ")));
     }
 }

@@ -229,6 +229,10 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         network: Option<String>,
     },
+    /// Encrypt the keys of a secret in AWS Secrets Manager anew, as a new version
+    Rotate,
+    /// Begin the signer's journal of keys in AWS or a hardware security module, once, and print its name
+    Journal,
 }
 
 /// `admin`

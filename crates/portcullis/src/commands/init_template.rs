@@ -113,6 +113,8 @@ key_id = 1
 keystore = "keys/keystore.json"
 {passphrase}
 # second_secret_file = "/run/secrets/portcullis-second"
+# Keys in AWS KMS, AWS Secrets Manager or a hardware security module, and a journal for several signers: docs/guide/keys.md
+# kind = "keystore"
 
 [engine]
 # See docs/guide/configuration.md; the defaults are good.

@@ -7,7 +7,7 @@ use portcullis_engine::reconcile::{AcceptOutcome, Reconciler};
 use portcullis_engine::{Doorbells, RoleParts, Surroundings};
 use serde_json::json;
 
-use super::copies::{journal_of, lock_out};
+use super::copies::lock_out;
 use super::operate::check_reason;
 use crate::cli::copies::{ReconcileAction, ReconcileArgs};
 use crate::config::Config;
@@ -31,11 +31,11 @@ pub(crate) async fn reconcile(
         guard::notice_old_copy(&foundation.store, None).await?;
         drop(locks);
     }
-    let journal = journal_of(config)?;
+    let journal = read_journal(config).await?;
     if journal.lines() == 0 {
         tracing::warn!(
-            keystore = %config.signer.keystore.display(),
-            "there is no journal beside the keystore: what was signed is known from the database alone"
+            journal = %journal.place(),
+            "there is no journal: what was signed is known from the database alone"
         );
     }
     let parts = RoleParts {

@@ -42,7 +42,9 @@ pub(crate) use redis::RedisConfig;
 pub(crate) use reference::{json_schema, reference};
 pub(crate) use seal::SealConfig;
 pub(crate) use server::ServerConfig;
-pub(crate) use signer::SignerConfig;
+pub(crate) use signer::{
+    HolderConfig, JournalPlace, KeyConfig, SecretConfig, SignerConfig, TokenConfig, WrapWord,
+};
 
 use section::{Reading, Section};
 use tree::Node;
@@ -181,9 +183,7 @@ impl Config {
         problems.extend(self.database.url().err());
         problems.extend(self.seal.problems(is_told("seal")));
         problems.extend(self.redis.options().err());
-        for secret in [&self.signer.passphrase, &self.signer.second_secret].into_iter().flatten() {
-            problems.extend(secret.reveal().err());
-        }
+        problems.extend(self.signer.problems());
         if self.chains.is_empty() && !is_told("chain") {
             problems.push(Self::missing_chain());
         }

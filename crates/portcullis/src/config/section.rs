@@ -12,7 +12,14 @@ use super::secret::{REDACTED, SecretSource};
 use super::tree::Node;
 
 /// Sections that may stand several times.
-pub(crate) const REPEATED: [&str; 4] = ["seal.previous", "chain", "chain.provider", "chain.cap"];
+pub(crate) const REPEATED: [&str; 6] = [
+    "seal.previous",
+    "signer.kms.key",
+    "signer.pkcs11.key",
+    "chain",
+    "chain.provider",
+    "chain.cap",
+];
 
 /// What is known while a configuration is read.
 #[derive(Debug)]

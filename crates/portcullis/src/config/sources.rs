@@ -58,23 +58,29 @@ impl Config {
         }
     }
 
-    /// The values of a section; what repeats below it comes after it.
+    /// The values of a section; the sections below it come after them.
     fn write_table(&self, text: &mut String, header: &str, path: &str, table: &toml::Table) {
         let blank = if text.is_empty() { "" } else { "\n" };
         // Writing to a string cannot fail.
         let _written = writeln!(text, "{blank}{header}");
+        for (key, value) in table.iter().filter(|(_, value)| is_plain(value)) {
+            self.write_value(text, path, key, value);
+        }
+        if header.starts_with("[[") {
+            return;
+        }
         for (key, value) in table {
+            let full = format!("{path}.{key}");
             match value {
-                Value::Array(items) if items.iter().any(Value::is_table) => {
-                    if !header.starts_with("[[") {
-                        for (index, item) in items.iter().enumerate() {
-                            let header = format!("{path}.{key}");
-                            self.write_item(text, &header, &format!("{header}[{index}]"), item);
-                        }
+                Value::Table(table) => {
+                    self.write_table(text, &format!("[{full}]"), &full, table);
+                }
+                Value::Array(items) => {
+                    for (index, item) in items.iter().enumerate() {
+                        self.write_item(text, &full, &format!("{full}[{index}]"), item);
                     }
                 }
-                Value::Array(items) if items.is_empty() => {}
-                value => self.write_value(text, path, key, value),
+                _ => {}
             }
         }
     }
@@ -83,6 +89,11 @@ impl Config {
         let full = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         let _written = writeln!(text, "{key} = {value}  # {}", self.source_of(&full));
     }
+}
+
+/// Whether it is a value, and not a section or a list of them. No key holds a list of values.
+const fn is_plain(value: &Value) -> bool {
+    !matches!(value, Value::Table(_) | Value::Array(_))
 }
 
 fn collect(sources: &mut BTreeMap<String, String>, path: &str, value: &Value) {

@@ -2,6 +2,7 @@
 
 mod fleet;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -372,13 +373,25 @@ fn every_key_is_in_the_guide() {
     let guide = include_str!("../../../../docs/guide/configuration.md");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("portcullis.toml");
-    let text = "[[seal.previous]]\n[[chain]]\n[[chain.provider]]\n[[chain.cap]]\n";
-    let tree = Node::from_file(text, &path).expect("TOML");
-    let mut reading = Reading::new(Vec::new(), PathBuf::new());
-    Config::read(&mut reading, tree, None);
-    let known: Vec<String> = reading.known.iter().cloned().collect();
-    assert_eq!(known, super::reference::known_keys(), "the reference has every key");
-    for key in reading.known {
+    let mut known = BTreeSet::new();
+    // Each kind of signer has sections that the others do not know.
+    for signer in [
+        "",
+        "[signer]\nkind = \"kms\"\n[[signer.kms.key]]\n",
+        "[signer]\nkind = \"secrets-manager\"\n",
+        "[signer]\nkind = \"pkcs11\"\n[[signer.pkcs11.key]]\n",
+    ] {
+        let text = format!(
+            "[[seal.previous]]\n{signer}[[chain]]\n[[chain.provider]]\n[[chain.cap]]\n"
+        );
+        let tree = Node::from_file(&text, &path).expect("TOML");
+        let mut reading = Reading::new(Vec::new(), PathBuf::new());
+        Config::read(&mut reading, tree, None);
+        known.extend(reading.known);
+    }
+    let sorted: Vec<String> = known.iter().cloned().collect();
+    assert_eq!(sorted, super::reference::known_keys(), "the reference has every key");
+    for key in known {
         assert!(guide.contains(&format!("`{key}`")), "{key} is not in the guide");
     }
 }

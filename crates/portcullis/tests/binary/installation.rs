@@ -80,6 +80,11 @@ impl Installation {
     }
 
     pub(crate) fn serve(&self, arguments: &[&str]) -> Server {
+        self.serve_with(&[], arguments)
+    }
+
+    /// With some variables in the environment.
+    pub(crate) fn serve_with(&self, environment: &[(&str, String)], arguments: &[&str]) -> Server {
         // A file, not a pipe: a full pipe would hold the server up.
         let log = self.dir.path().join("server.log");
         let stderr = std::fs::File::create(&log).expect("writable");
@@ -87,6 +92,7 @@ impl Installation {
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
             .stderr(stderr)
             .spawn()
             .expect("the binary starts");

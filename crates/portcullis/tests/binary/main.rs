@@ -3,6 +3,7 @@
 mod copies;
 mod dead_letter;
 mod fake_node;
+mod held_keys;
 mod installation;
 mod refusals;
 

@@ -1,5 +1,6 @@
 //! Every key, once: what it holds, what holds where it is not set, and what it means.
 
+use super::signer::SIGNER;
 use super::{Entry, Kind, entry};
 
 use Kind::{Flag, Integer, Path, Secret, Text, Words};
@@ -157,7 +158,7 @@ const LOG: &[Entry] = &[
     ),
 ];
 
-const SECRETS: &[Entry] = &[
+const SEAL: &[Entry] = &[
     entry(
         "seal.key",
         Secret,
@@ -167,24 +168,6 @@ const SECRETS: &[Entry] = &[
     entry("seal.key_id", Integer(1, 4_294_967_295), "1", "The key's number, kept with every seal."),
     entry("seal.previous.key", Secret, "", "An older key, which only verifies."),
     entry("seal.previous.key_id", Integer(1, 4_294_967_295), "", "Its number; required there."),
-    entry(
-        "signer.keystore",
-        Path,
-        "keys/keystore.json",
-        "The encrypted keystore, outside data.dir; the journal lies beside it.",
-    ),
-    entry(
-        "signer.passphrase",
-        Secret,
-        "",
-        "What opens it; asked for on the terminal where it is not set.",
-    ),
-    entry(
-        "signer.second_secret",
-        Secret,
-        "",
-        "A second secret, where the keystore was made with one.",
-    ),
 ];
 
 const ENGINE: &[Entry] = &[
@@ -345,5 +328,5 @@ const CHAIN: &[Entry] = &[
 ];
 
 /// All of them. What repeats comes last.
-pub(super) const GROUPS: [&[Entry]; 9] =
-    [SERVER, INTAKE, STATE, FLEET, LOG, SECRETS, ENGINE, ASSET, CHAIN];
+pub(super) const GROUPS: [&[Entry]; 10] =
+    [SERVER, INTAKE, STATE, FLEET, LOG, SEAL, SIGNER, ENGINE, ASSET, CHAIN];

@@ -2,6 +2,7 @@
 //! schema` print, and both are checked in: a test compares.
 
 mod keys;
+mod signer;
 
 use std::fmt::Write;
 
@@ -9,6 +10,9 @@ use serde_json::{Map, Value, json};
 
 use super::section::REPEATED;
 use super::tree::ENVIRONMENT_PREFIX;
+
+/// Sections that are known with one `signer.kind` and unknown with another: their names are comments too.
+const CHOSEN: [&str; 4] = ["signer.aws", "signer.kms", "signer.secret", "signer.pkcs11"];
 
 /// What a key holds.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +97,8 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
     keys::GROUPS.into_iter().flatten()
 }
 
-/// Every key with its meaning and its default, as a TOML file in which everything is a comment but the sections' names.
+/// Every key with its meaning and its default, as a TOML file in which everything is a comment but the names of
+/// the sections that are always there.
 pub(crate) fn reference() -> String {
     let mut text = format!(
         "# Every key of the configuration, with its default; what has none shows an empty value. Printed by\n\
@@ -106,6 +111,8 @@ pub(crate) fn reference() -> String {
         if section != current {
             let header = if REPEATED.contains(&section) {
                 format!("# [[{section}]]")
+            } else if CHOSEN.contains(&section) {
+                format!("# [{section}]")
             } else {
                 format!("[{section}]")
             };
