@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::convert::{Place, bigint};
 use crate::db::{Store, Transaction, transaction};
-use crate::entity::audit;
+use crate::entity::{audit, deployment};
 use crate::error::StoreError;
 use crate::trip::Write;
 
@@ -103,16 +103,18 @@ pub(crate) fn newest() -> Select<audit::Entity> {
     audit::Entity::find().order_by_desc(audit::Column::Sequence).limit(1)
 }
 
-/// Appends one entry in the caller's transaction.
+/// Appends one entry in the caller's transaction. Where others append at the same time each waits for the one before: the
+/// row of the deployment is what they wait for, since the newest entry is another one when the wait is over.
 pub(crate) async fn append_audit(
     tx: &Transaction,
     entry: &AuditEntry<'_>,
 ) -> Result<(), StoreError> {
+    tx.wait_for(deployment::Entity::find_by_id(1)).await?;
     let last = newest().one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
     tx.write_together(vec![audit_write(tx, last.as_ref(), entry)]).await
 }
 
-/// What appends one entry to the newest.
+/// What appends one entry to the newest, which was read behind the lock of the deployment's row.
 pub(crate) fn audit_write(
     tx: &Transaction,
     last: Option<&audit::Model>,
@@ -143,7 +145,7 @@ pub(crate) fn audit_write(
         previous_hash: ActiveValue::Set(row.previous_hash),
         hash: ActiveValue::Set(row.hash),
     };
-    Write::new(&audit::Entity::insert(row), 1)
+    Write::new(audit::Entity::insert(row), 1)
 }
 
 fn read_head(row: &audit::Model) -> Result<AuditHead, StoreError> {

@@ -139,7 +139,8 @@ impl House {
         let clock = TestClock::at(Timestamp::from_millis(START_MS));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let url = directory.path().join("portcullis.db").to_string_lossy().into_owned();
-        let options = StoreOptions { url, readers_max: 4, busy_timeout_ms: 1_000 };
+        let options =
+            StoreOptions { url, readers_max: 4, busy_timeout_ms: 1_000, ..StoreOptions::default() };
         let store = Store::open(&options, Arc::clone(&shared)).await.expect("opens");
         store.migrate().await.expect("migrates");
         store.found_deployment(DeploymentId::from_bytes([9; 16])).await.expect("is founded");

@@ -194,6 +194,7 @@ async fn open(path: &Path, config: &Config, clock: &Arc<dyn Clock>) -> Result<St
         url: path.display().to_string(),
         readers_max: 1,
         busy_timeout_ms: config.database.busy_timeout_ms,
+        ..StoreOptions::default()
     };
     Store::open(&options, Arc::clone(clock))
         .await

@@ -88,8 +88,10 @@ dir = "data"
 
 [database]
 # url = "sqlite:///var/lib/portcullis/portcullis.db"   (default: portcullis.db in data.dir)
+# For a fleet, a MySQL or MariaDB server, with its password in a file: url_file = "secrets/database.url"
 # auto_migrate = true
 # readers_max = 4
+# writers_max = 8
 
 [log]
 # error, warn, info, debug, trace

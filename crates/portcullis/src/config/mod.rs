@@ -181,6 +181,7 @@ impl Config {
         let is_told = |part: &str| told.iter().any(|problem| problem.key().contains(part));
         let mut problems: Vec<Problem> = Vec::new();
         problems.extend(self.database.url().err());
+        problems.extend(self.database.replica_url().err());
         problems.extend(self.seal.problems(is_told("seal")));
         problems.extend(self.redis.options().err());
         problems.extend(self.signer.problems());

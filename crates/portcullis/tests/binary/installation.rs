@@ -63,6 +63,14 @@ impl Installation {
         std::fs::write(self.config(), drained).expect("writable");
     }
 
+    /// Adds lines to the section `[database]`.
+    pub(crate) fn set_database(&self, lines: &str) {
+        let text = std::fs::read_to_string(self.config()).expect("readable");
+        let moved = text.replace("[database]\n", &format!("[database]\n{lines}\n"));
+        assert_ne!(text, moved);
+        std::fs::write(self.config(), moved).expect("writable");
+    }
+
     /// Runs a command that is to succeed and returns its JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let arguments = [arguments, &["--json"]].concat();

@@ -5,6 +5,7 @@ mod dead_letter;
 mod fake_node;
 mod held_keys;
 mod installation;
+mod mariadb;
 mod refusals;
 
 use std::io::Write;

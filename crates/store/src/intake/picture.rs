@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_core::id::{ExternalId, TenantId};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::Priority;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Select};
 
 use super::Submission;
 use super::turns::{self, Lines};
 use crate::audit;
 use crate::db::Transaction;
-use crate::deployment::{self, refuse_restored};
+use crate::deployment::{self, hold_off_halts, refuse_restored};
 use crate::entity::{self, balance, line, withdrawal, work};
 use crate::error::StoreError;
 use crate::ledger::{BalanceRow, Purse, ROWS_PER_STATEMENT, balances_of, read_balance};
@@ -43,7 +43,8 @@ struct OfChain {
 }
 
 impl Picture {
-    /// Looks; lines that are at their end are cleared away before.
+    /// Looks; lines that are at their end are cleared away before. Where others accept too, what comes behind the payout
+    /// numbers is looked at when they are through.
     ///
     /// # Errors
     /// [`StoreError::Halted`] while the database may be an old one: a request that it does not know may be paid.
@@ -51,6 +52,7 @@ impl Picture {
         tx: &Transaction,
         submissions: &[&Submission],
     ) -> Result<Self, StoreError> {
+        hold_off_halts(tx).await?;
         let mut trip = Trip::default();
         let restored = trip.ask(deployment::restored());
         let forgotten = trip.ask(any_forgotten());
@@ -58,7 +60,7 @@ impl Picture {
         let purses: Vec<Purse> = submissions.iter().map(|submission| submission.purse()).collect();
         let balances: Vec<Asked<balance::Model>> =
             balances_of(&purses).into_iter().map(|select| trip.ask(select)).collect();
-        let numbers = trip.ask(deployment::numbers());
+        let numbers = trip.ask(deployment::numbers().lock_exclusive());
         let audited = trip.ask(audit::newest());
         let chains = ask_chains(&mut trip, tx.now, submissions);
         let mut answers = trip.go(tx).await?;
@@ -120,6 +122,7 @@ fn withdrawals_of(tenant: TenantId, ids: &[&ExternalId]) -> Select<withdrawal::E
     withdrawal::Entity::find()
         .filter(withdrawal::Column::TenantId.eq(tenant.to_bytes().to_vec()))
         .filter(withdrawal::Column::ExternalId.is_in(ids))
+        .lock_exclusive()
 }
 
 fn ask_chains(

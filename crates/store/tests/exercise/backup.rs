@@ -25,8 +25,12 @@ async fn a_copy_is_whole_and_says_what_it_is_until_it_is_taken_into_use() {
     let again = fixture.store.back_up(&path).await;
     assert!(again.is_err(), "nothing is overwritten");
     assert!(is_marked(&path).expect("reads"));
-    let options =
-        StoreOptions { url: path.display().to_string(), readers_max: 1, busy_timeout_ms: 1_000 };
+    let options = StoreOptions {
+        url: path.display().to_string(),
+        readers_max: 1,
+        busy_timeout_ms: 1_000,
+        ..StoreOptions::default()
+    };
     let clock: Arc<dyn Clock> = Arc::new(fixture.clock.clone());
     let copy = Store::open(&options, clock).await.expect("opens");
     assert!(copy.is_copy().await.expect("reads"));

@@ -85,7 +85,7 @@ const STATE: &[Entry] = &[
         "database.url",
         Secret,
         "",
-        "sqlite:///path, or the path of an SQLite file; default: portcullis.db in data.dir. Environment: DATABASE_URL.",
+        "sqlite:///path, the path of an SQLite file, or mysql://user:password@host:3306/name; default: portcullis.db in data.dir. Environment: DATABASE_URL.",
     ),
     entry(
         "database.auto_migrate",
@@ -93,12 +93,30 @@ const STATE: &[Entry] = &[
         "true",
         "Whether serve and admin bring the schema up to date by themselves.",
     ),
-    entry("database.readers_max", Integer(1, 64), "4", "Connections that read; one more writes."),
+    entry(
+        "database.replica_url",
+        Secret,
+        "",
+        "A server that follows the first one: lists of withdrawals are read from it, and may be a moment old.",
+    ),
+    entry(
+        "database.readers_max",
+        Integer(1, 64),
+        "4",
+        "Connections that read. To a file one more writes.",
+    ),
+    entry("database.writers_max", Integer(1, 64), "8", "Connections that write to a server."),
     entry(
         "database.busy_timeout_ms",
         Integer(10, 60_000),
         "2000",
-        "How long a statement waits for another process.",
+        "How long a statement waits for another process, or for a free connection.",
+    ),
+    entry(
+        "database.slow_query_ms",
+        Integer(0, 600_000),
+        "500",
+        "Statements that take as long are logged with the transaction that they belong to. 0 logs none.",
     ),
 ];
 

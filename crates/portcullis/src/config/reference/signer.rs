@@ -101,12 +101,7 @@ pub(super) const SIGNER: &[Entry] = &[
         "",
         "Required unless operator: the symmetric key of KMS; its id, ARN or alias.",
     ),
-    entry(
-        "signer.secret.kept_seconds",
-        Integer(0, 86_400),
-        "300",
-        "How long keys stay in memory.",
-    ),
+    entry("signer.secret.kept_seconds", Integer(0, 86_400), "300", "How long keys stay in memory."),
     entry("signer.pkcs11.module", Path, "", "With pkcs11, required: the library of the maker."),
     entry("signer.pkcs11.token", Text, "", "Required: the label of the token."),
     entry("signer.pkcs11.pin", Secret, "", "Required: the PIN of the token's user."),
