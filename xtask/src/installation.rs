@@ -40,6 +40,9 @@ pub struct Installation {
     variables: Vec<(String, String)>,
 }
 
+/// The variable that names another database than the configuration file.
+const DATABASE_URL: &str = "PORTCULLIS__DATABASE__URL";
+
 /// What `portcullis init` is told.
 #[derive(Clone, Debug)]
 pub struct NewInstallation<'a> {
@@ -73,6 +76,12 @@ impl Installation {
     #[must_use]
     pub fn at(binary: PathBuf, dir: &Path) -> Self {
         Self { binary, config: dir.join("portcullis.toml"), variables: Vec::new() }
+    }
+
+    /// The same, on a database server.
+    #[must_use]
+    pub fn on_server(self, url: &str) -> Self {
+        self.with(DATABASE_URL, url)
     }
 
     /// The same with a variable in the environment of everything that it runs.

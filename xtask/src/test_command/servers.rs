@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::pass_through;
+use crate::debian;
 
 /// The APIs of AWS, and the version of them that the tests are written for.
 const MOTO: &str = "moto[server]==5.2.5";
@@ -40,28 +41,12 @@ pub(super) fn ensure_all(root: &Path) -> Result<()> {
 
 /// The version of a packaged server, which is installed if need be.
 fn packaged(server: &Packaged) -> Result<String> {
-    if let Some(version) = version_of(server.program) {
-        return Ok(version);
-    }
-    println!("   installing {} (apt-get)", server.package);
-    let mut command = Command::new("apt-get");
-    // Not started as a service: the tests start their own, on ports of their own.
-    command
-        .args(["install", "--yes", "--no-install-recommends", server.package])
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .env("RUNLEVEL", "1");
-    if let Err(error) = pass_through(&mut command) {
-        bail!(
-            "{} could not be installed ({error:#}): install the package {} by hand, as an administrator",
-            server.program,
-            server.package
-        );
-    }
-    let version = version_of(server.program);
+    let program = debian::ensure_program(server.program, server.package)?;
+    let version = version_of(&program);
     version.with_context(|| format!("{} is installed and does not run", server.program))
 }
 
-fn version_of(program: &str) -> Option<String> {
+fn version_of(program: &Path) -> Option<String> {
     let answer = Command::new(program).arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
     (answer.status.success() && !text.is_empty()).then_some(text)
@@ -97,7 +82,9 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_has_no_version() {
-        assert_eq!(version_of("/nonexistent/mariadbd"), None);
-        assert!(version_of("cargo").is_some_and(|version| version.starts_with("cargo ")));
+        assert_eq!(version_of(Path::new("/nonexistent/mariadbd")), None);
+        assert!(
+            version_of(Path::new("cargo")).is_some_and(|version| version.starts_with("cargo "))
+        );
     }
 }
