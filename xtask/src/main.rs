@@ -213,6 +213,7 @@ mod tests {
             "torture --minutes 1 --seed 7 --no-anvil-kill --no-kill --no-pause --no-twin",
             "fleet --json",
             "fleet --withdrawals 200 --database-url mysql://127.0.0.1/payouts --keep",
+            "fleet --database sqlite",
             "mutants-safety --json",
             "mutants-safety --only drop-compare --only skip-journal",
             "mutants-safety --list",

@@ -44,6 +44,8 @@ mod intake;
 mod intake_group;
 #[path = "exercise/intake_leader.rs"]
 mod intake_leader;
+#[path = "exercise/joining.rs"]
+mod joining;
 #[path = "exercise/lease.rs"]
 mod lease;
 #[path = "exercise/ledger.rs"]

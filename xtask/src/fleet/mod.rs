@@ -20,6 +20,7 @@ use crew::Crew;
 use servers::Servers;
 
 use crate::assets::TestAsset;
+use crate::bench::Database;
 use crate::cargo_build::{Profile, build_portcullis};
 use crate::client::ApiClient;
 use crate::installation::Installation;
@@ -46,11 +47,11 @@ const LEASE_MS: &str = "3000";
 #[command(after_help = "\
 Examples:
   cargo xtask fleet --json
-  cargo xtask fleet --withdrawals 300 --rate 10 --keep
+  cargo xtask fleet --database sqlite --withdrawals 300 --rate 10 --keep
 
-Starts Redis (redis-server), an SQS API (moto), anvil, and of Portcullis: 2 × api, 2 × processor, 2 × signer, 2 × broadcaster,
-1 × monitor, 1 × recovery. The database is a file that they share, or that of --database-url. Processes without the
-signer role get a configuration without [signer], and are held to it.
+Starts MariaDB, Redis (redis-server), an SQS API (moto), anvil, and of Portcullis: 2 × api, 2 × processor, 2 × signer,
+2 × broadcaster, 1 × monitor, 1 × recovery. Processes without the signer role get a configuration without [signer], and are
+held to it.
 
 Exit codes: 0 every promise was kept once, under kills; 1 not so.")]
 pub struct FleetArgs {
@@ -69,8 +70,11 @@ pub struct FleetArgs {
     /// Hot wallets of each signer
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     pub wallets: u16,
-    /// Another database than a file; it is empty
-    #[arg(long, value_name = "URL")]
+    /// Where the state is: on a server of the run's own, or in a file that all share
+    #[arg(long, value_enum, default_value_t = Database::Mysql)]
+    pub database: Database,
+    /// A server that is there already, with an empty database
+    #[arg(long, value_name = "URL", conflicts_with = "database")]
     pub database_url: Option<String>,
     /// Use a release build of the server
     #[arg(long)]
@@ -113,6 +117,8 @@ pub async fn run(arguments: &FleetArgs) -> Result<FleetReport> {
 struct Run<'a> {
     arguments: &'a FleetArgs,
     seed: u64,
+    /// The server with the state; else it is in a file.
+    database_url: Option<String>,
     chain: &'a TestChain,
     installation: Installation,
     crew: Crew,
@@ -131,10 +137,13 @@ async fn run_in(
         Some(seed) => seed,
         None => u64::from(getrandom::u32()?),
     };
-    eprintln!("seed {seed}: starting Redis, an SQS API, a chain and a fleet ...");
+    eprintln!("seed {seed}: starting a database, Redis, an SQS API, a chain and a fleet ...");
     let addresses = ports::reserve(4)?;
     let (redis_at, moto_at, apis) = (addresses[0], addresses[1], &addresses[2..]);
-    let servers = Servers::start(root, dir, redis_at, moto_at).await?;
+    let given = arguments.database_url.clone();
+    let has_database = given.is_none() && arguments.database == Database::Mysql;
+    let servers = Servers::start(root, dir, (redis_at, moto_at), has_database).await?;
+    let database_url = given.or_else(|| servers.database_url());
     let (anvil, chain) = testbed::start_chain(dir, None).await?;
     // Processes start until the end: a build meanwhile must not change what they are.
     let own_binary = dir.join("portcullis-binary");
@@ -145,8 +154,8 @@ async fn run_in(
         .with("PORTCULLIS__QUEUE__ENDPOINT", &format!("http://{moto_at}"))
         .with("PORTCULLIS__REDIS__URL", &format!("redis://{redis_at}/"))
         .with("PORTCULLIS__ENGINE__LEASE_MS", LEASE_MS);
-    if let Some(url) = &arguments.database_url {
-        installation = installation.with("PORTCULLIS__DATABASE__URL", url);
+    if let Some(url) = &database_url {
+        installation = installation.on_server(url);
     }
     let wallets = (arguments.wallets, Rail::Vault);
     let mut furnished = testbed::furnish(&installation, &chain, apis[0], wallets).await?;
@@ -165,6 +174,7 @@ async fn run_in(
     let run = Run {
         arguments,
         seed,
+        database_url,
         chain: &chain,
         crew: Crew::new(installation.clone(), second_keystore, dir, apis, book.clone())?,
         installation,
@@ -203,7 +213,7 @@ impl Run<'_> {
         self.wait_blocks(QUIET_BLOCKS).await?;
         self.crew.stop_all().await;
         let judged = self.judge(start, &before, &accepted, &settled).await?;
-        let name = self.arguments.database_url.as_deref().map_or("sqlite", scheme);
+        let name = self.database_url.as_deref().map_or("sqlite", scheme);
         Ok(FleetReport { doorbells_left, ..FleetReport::of(judged, name, self.crew.size()) })
     }
 
@@ -258,7 +268,7 @@ impl Run<'_> {
             rpc: &self.chain.rpc,
             scope: &self.scope,
             book: &self.book,
-            database: self.arguments.database_url.is_none().then_some(file.as_path()),
+            database: self.database_url.is_none().then_some(file.as_path()),
         };
         court.judge((start, before, accepted, settled), Rail::Vault, self.seed).await
     }

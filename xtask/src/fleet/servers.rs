@@ -1,4 +1,4 @@
-//! The servers that a fleet has between its processes: Redis, and an SQS API in memory.
+//! The servers that a fleet has between its processes: Redis, an SQS API in memory, and MariaDB.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
+use crate::mariadb::MariaDb;
 use crate::service::Service;
 
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -17,23 +18,24 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 /// Names another executable of the SQS API.
 const MOTO_VARIABLE: &str = "PORTCULLIS_MOTO";
 
-/// Both servers.
+/// All of them.
 #[derive(Debug)]
 pub(super) struct Servers {
     redis: Service,
     moto: Service,
+    mariadb: Option<MariaDb>,
 }
 
 impl Servers {
-    /// Starts them, with their logs in `dir`.
+    /// Starts them, with their logs in `dir`; the database's where the state is to be in one.
     ///
     /// # Errors
     /// One is missing (`cargo xtask test` installs them), or does not listen.
     pub(super) async fn start(
         root: &Path,
         dir: &Path,
-        redis_at: SocketAddr,
-        moto_at: SocketAddr,
+        (redis_at, moto_at): (SocketAddr, SocketAddr),
+        has_database: bool,
     ) -> Result<Self> {
         let by_hand = "`cargo xtask test` installs it";
         let port = redis_at.port().to_string();
@@ -49,10 +51,16 @@ impl Servers {
         command.args(["-H", "127.0.0.1", "-p", &port]).current_dir(dir);
         let moto = Service::start("moto_server", command, &dir.join("moto.log"));
         let moto = moto.context(by_hand)?;
-        let servers = Self { redis, moto };
+        let mariadb = if has_database { Some(MariaDb::start(dir).await?) } else { None };
+        let servers = Self { redis, moto, mariadb };
         listens(redis_at, &servers.redis).await?;
         listens(moto_at, &servers.moto).await?;
         Ok(servers)
+    }
+
+    /// Where Portcullis finds the database.
+    pub(super) fn database_url(&self) -> Option<String> {
+        self.mariadb.as_ref().map(MariaDb::url)
     }
 
     /// Ends them.
@@ -61,7 +69,11 @@ impl Servers {
     /// One had ended by itself.
     pub(super) async fn stop(self) -> Result<()> {
         self.redis.kill().await?;
-        self.moto.kill().await
+        self.moto.kill().await?;
+        match self.mariadb {
+            Some(server) => server.stop().await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -65,6 +65,7 @@ impl House {
             url: folder.path().join("portcullis.db").display().to_string(),
             readers_max: 2,
             busy_timeout_ms: 10_000,
+            ..StoreOptions::default()
         };
         let store = Store::open(&options, Arc::new(MachineClock)).await.expect("opens");
         store.migrate().await.expect("migrates");

@@ -49,7 +49,7 @@ async fn commits_leave_the_file_alone_where_its_watcher_makes_the_checkpoints() 
     let fixture = Fixture::open().await;
     fixture.store.leave_checkpoints_to_caller().await.expect("answers");
     fixture.store.checkpoint().await.expect("writes");
-    let [file, log, _] = files_of(Path::new(fixture.path()));
+    let [file, log, _] = files_of(Path::new(fixture.url()));
     let before = std::fs::read(&file).expect("reads");
     while std::fs::metadata(&log).expect("is there").len() < LOG_BYTES_MAX {
         fixture.fund("alice", 1).await;
