@@ -65,7 +65,7 @@ pub(crate) async fn restore(
             "only an embedded database can be restored from a file".to_owned(),
         ));
     };
-    let _locks = lock_out(&config.data.dir)?;
+    let _locks = lock_out(&config.home())?;
     check_database(&arguments.file)?;
     let stamp = clock.now().to_rfc3339().replace([':', '.'], "-");
     let prepared = beside(&target, &format!(".restoring-{stamp}"));

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::guard;
 use crate::output::Output;
 use crate::random;
+use crate::signing::read_journal;
 use crate::wire::Foundation;
 
 /// Compares database, journal, ledger and chain; tells every difference, and fails while one remains.
@@ -27,7 +28,7 @@ pub(crate) async fn reconcile(
     let foundation = Foundation::lay(config, Arc::clone(clock)).await?;
     // A copy that was put back by hand becomes what a start would make of it, with a halt that this lifts in the end.
     // Where an engine serves, it is the engine that notices.
-    if let Ok(locks) = lock_out(&config.data.dir) {
+    if let Ok(locks) = lock_out(&config.home()) {
         guard::notice_old_copy(&foundation.store, None).await?;
         drop(locks);
     }
