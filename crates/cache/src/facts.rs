@@ -14,7 +14,7 @@ use crate::Cache;
 /// How long a gas price is told on: two of the slowest blocks.
 const GAS_PRICE_KEPT: Duration = Duration::from_secs(30);
 /// How long a token's metadata is told on: it hardly ever changes, and an upgrade of its contract may change it.
-const TOKEN_KEPT: Duration = Duration::from_secs(3_600);
+const TOKEN_KEPT: Duration = Duration::from_hours(1);
 /// How long a balance is told on.
 const BALANCE_KEPT: Duration = Duration::from_secs(10);
 

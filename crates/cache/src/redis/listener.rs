@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The longest such wait.
 const PAUSE_MOST: Duration = Duration::from_secs(4);
 /// A subscription that is silent for so long is made anew: a connection that died without a word looks the same.
-const SILENCE_MOST: Duration = Duration::from_secs(60);
+const SILENCE_MOST: Duration = Duration::from_mins(1);
 /// How long making a connection may take.
 const CONNECT_MOST: Duration = Duration::from_secs(2);
 

@@ -21,9 +21,9 @@ async fn exercise(one: Arc<dyn Cache>, other: Arc<dyn Cache>) {
 
 async fn values_are_told_and_end(one: &dyn Cache, other: &dyn Cache) {
     assert_eq!(one.read("nothing").await, None);
-    one.write("fact", b"\x00\xffbytes", Duration::from_secs(60)).await;
+    one.write("fact", b"\x00\xffbytes", Duration::from_mins(1)).await;
     assert_eq!(other.read("fact").await.as_deref(), Some(&b"\x00\xffbytes"[..]));
-    other.write("fact", b"newer", Duration::from_secs(60)).await;
+    other.write("fact", b"newer", Duration::from_mins(1)).await;
     assert_eq!(one.read("fact").await.as_deref(), Some(&b"newer"[..]));
     one.forget("fact").await;
     assert_eq!(other.read("fact").await, None);

@@ -10,7 +10,7 @@ use portcullis_engine::{SqsOptions, SqsQueues};
 use tempfile::TempDir;
 
 /// How long a start may take on a busy machine.
-const START_MOST: Duration = Duration::from_secs(60);
+const START_MOST: Duration = Duration::from_mins(1);
 
 /// Names another executable of the SQS API.
 const MOTO_VARIABLE: &str = "PORTCULLIS_MOTO";

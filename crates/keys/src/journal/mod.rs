@@ -296,7 +296,7 @@ impl Journal {
     pub fn reader(&self) -> JournalReader {
         let source = match &self.backend {
             Backend::File(file) => Source::File(file.path().to_owned()),
-            Backend::Sql(sql) => Source::Sql(sql.dial().clone()),
+            Backend::Sql(sql) => Source::Sql(Box::new(sql.dial().clone())),
         };
         JournalReader::new(source, Arc::clone(&self.index))
     }

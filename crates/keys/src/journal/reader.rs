@@ -17,7 +17,7 @@ use super::sql::{SqlDial, SqlJournal, SqlJournalOptions};
 #[derive(Clone, Debug)]
 pub(super) enum Source {
     File(PathBuf),
-    Sql(SqlDial),
+    Sql(Box<SqlDial>),
 }
 
 /// What the journal knows, for the engine: it compares it with the database at the start (invariant 12) and
@@ -52,7 +52,7 @@ impl JournalReader {
         let mut sql = SqlJournal::open(options).await?;
         let mut index = Index::default();
         sql.read_on(|record| index.apply(record)).await?;
-        let source = Source::Sql(sql.dial().clone());
+        let source = Source::Sql(Box::new(sql.dial().clone()));
         Ok(Self { source, index: Arc::new(RwLock::new(index)) })
     }
 

@@ -15,7 +15,7 @@ use super::{Owned, installed, workspace_root};
 use crate::journal::SqlJournalOptions;
 
 /// How long a start may take on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A running server. It ends with this, and its data with it.
 #[derive(Debug)]

@@ -67,7 +67,7 @@ pub(crate) fn quick() -> AwsAccess {
         region: Some("eu-central-1".to_owned()),
         endpoint: None,
         request_timeout: Duration::from_secs(20),
-        call_timeout: Duration::from_secs(60),
+        call_timeout: Duration::from_mins(1),
         tries_max: 2,
     }
 }

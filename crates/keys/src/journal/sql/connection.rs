@@ -63,7 +63,7 @@ impl From<sqlx::Error> for Failed {
         if database.is_unique_violation() {
             return Self::Taken;
         }
-        match database.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().map(|it| it.number()) {
+        match database.try_downcast_ref().map(MySqlDatabaseError::number) {
             // Access, unknown table or column, a value that does not fit, a read-only server: nothing was done.
             Some(1044 | 1045 | 1049 | 1054 | 1142 | 1143 | 1146 | 1264 | 1290 | 1406 | 1836) => {
                 Self::Refused(database.to_string())

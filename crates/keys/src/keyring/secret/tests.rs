@@ -27,7 +27,7 @@ impl Clock for Hand {
     }
 }
 
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 
 fn options(wrapping: Wrapping) -> SecretOptions {
     SecretOptions { name: "portcullis/hot".to_owned(), wrapping, deployment: deployment() }

@@ -105,7 +105,7 @@ async fn aws_secrets_manager() {
         let key = Zeroizing::new([byte; 32]);
         store.add(CHAIN, key, None, NOW).await.expect("added");
     }
-    let keys = SecretKeys::open(store, Duration::from_secs(60), clock()).await.expect("it opens");
+    let keys = SecretKeys::open(store, Duration::from_mins(1), clock()).await.expect("it opens");
     let signer = signer_of(&bench, Keyring::of_secret(keys, deployment()));
     exercise(&signer, &bench).await;
 }
