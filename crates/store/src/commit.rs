@@ -81,14 +81,14 @@ async fn unsigned_slots(
         let attempts = attempts_in_short().filter(attempt::Column::SlotId.is_in(slot_keys(ids)));
         let attempts = trip.ask(attempts);
         let mut answers = trip.go(tx).await?;
-        for row in answers.take(rows)? {
+        for row in answers.take(&rows)? {
             let place = Place { table: "slots", row: &row.id };
             let facts = read_slot_facts(&row)?;
             let payload_digest = place.hash("payload_digest", &row.payload_digest)?;
             let (slot, stage, attempts) = (facts.slot, facts.stage, Vec::new());
             slots.insert(facts.id, UnsignedSlot { slot, stage, payload_digest, attempts });
         }
-        for row in answers.take(attempts)? {
+        for row in answers.take(&attempts)? {
             let place = Place { table: "attempts", row: &row.hash };
             let id = SlotId::from_bytes(place.id("slot_id", &row.slot_id)?);
             if let Some(slot) = slots.get_mut(&id) {

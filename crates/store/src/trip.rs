@@ -116,7 +116,7 @@ impl Answers {
     /// The rows that answer to one question; it is asked once.
     pub(crate) fn take<M: FromQueryResult>(
         &mut self,
-        asked: Asked<M>,
+        asked: &Asked<M>,
     ) -> Result<Vec<M>, StoreError> {
         let rows = self.parts.get_mut(asked.part).map(std::mem::take).unwrap_or_default();
         rows.iter()
@@ -128,7 +128,7 @@ impl Answers {
     /// The rows that answer to several questions.
     pub(crate) fn take_all<M: FromQueryResult>(
         &mut self,
-        asked: Vec<Asked<M>>,
+        asked: &[Asked<M>],
     ) -> Result<Vec<M>, StoreError> {
         let mut rows = Vec::new();
         for asked in asked {

@@ -17,7 +17,7 @@ use portcullis_store::chain::{Adoption, Inclusion};
 use portcullis_store::lease::Lease;
 use portcullis_store::slot::OpenSlot;
 
-use super::{Monitor, SLOTS_MAX, View};
+use super::{CountedHead, Monitor, SLOTS_MAX, View};
 use crate::error::EngineError;
 use crate::evidence::judge;
 use crate::foreign::halt_for_foreign_use;
@@ -106,7 +106,7 @@ impl Monitor {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&pool.chain().chain_id);
-        if let Some((hash, counts)) = known
+        if let Some(CountedHead { hash, counts }) = known
             && hash == head.hash
             && counts.iter().map(|(sender, _)| sender).eq(senders)
         {
@@ -118,9 +118,9 @@ impl Monitor {
         Ok(agreed.into_iter().map(|(sender, agreed)| (sender, agreed.count)).collect())
     }
 
-    fn remember_counts(&self, chain_id: u64, head: B256, counts: Vec<(Address, u64)>) {
+    fn remember_counts(&self, chain_id: u64, hash: B256, counts: Vec<(Address, u64)>) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.insert(chain_id, (head, counts));
+        counted.insert(chain_id, CountedHead { hash, counts });
     }
 
     /// A payment that nobody is bound to: after a restore the journal alone knew of it, and now the chain says what

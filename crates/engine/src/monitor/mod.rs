@@ -48,8 +48,14 @@ pub struct Monitor {
     narrowing: Narrowing,
     /// By chain: the block at which everything was looked at. Only a shortcut; a restart looks again.
     looked_at: Mutex<BTreeMap<u64, B256>>,
-    /// By chain: the head of the last look, and what it counted of each sender, where it left slots for the next one.
-    counted: Mutex<BTreeMap<u64, (B256, Vec<(Address, u64)>)>>,
+    /// By chain: what the last look counted, where it left slots for the next one.
+    counted: Mutex<BTreeMap<u64, CountedHead>>,
+}
+
+/// What the chain counts of each sender at a head.
+struct CountedHead {
+    hash: B256,
+    counts: Vec<(Address, u64)>,
 }
 
 /// A chain as it is stored after this step's news.

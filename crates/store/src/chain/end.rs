@@ -73,19 +73,20 @@ async fn still(
     query: sea_orm::Select<slot::Entity>,
     ids: &[Vec<u8>],
 ) -> Result<BTreeMap<SlotId, BlockRef>, StoreError> {
+    type Row = (Vec<u8>, Option<i64>, Option<Vec<u8>>);
     let query = query.filter(slot::Column::Id.is_in(ids.iter().cloned())).select_only().columns([
         slot::Column::Id,
         slot::Column::BlockNumber,
         slot::Column::BlockHash,
     ]);
-    let rows: Vec<(Vec<u8>, Option<i64>, Option<Vec<u8>>)> = tx
+    let rows: Vec<Row> = tx
         .inner
         .holding(query)
         .into_tuple()
         .all(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let read = |(id, number, hash): &(Vec<u8>, Option<i64>, Option<Vec<u8>>)| {
+    let read = |(id, number, hash): &Row| {
         let place = Place { table: "slots", row: id };
         let hash = place.known("block_hash", hash.as_ref())?;
         let block = BlockRef {

@@ -64,17 +64,17 @@ impl Picture {
         let audited = trip.ask(audit::newest());
         let chains = ask_chains(&mut trip, tx.now, submissions);
         let mut answers = trip.go(tx).await?;
-        refuse_restored(answers.take(restored)?)?;
+        refuse_restored(answers.take(&restored)?)?;
         let mut picture = Self {
-            has_forgotten: !answers.take(forgotten)?.is_empty(),
-            known: answers.take_all(known)?,
+            has_forgotten: !answers.take(&forgotten)?.is_empty(),
+            known: answers.take_all(&known)?,
             balances: BTreeMap::new(),
-            numbers: answers.take(numbers)?.pop(),
-            audited: answers.take(audited)?.pop(),
+            numbers: answers.take(&numbers)?.pop(),
+            audited: answers.take(&audited)?.pop(),
             next: BTreeMap::new(),
             lines: BTreeMap::new(),
         };
-        for row in answers.take_all(balances)? {
+        for row in answers.take_all(&balances)? {
             let (purse, row) = read_balance(&row)?;
             picture.balances.insert(purse, row);
         }
@@ -92,11 +92,11 @@ impl Picture {
     ) -> Result<(), StoreError> {
         let mut next = None;
         for due in of_chain.due {
-            next = next.or(answers.take(due)?.pop());
+            next = next.or(answers.take(&due)?.pop());
         }
         self.next.insert(chain_id, next.map(|row| turns::place_of(&row)).transpose()?);
         for (tenant, asked) in of_chain.lines {
-            let rows = answers.take_all(asked)?;
+            let rows = answers.take_all(&asked)?;
             self.lines.insert((chain_id, tenant), rows.into_iter().map(turns::read_line).collect());
         }
         Ok(())
