@@ -162,7 +162,7 @@ async fn exchange(
     let now = clock.now();
     let open = chain.pool.open_breakers();
     for provider in chain.pool.statuses() {
-        let name = provider.name.to_string();
+        let name = provider.name.clone();
         let ours = open.iter().find(|(opened, _)| *opened == name).map(|(_, until)| *until);
         match ours {
             // What was heard from others is not told on: it would never end.

@@ -345,7 +345,7 @@ pub(crate) struct AssetAddArgs {
     /// The largest withdrawal, in units [default: asset.max]
     #[arg(long, value_name = "AMOUNT")]
     pub(crate) max: Option<String>,
-    /// The most that one account may withdraw on one UTC day, in units [default: asset.daily_max, else no limit]
+    /// The most that one account may withdraw on one UTC day, in units [default: the configured one, else no limit]
     #[arg(long, value_name = "AMOUNT")]
     pub(crate) daily_max: Option<String>,
     /// Add a token that has no contract at its address yet

@@ -17,7 +17,7 @@ impl Config {
         for (name, value) in self.print() {
             match value {
                 Value::Table(table) => {
-                    self.write_table(&mut text, &format!("[{name}]"), &name, &table)
+                    self.write_table(&mut text, &format!("[{name}]"), &name, &table);
                 }
                 Value::Array(items) => {
                     for (index, item) in items.iter().enumerate() {
