@@ -151,7 +151,7 @@ async fn monitor(yard: Arc<Yard>, store: Store) {
     while yard.goes_on() {
         if let Some(lease) = lease_of(&yard, &store, &format!("monitor:{CHAIN}")).await {
             yard.note(include_some(&store, &lease).await);
-            yard.note(store.confirm(&lease, CHAIN, 200, 50).await);
+            yard.note(store.confirm(&lease, (CHAIN, 200), 50, 50).await);
             yard.note(finalize_some(&store, &lease).await);
         }
         yard.pause().await;
