@@ -22,7 +22,7 @@ async fn a_handle_that_is_not_ours_any_more_hurts_nobody() {
     let handles = [first.handle.clone()];
     assert!(queues.keep(&name, &handles, 0).await.expect("gives back").is_empty());
     let again = queues.receive(&name, 1, 0).await.expect("receives").remove(0);
-    queues.delete(&name, &[again.handle.clone()]).await.expect("deletes");
+    queues.delete(&name, std::slice::from_ref(&again.handle)).await.expect("deletes");
     queues.delete(&name, &[again.handle, first.handle.clone()]).await.expect("is no error");
     assert_eq!(queues.keep(&name, &handles, 60).await.expect("is no error"), [0]);
     assert_eq!(queues.count(&name).await.expect("counts").total(), 0);

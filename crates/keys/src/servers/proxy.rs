@@ -181,7 +181,7 @@ impl SqlProxy {
         let listening = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let cut = Arc::clone(&cuts);
-                tokio::spawn(async move { relay(client, upstream, &cut).await });
+                tokio::spawn(async move { Box::pin(relay(client, upstream, &cut)).await });
             }
         });
         Self { port, cut, listening }

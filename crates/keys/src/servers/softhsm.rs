@@ -1,4 +1,4 @@
-//! SoftHSM2: a PKCS#11 token in a folder, for tests.
+//! `SoftHSM2`: a PKCS#11 token in a folder, for tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

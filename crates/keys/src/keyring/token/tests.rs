@@ -165,7 +165,9 @@ fn another_token_of_the_same_label_is_not_used() {
         let asked = asked(&keys, 1);
         on_token_again(|session| {
             let all = session.find_objects(&[]).expect("its objects");
-            all.into_iter().for_each(|object| session.destroy_object(object).expect("gone"));
+            for object in all {
+                session.destroy_object(object).expect("gone");
+            }
             new_pair(session, "hot", &SECP256K1);
         });
         let signed = wait(keys.sign(asked.clone()));
