@@ -296,7 +296,7 @@ fn slot_to_attempt() -> sea_orm::RelationDef {
         .into()
 }
 
-fn binding_to_withdrawal() -> sea_orm::RelationDef {
+pub(crate) fn binding_to_withdrawal() -> sea_orm::RelationDef {
     binding::Entity::belongs_to(withdrawal::Entity)
         .from(binding::Column::WithdrawalId)
         .to(withdrawal::Column::Id)

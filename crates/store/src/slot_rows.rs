@@ -29,7 +29,8 @@ pub(crate) fn slot_inserts(tx: &Transaction, slots: &[NewSlot]) -> Vec<Write> {
     writes
 }
 
-fn slot_row(tx: &Transaction, new: &NewSlot) -> slot::ActiveModel {
+/// The row of a slot that is being opened.
+pub(crate) fn slot_row(tx: &Transaction, new: &NewSlot) -> slot::ActiveModel {
     slot::ActiveModel {
         id: ActiveValue::Set(new.id.to_bytes().to_vec()),
         chain_id: ActiveValue::Set(bigint(new.slot.chain_id)),

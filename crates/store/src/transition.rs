@@ -7,13 +7,15 @@ use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::ledger::PostingKind;
 use portcullis_core::withdrawal::{Effect, Event, Refused, State, StateCode, decide};
 use sea_orm::sea_query::{Expr, ExprTrait, Func};
-use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef, Select};
+use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, Select};
 
 use crate::convert::bigint;
 use crate::db::Transaction;
 use crate::entity::{binding, withdrawal, work};
 use crate::error::StoreError;
 use crate::ledger::{NewPosting, Purse, ROWS_PER_STATEMENT, load_balances, posting_writes};
+use crate::sender::binding_to_withdrawal;
+use crate::slot::slot_keys;
 use crate::timeline;
 use crate::trip::Write;
 use crate::withdrawal::WithdrawalRecord;
@@ -322,17 +324,18 @@ fn move_causing(
 }
 
 fn carried_query(slots: &[SlotId], state: StateCode) -> Select<binding::Entity> {
-    let to_withdrawal: RelationDef = binding::Entity::belongs_to(withdrawal::Entity)
-        .from(binding::Column::WithdrawalId)
-        .to(withdrawal::Column::Id)
-        .into();
+    carried_by(slots)
+        .column(binding::Column::WithdrawalId)
+        .filter(withdrawal::Column::State.eq(state.as_str()))
+}
+
+/// What these slots carry at the moment; the caller names the columns of bindings and withdrawals that it wants.
+pub(crate) fn carried_by(slots: &[SlotId]) -> Select<binding::Entity> {
     binding::Entity::find()
         .select_only()
-        .column(binding::Column::WithdrawalId)
-        .join(JoinType::InnerJoin, to_withdrawal)
-        .filter(binding::Column::SlotId.is_in(slots.iter().map(|slot| slot.to_bytes().to_vec())))
+        .join(JoinType::InnerJoin, binding_to_withdrawal())
+        .filter(binding::Column::SlotId.is_in(slot_keys(slots)))
         .filter(binding::Column::ReleasedAt.eq(0))
-        .filter(withdrawal::Column::State.eq(state.as_str()))
 }
 
 pub(crate) fn posting_of(record: &WithdrawalRecord, effect: Effect) -> Option<NewPosting> {

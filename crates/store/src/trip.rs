@@ -77,8 +77,12 @@ impl Answers {
         &mut self,
         asked: &Asked<M>,
     ) -> Result<Vec<M>, StoreError> {
-        let rows = self.parts.get_mut(asked.part).map(std::mem::take).unwrap_or_default();
-        rows.iter()
+        let rows = self.parts.get_mut(asked.part).ok_or_else(|| StoreError::Database {
+            during: self.during,
+            cause: format!("question {} was not asked on this trip", asked.part),
+        })?;
+        std::mem::take(rows)
+            .iter()
             .map(|row| M::from_query_result(row, ""))
             .collect::<Result<_, _>>()
             .map_err(|error| StoreError::of_statement(self.during, &error))

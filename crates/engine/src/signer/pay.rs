@@ -89,7 +89,7 @@ impl SignerRole {
         if !self.store.has_work(Stage::Sign).await? {
             return Ok(Progress::Idle);
         }
-        let loads = self.loads(chain_id, held).await?;
+        let mut loads = self.loads(chain_id, held).await?;
         let most = self.settings.in_flight_max.min(chain.spec().in_flight_max);
         let free: u64 = loads.iter().map(|load| most.saturating_sub(load.in_flight)).sum();
         if free == 0 {
@@ -114,10 +114,9 @@ impl SignerRole {
             Some(_) => self.store.vault_promised(chain_id).await?,
             None => BTreeMap::new(),
         };
-        // Nobody asks what others have than those that can pay now.
-        let able: Vec<SenderLoad> =
-            loads.iter().filter(|load| load.in_flight < most).cloned().collect();
-        let means = self.means(chain, &able, &queued).await?;
+        // What the others have need not be asked.
+        loads.retain(|load| load.in_flight < most);
+        let means = self.means(chain, &loads, &queued).await?;
         let Some(fees) = self.first_price_at(chain, &means.head).await else {
             let ids: Vec<WithdrawalId> = queued.iter().map(|record| record.id).collect();
             let why = "waiting: the chain asks for more than the fee cap";
@@ -127,11 +126,11 @@ impl SignerRole {
         let (records, moved) = self.screened(chain, queued, fees).await?;
         let Going { rides, lacks_funds, lingers_ms } = match chain.vault {
             None => {
-                let mut rooms = rooms(&able, most, &means, &tokens_of(&records));
+                let mut rooms = rooms(&loads, most, &means, &tokens_of(&records));
                 self.direct_rides(chain, &mut rooms, records, fees).await?
             }
             Some(vault) => {
-                let (loads, means, promised) = (able.as_slice(), &means, &promised);
+                let (loads, means, promised) = (loads.as_slice(), &means, &promised);
                 let room = Room { vault, loads, in_flight_max: most, means, promised, fees };
                 self.vault_rides(chain, &room, records).await?
             }

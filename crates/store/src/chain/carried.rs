@@ -2,7 +2,7 @@
 
 use portcullis_core::id::{AccountId, AssetId, SlotId, TenantId, WithdrawalId};
 use portcullis_core::withdrawal::StateCode;
-use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef, Select};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use crate::convert::Place;
 use crate::damage::read_sound_slots;
@@ -11,7 +11,7 @@ use crate::entity::{binding, slot, withdrawal};
 use crate::error::StoreError;
 use crate::ledger::{Purse, ROWS_PER_STATEMENT};
 use crate::slot::slot_keys;
-use crate::transition::Stake;
+use crate::transition::{Stake, carried_by};
 
 /// A payment that a slot carries, and where it stands.
 pub(super) struct Carried {
@@ -105,16 +105,4 @@ fn read_carried(slot: &[u8], id: &[u8], state: &str) -> Result<Carried, StoreErr
         id: WithdrawalId::from_bytes(place.id("id", id)?),
         state: place.parsed("state", StateCode::parse(state))?,
     })
-}
-
-fn carried_by(slots: &[SlotId]) -> Select<binding::Entity> {
-    let to_withdrawal: RelationDef = binding::Entity::belongs_to(withdrawal::Entity)
-        .from(binding::Column::WithdrawalId)
-        .to(withdrawal::Column::Id)
-        .into();
-    binding::Entity::find()
-        .select_only()
-        .join(JoinType::InnerJoin, to_withdrawal)
-        .filter(binding::Column::SlotId.is_in(slot_keys(slots)))
-        .filter(binding::Column::ReleasedAt.eq(0))
 }

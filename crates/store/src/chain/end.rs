@@ -102,12 +102,22 @@ async fn sound_stakes(
     let ids: Vec<SlotId> = slots.keys().copied().collect();
     match stakes_of(tx, &ids).await {
         Err(StoreError::Corrupt { .. }) => {
-            let sound = sound_ones(tx, &ids).await?;
-            slots.retain(|id, _| sound.contains(id));
+            let sound = keep_sound(tx, slots).await?;
             stakes_of(tx, &sound).await
         }
         read => read,
     }
+}
+
+/// Leaves out slots that cannot be read in full, and returns the others.
+async fn keep_sound<V>(
+    tx: &Transaction,
+    slots: &mut BTreeMap<SlotId, V>,
+) -> Result<Vec<SlotId>, StoreError> {
+    let ids: Vec<SlotId> = slots.keys().copied().collect();
+    let sound = sound_ones(tx, &ids).await?;
+    slots.retain(|id, _| sound.contains(id));
+    Ok(sound)
 }
 
 /// Leaves out slots whose payments the ledger would not settle: a row was changed behind our back. They
@@ -173,8 +183,7 @@ pub(super) async fn end_paid_in(
     let all: Vec<SlotId> = slots.keys().copied().collect();
     let carried = match states_of(tx, &all).await {
         Err(StoreError::Corrupt { .. }) => {
-            let sound = sound_ones(tx, &all).await?;
-            slots.retain(|id, _| sound.contains(id));
+            let sound = keep_sound(tx, &mut slots).await?;
             states_of(tx, &sound).await?
         }
         read => read?,

@@ -187,14 +187,8 @@ impl Store {
         limit: u64,
         set: usize,
     ) -> Result<usize, StoreError> {
-        let waiting: Vec<Vec<u8>> = consumed(chain_id, SlotStage::Included, block)
-            .select_only()
-            .column(slot::Column::Id)
-            .limit(limit)
-            .into_tuple()
-            .all(&self.reader)
-            .await
-            .map_err(|error| StoreError::of_statement("confirm", &error))?;
+        let included = consumed(chain_id, SlotStage::Included, block);
+        let waiting = self.first_of("confirm", included, limit).await?;
         let mut confirmed = 0_usize;
         for ids in waiting.chunks(set.max(1)) {
             let of = (chain_id, block);
@@ -216,14 +210,7 @@ impl Store {
         limit: u64,
         set: usize,
     ) -> Result<usize, StoreError> {
-        let waiting: Vec<Vec<u8>> = paid(chain_id, block, before)
-            .select_only()
-            .column(slot::Column::Id)
-            .limit(limit)
-            .into_tuple()
-            .all(&self.reader)
-            .await
-            .map_err(|error| StoreError::of_statement("finalize", &error))?;
+        let waiting = self.first_of("finalize", paid(chain_id, block, before), limit).await?;
         let mut ended = 0_usize;
         for ids in waiting.chunks(set.max(1)) {
             let query = || paid(chain_id, block, before);
@@ -231,6 +218,23 @@ impl Store {
             ended = ended.saturating_add(moved);
         }
         Ok(ended)
+    }
+
+    /// The ids of the first slots that a query finds.
+    async fn first_of(
+        &self,
+        during: &'static str,
+        query: Select<slot::Entity>,
+        limit: u64,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        query
+            .select_only()
+            .column(slot::Column::Id)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(|error| StoreError::of_statement(during, &error))
     }
 
     /// Confirmed slots at or below `block` and not younger than `before` that did not pay: deep enough to be final.

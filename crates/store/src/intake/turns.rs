@@ -42,14 +42,15 @@ pub(super) async fn take_turns(
     }
     let mut turns = vec![tx.now; accepted.len()];
     let mut writes = Vec::new();
+    let no_lines = Lines::new();
     for (chain_id, tenants) in by_chain {
         let front = front(tx.now, picture.next.get(&chain_id).copied().flatten());
         for (tenant, indexes) in tenants {
             let of_tenant: Vec<&Submission> =
                 indexes.iter().map(|index| accepted[*index]).collect();
             let of = (chain_id, tenant);
-            let known = picture.lines.get(&of).cloned().unwrap_or_default();
-            let (placed, moved) = place(tx, of, front, &known, &of_tenant).await?;
+            let known = picture.lines.get(&of).unwrap_or(&no_lines);
+            let (placed, moved) = place(tx, of, front, known, &of_tenant).await?;
             for (index, turn) in indexes.into_iter().zip(placed) {
                 turns[index] = turn;
             }

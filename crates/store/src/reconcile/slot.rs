@@ -16,7 +16,8 @@ use crate::convert::{Place, bigint, wei_bigint};
 use crate::db::Transaction;
 use crate::entity::{attempt, sender, slot, withdrawal};
 use crate::error::StoreError;
-use crate::slot::open_slots_by_id;
+use crate::slot::{NewSlot, open_slots_by_id};
+use crate::slot_rows::slot_row;
 use crate::transition::apply;
 use crate::withdrawal::{WithdrawalRecord, read_withdrawals, withdrawals_by_id};
 
@@ -109,28 +110,19 @@ async fn insert_slot(
     import: &SlotImport,
     stage: SlotStage,
 ) -> Result<(), StoreError> {
+    let new = NewSlot {
+        id: import.id,
+        slot: import.slot,
+        purpose: import.purpose,
+        rail: import.rail,
+        payload_digest: import.payload_digest,
+        payments: Vec::new(),
+        gas_estimated: None,
+        why: None,
+    };
     let row = slot::ActiveModel {
-        id: ActiveValue::Set(import.id.to_bytes().to_vec()),
-        chain_id: ActiveValue::Set(bigint(import.slot.chain_id)),
-        sender: ActiveValue::Set(import.slot.sender.to_vec()),
-        nonce: ActiveValue::Set(bigint(import.slot.nonce)),
-        purpose: ActiveValue::Set(import.purpose.as_str().to_owned()),
-        rail: ActiveValue::Set(import.rail.as_str().to_owned()),
-        payload_digest: ActiveValue::Set(import.payload_digest.to_vec()),
         stage: ActiveValue::Set(stage.as_str().to_owned()),
-        outcome: ActiveValue::Set(None),
-        transaction_hash: ActiveValue::Set(None),
-        block_number: ActiveValue::Set(None),
-        block_hash: ActiveValue::Set(None),
-        block_at: ActiveValue::Set(None),
-        cancel_requested: ActiveValue::Set(0),
-        due_at: ActiveValue::Set(tx.now.as_millis()),
-        receives: ActiveValue::Set(0),
-        claim: ActiveValue::Set(None),
-        claimed_until: ActiveValue::Set(0),
-        opened_at: ActiveValue::Set(tx.now.as_millis()),
-        updated_at: ActiveValue::Set(tx.now.as_millis()),
-        gas_estimated: ActiveValue::Set(None),
+        ..slot_row(tx, &new)
     };
     slot::Entity::insert(row)
         .exec_without_returning(&tx.inner)
