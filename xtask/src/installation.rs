@@ -15,6 +15,20 @@ use crate::assets::{TestAsset, token_text};
 /// The network that every command here pays on.
 pub const NETWORK: &str = "localhost";
 
+/// Names that Portcullis understands beside its own.
+const USUAL_NAMES: [&str; 10] = [
+    "DATABASE_URL",
+    "REDIS_URL",
+    "QUEUE_TYPE",
+    "AWS_REGION",
+    "POLYGON_RPC_URL",
+    "POLYGON_CHAIN_ID",
+    "MIN_WITHDRAWAL_AMOUNT",
+    "MAX_WITHDRAWAL_AMOUNT",
+    "DAILY_WITHDRAWAL_LIMIT",
+    "BATCH_SIZE",
+];
+
 /// Everything that a client of the API may do.
 pub const EVERY_SCOPE: &str = "withdrawals:read,withdrawals:write,deposits:write,accounts:read";
 
@@ -23,7 +37,11 @@ pub const EVERY_SCOPE: &str = "withdrawals:read,withdrawals:write,deposits:write
 pub struct Installation {
     binary: PathBuf,
     config: PathBuf,
+    variables: Vec<(String, String)>,
 }
+
+/// The variable that names another database than the configuration file.
+const DATABASE_URL: &str = "PORTCULLIS__DATABASE__URL";
 
 /// What `portcullis init` is told.
 #[derive(Clone, Debug)]
@@ -57,7 +75,26 @@ impl Installation {
     /// What is, or will be, in `dir`.
     #[must_use]
     pub fn at(binary: PathBuf, dir: &Path) -> Self {
-        Self { binary, config: dir.join("portcullis.toml") }
+        Self { binary, config: dir.join("portcullis.toml"), variables: Vec::new() }
+    }
+
+    /// The same, on a database server.
+    #[must_use]
+    pub fn on_server(self, url: &str) -> Self {
+        self.with(DATABASE_URL, url)
+    }
+
+    /// The same with a variable in the environment of everything that it runs.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The variables of its environment.
+    #[must_use]
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.variables
     }
 
     /// The executable.
@@ -85,6 +122,9 @@ impl Installation {
     pub fn init(&self, new: &NewInstallation<'_>) -> Result<()> {
         let dir = self.config.parent().context("a configuration file has a directory")?;
         let mut command = Command::new(&self.binary);
+        for name in own_variables() {
+            command.env_remove(name);
+        }
         command.args(["--json", "init", "--network", NETWORK, "--passphrase"]);
         command.arg("--dir").arg(dir);
         command.args(["--rpc-url", new.rpc_url, "--listen", &new.listen.to_string()]);
@@ -156,6 +196,30 @@ impl Installation {
         Ok(())
     }
 
+    /// Makes the queues between processes.
+    ///
+    /// # Errors
+    /// As [`Installation::init`].
+    pub fn make_queues(&self) -> Result<()> {
+        self.administer::<Value>(&["queues", "init"])?;
+        Ok(())
+    }
+
+    /// How many messages are in the queues of doorbells, those in flight with them.
+    ///
+    /// # Errors
+    /// As [`Installation::init`].
+    pub fn doorbells_left(&self) -> Result<u64> {
+        let told: Value = self.administer(&["queues", "status"])?;
+        let rows = told["queues"].as_array().cloned().unwrap_or_default();
+        let count = |row: &Value| {
+            let part = |name: &str| row[name].as_u64().unwrap_or_default();
+            part("visible").saturating_add(part("in_flight"))
+        };
+        let of_doorbells = rows.iter().filter(|row| !row["sets"].is_null());
+        Ok(of_doorbells.map(count).sum())
+    }
+
     /// Runs a command with `--json` to its end, however it ends.
     ///
     /// # Errors
@@ -175,14 +239,12 @@ impl Installation {
         for name in own_variables() {
             command.env_remove(name);
         }
+        command.envs(self.variables.iter().cloned());
         command
     }
 
     /// Runs it to its end and reads its answer, one JSON object on standard output.
     fn answer<T: DeserializeOwned>(&self, mut command: Command) -> Result<T> {
-        for name in own_variables() {
-            command.env_remove(name);
-        }
         let words: Vec<String> =
             command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         let shown = format!("portcullis {}", words.join(" "));
@@ -201,7 +263,7 @@ impl Installation {
 pub fn own_variables() -> impl Iterator<Item = String> {
     std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| name.starts_with("PORTCULLIS_"))
+        .filter(|name| name.starts_with("PORTCULLIS_") || USUAL_NAMES.contains(&name.as_str()))
 }
 
 fn said(stderr: &[u8]) -> String {

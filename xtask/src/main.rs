@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use xtask::bench::{self, BenchCommand, DrainReport, PayoutsReport, ScaleReport};
 use xtask::demo::{self, DemoArgs};
+use xtask::fleet::{self, FleetArgs, FleetReport};
 use xtask::interrupt::unless_interrupted;
 use xtask::mutants::{self, MutantsArgs};
 use xtask::plot::{self, PlotArgs};
@@ -34,6 +35,7 @@ Begin with:
   cargo xtask bench scale                            cost of a payment with a million old ones
   cargo xtask sim --seeds 50                         the real roles under crashes and reorgs, by seeds
   cargo xtask torture --minutes 3                    the real processes under SIGKILL, on a chain with reorgs
+  cargo xtask fleet                                  two of each role over Redis and SQS, killed while paying
   cargo xtask mutants-safety                         break each invariant, and see a test notice
   cargo xtask test                                   everything that says whether the project is sound
 
@@ -58,6 +60,8 @@ enum Command {
     Sim(SimArgs),
     /// Kill and pause the real processes, the chain too, at random moments, and judge every payment
     Torture(TortureArgs),
+    /// Run the roles as a fleet over Redis and SQS, kill a process every few seconds, and judge every payment
+    Fleet(FleetArgs),
     /// Break each invariant in a copy of the source, and expect its guard to fail
     MutantsSafety(MutantsArgs),
     /// Install what the checks need, and run them all; the test runner's totals come last
@@ -107,6 +111,10 @@ async fn run(command: Command) -> Result<ExitCode> {
             println!("{}", outcome.report);
             print_json(arguments.json, &outcome.report)?;
             Ok(if outcome.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Fleet(arguments) => {
+            let report = unless_interrupted(fleet::run(&arguments)).await?;
+            told(report, arguments.json, FleetReport::is_good)
         }
         Command::MutantsSafety(arguments) => break_invariants(&arguments).await,
         Command::Test(options) => {
@@ -203,6 +211,9 @@ mod tests {
             "demo --withdrawals 200 --rail direct",
             "sandbox --once --rail direct",
             "torture --minutes 1 --seed 7 --no-anvil-kill --no-kill --no-pause --no-twin",
+            "fleet --json",
+            "fleet --withdrawals 200 --database-url mysql://127.0.0.1/payouts --keep",
+            "fleet --database sqlite",
             "mutants-safety --json",
             "mutants-safety --only drop-compare --only skip-journal",
             "mutants-safety --list",

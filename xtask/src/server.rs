@@ -57,6 +57,7 @@ impl Server {
             .arg(options.installation.config())
             .args(["--listen", &options.listen.to_string()])
             .env("PORTCULLIS__CHAIN__0__PROVIDER__0__URL", &options.rpc_url)
+            .envs(options.installation.variables().iter().cloned())
             // The node is on this machine, whatever proxy the environment names.
             .envs([("NO_PROXY", "127.0.0.1,localhost"), ("no_proxy", "127.0.0.1,localhost")]);
         let started_at = Instant::now();

@@ -3,6 +3,7 @@
 //! so that its totals are the last thing to be read.
 
 mod cargo_deny;
+mod servers;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -72,6 +73,9 @@ fn steps(root: &Path, options: TestOptions) -> Vec<Step<'_>> {
     }
     steps.push(Step::new("npm packages", move || {
         toolchain::ensure_node_packages(root).map(|()| Outcome::Passed)
+    }));
+    steps.push(Step::new("servers for the tests", move || {
+        servers::ensure_all(root).map(|()| Outcome::Passed)
     }));
     steps.push(Step::new("contract artefacts", move || {
         contracts::check(root).map(|()| Outcome::Passed)

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::broadcaster::Broadcaster;
-use crate::doorbell::{Bell, Doorbells};
+use crate::doorbell::{Bell, Doorbells, Rest};
 use crate::error::EngineError;
 use crate::monitor::Monitor;
 use crate::processor::Processor;
@@ -159,6 +159,14 @@ impl Turns {
         let mut failing: Option<String> = None;
         while !*self.stop.borrow_and_update() {
             let outcome = step().await;
+            match &outcome {
+                Ok(Progress::Worked) => {}
+                Ok(Progress::Idle | Progress::IdleFor(_)) => {
+                    self.doorbells.rested(self.bell, Rest::Idle);
+                }
+                Err(error) if error.is_lost_race() => {}
+                Err(_) => self.doorbells.rested(self.bell, Rest::Failed),
+            }
             if outcome.is_ok() && failing.take().is_some() {
                 tracing::info!(role, "the role goes on: its last steps had failed");
             }
@@ -189,7 +197,7 @@ impl Turns {
                 }
             };
             tokio::select! {
-                () = self.doorbells.wait(self.bell, pause) => {}
+                _rang = self.doorbells.wait(self.bell, pause) => {}
                 _ = self.stop.changed() => {}
             }
         }

@@ -32,7 +32,8 @@ impl LeaseHolder {
 
     /// The leases of `names` that this process has; others hold the rest.
     pub(crate) async fn hold(&self, names: &[String]) -> Result<Vec<Lease>, StoreError> {
-        let now = self.around.clock.now();
+        // By the clock that the leases are counted by.
+        let now = self.store.now();
         let half = self.lease_ms / 2;
         {
             let held = self.state.lock().unwrap_or_else(PoisonError::into_inner);

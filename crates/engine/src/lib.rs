@@ -24,7 +24,10 @@ mod settings;
 mod signer;
 
 pub use broadcaster::Broadcaster;
-pub use doorbell::{Bell, Doorbells};
+pub use doorbell::{
+    Bell, Doorbells, MAX_RECEIVES, Messenger, Queue, QueueCount, RETENTION_SECONDS, Received,
+    Redriven, Relay, RelayError, SqsError, SqsOptions, SqsQueues, sets_of,
+};
 pub use driver::{Engine, EngineParts};
 pub use error::EngineError;
 pub use monitor::Monitor;

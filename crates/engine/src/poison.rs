@@ -46,6 +46,7 @@ pub(crate) const fn is_of_the_work(error: &EngineError) -> bool {
         error,
         EngineError::Store(
             StoreError::Conflict { .. }
+                | StoreError::Duplicate { .. }
                 | StoreError::Corrupt { .. }
                 | StoreError::Ledger { .. }
                 | StoreError::Database { .. }
@@ -56,7 +57,9 @@ pub(crate) const fn is_of_the_work(error: &EngineError) -> bool {
 /// An error as a letter tells it.
 pub(crate) fn letter_error(error: &EngineError) -> LetterError {
     let code = match error {
-        EngineError::Store(StoreError::Conflict { .. }) => "conflict",
+        EngineError::Store(StoreError::Conflict { .. } | StoreError::Duplicate { .. }) => {
+            "conflict"
+        }
         EngineError::Store(StoreError::Corrupt { .. }) => "damaged_row",
         EngineError::Store(StoreError::Ledger { .. }) => "ledger",
         _ => "database",

@@ -89,6 +89,23 @@ impl Breaker {
         }
     }
 
+    /// Until when nothing is asked; `None` while it is closed or a trial is under way.
+    pub(crate) fn open_until(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.position {
+            Position::Open { since, until, .. } if !is_over(since, until, now) => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Opens a closed one until then, because somebody else found the provider failing; never for longer than it would
+    /// open by itself. The next question after it is a trial.
+    pub(crate) fn leave_alone(&mut self, now: Timestamp, until: Timestamp) {
+        if matches!(self.position, Position::Closed) {
+            let until = until.min(now.plus_millis(OPEN_MS_MOST));
+            self.position = Position::Open { since: now, until, openings: 1 };
+        }
+    }
+
     /// What [`Self::admit`] would say, without beginning a trial.
     pub(crate) fn would_admit(&self, now: Timestamp) -> Admission {
         match self.position {
@@ -272,6 +289,18 @@ mod tests {
             (5_000, TRIAL, HalfOpen),
             (5_000, Succeed, Closed),
         ]);
+    }
+
+    #[test]
+    fn what_others_found_opens_a_closed_one_for_a_bounded_time() {
+        let mut breaker = Breaker::new();
+        breaker.leave_alone(at(0), at(900_000));
+        assert_eq!(breaker.open_until(at(0)), Some(at(OPEN_MS_MOST)));
+        assert_eq!(breaker.admit(at(OPEN_MS_MOST)), Admission::Trial);
+        breaker.leave_alone(at(OPEN_MS_MOST), at(900_000));
+        breaker.succeeded();
+        assert_eq!(breaker.admit(at(OPEN_MS_MOST)), Admission::Pass, "a trial is not disturbed");
+        assert_eq!(breaker.open_until(at(OPEN_MS_MOST)), None);
     }
 
     #[test]

@@ -55,6 +55,21 @@ impl GasOracle {
         FeeMarket { base_fee_wei: head.base_fee_wei, tip_wei: self.tip_wei().await }
     }
 
+    /// The last tip that a node told this process or another one, and when.
+    pub async fn known_tip(&self) -> Option<(u128, Timestamp)> {
+        self.tip.lock().await.known
+    }
+
+    /// Takes a tip that a node told another process at that time, where it is newer than what is known here. One of the
+    /// future is of a clock that goes wrong, and is not taken.
+    pub async fn learn_tip(&self, tip_wei: u128, at: Timestamp) {
+        let mut tip = self.tip.lock().await;
+        let is_newer = tip.known.is_none_or(|(_, known_at)| known_at < at);
+        if is_newer && at <= self.clock.now() {
+            tip.known = Some((tip_wei, at));
+        }
+    }
+
     /// The tip: never below the chain's least, from the cache for [`TIP_CACHE_MS`].
     async fn tip_wei(&self) -> u128 {
         let least = self.pool.chain().fee_bounds.tip_wei_min;
@@ -140,6 +155,20 @@ mod tests {
         assert_eq!(oracle.market().await.expect("the last one").tip_wei, 2 * GWEI);
         clock.advance(TIP_RETRY_MS);
         assert_eq!(oracle.market().await.expect("too old").tip_wei, GWEI);
+    }
+
+    #[tokio::test]
+    async fn a_tip_that_another_process_was_told_spares_the_question() {
+        let node = ScriptedNode::new();
+        let (oracle, clock) = oracle(&node);
+        node.head_with_base_fee(10, 7);
+        let now = clock.now();
+        oracle.learn_tip(9 * GWEI, now.plus_millis(1)).await;
+        assert_eq!(oracle.known_tip().await, None, "of the future");
+        oracle.learn_tip(5 * GWEI, now).await;
+        oracle.learn_tip(6 * GWEI, now.plus_millis(-1)).await;
+        assert_eq!(oracle.market().await.expect("the node answers").tip_wei, 5 * GWEI);
+        assert_eq!(node.calls_of("eth_maxPriorityFeePerGas"), 0);
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ mod follower;
 mod funds;
 mod gas_oracle;
 mod health;
+mod hearsay;
 mod pool;
 #[cfg(test)]
 mod pool_tests;

@@ -106,7 +106,7 @@ impl FromRequestParts<Api> for Caller {
         let secret_hash: [u8; 32] = Sha256::digest(bearer_secret(&parts.headers)?).into();
         let now = api.now();
         if let Some(caller) = api.keys.find(&secret_hash, now, api.parts.limits.cache_age_ms) {
-            return Ok(caller);
+            return admitted(api, caller).await;
         }
         let looked_up = api.parts.store.api_key(&api.parts.sealing_keys, secret_hash);
         let record = api
@@ -119,6 +119,23 @@ impl FromRequestParts<Api> for Caller {
         let actor = record.id.to_string();
         let caller = Self { tenant: record.tenant, actor, scopes: record.scopes };
         api.keys.keep(secret_hash, now, caller.clone());
-        Ok(caller)
+        admitted(api, caller).await
     }
+}
+
+/// The caller, unless its key asks more often than it may.
+async fn admitted(api: &Api, caller: Caller) -> Result<Caller, ApiError> {
+    let Some(limit) = &api.parts.key_limit else { return Ok(caller) };
+    let asked = limit.cache.admit(&format!("key:{}", caller.actor), limit.rate, 1).await;
+    if asked.is_admitted {
+        return Ok(caller);
+    }
+    metrics::counter!("portcullis_intake_refused_total", "why" => "key_rate").increment(1);
+    let message = format!(
+        "the API key {} asks more often than it may: {} at once are allowed; the next one in {} ms",
+        caller.actor,
+        limit.rate.burst(),
+        asked.retry_after.as_millis().max(1),
+    );
+    Err(ApiError::with_message(ApiCode::TooManyRequests, message))
 }

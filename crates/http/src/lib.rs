@@ -26,7 +26,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 pub use error::{
     ApiCode, ApiError, ErrorBody, ErrorEnvelope, FieldBody, FieldProblem, errors_guide,
 };
-pub use parts::{ApiLimits, ApiParts, ChainAccess, Concern};
+pub use parts::{ApiLimits, ApiParts, ChainAccess, Concern, KeyLimit};
 
 use api::{Api, ApiState};
 

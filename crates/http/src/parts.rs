@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use portcullis_cache::{Cache, Rate};
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::time::Clock;
@@ -35,6 +36,17 @@ pub struct ApiParts {
     pub doc_url_base: String,
     /// Bounds of what is read and waited for.
     pub limits: ApiLimits,
+    /// How often one API key may ask; `None` is no limit.
+    pub key_limit: Option<KeyLimit>,
+}
+
+/// How often one API key may ask, and where it is counted.
+#[derive(Clone, Debug)]
+pub struct KeyLimit {
+    /// What all processes of the API count in together.
+    pub cache: Arc<dyn Cache>,
+    /// The limit of each key.
+    pub rate: Rate,
 }
 
 impl fmt::Debug for ApiParts {

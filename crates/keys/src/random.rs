@@ -41,6 +41,14 @@ macro_rules! random_id {
             }
         }
 
+        impl std::str::FromStr for $name {
+            type Err = alloy_primitives::hex::FromHexError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+
         impl std::fmt::Debug for $name {
             fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 std::fmt::Display::fmt(&self.0, formatter)

@@ -132,6 +132,7 @@ impl FileGuard {
             url: self.path.display().to_string(),
             readers_max: 1,
             busy_timeout_ms: 1_000,
+            ..StoreOptions::default()
         };
         let detail = format!("{what} while the engine ran. Run `portcullis reconcile --repair`");
         let Ok(store) = Store::open(&options, Arc::clone(&self.clock)).await else { return };

@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod connections;
 mod failure;
+mod fleet;
 mod guard;
 mod holder;
 mod logging;
@@ -15,6 +16,7 @@ mod random;
 mod roles;
 mod serve;
 mod session;
+mod signing;
 mod stop;
 mod telemetry;
 mod wire;
@@ -80,8 +82,18 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Keys(command) => {
             let (config, clock) = prepare(&global, flags)?;
-            commands::keys(&command, &config, &clock, output)
+            if config.signer.holder.is_keystore() {
+                return commands::keys(&command, &config, &clock, output);
+            }
+            in_session(config, clock, output, async |session| {
+                commands::held_keys(&command, session).await
+            })
         }
+        Command::Config(ConfigCommand::Reference) => {
+            commands::show_reference(output);
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Schema) => commands::show_schema(output),
         Command::Config(command) => {
             if matches!(command, ConfigCommand::Check) {
                 Config::check(layers(&global, flags.clone()))?;
@@ -91,11 +103,14 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Backup(arguments) => {
             let (config, clock) = prepare(&global, flags)?;
-            runtime()?.block_on(async {
-                let session = Session::open(config, clock, output).await?;
-                let outcome = commands::backup(&arguments, &session).await;
-                session.store.close().await;
-                outcome
+            in_session(config, clock, output, async |session| {
+                commands::backup(&arguments, session).await
+            })
+        }
+        Command::Queues(command) => {
+            let (config, clock) = prepare(&global, flags)?;
+            in_session(config, clock, output, async |session| {
+                commands::queues(&command, session).await
             })
         }
         Command::Restore(arguments) => {
@@ -112,26 +127,36 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Admin(command) => {
             let (config, clock) = prepare(&global, flags)?;
-            runtime()?.block_on(async {
-                let session = Session::open(config, clock, output).await?;
-                let outcome = match &command {
-                    AdminCommand::Tenant(command) => commands::tenant(command, &session).await,
-                    AdminCommand::ApiKey(command) => commands::api_key(command, &session).await,
-                    AdminCommand::Asset(command) => commands::asset(command, &session).await,
-                    AdminCommand::Halt(command) => commands::halt(command, &session).await,
-                    AdminCommand::Slot(command) => commands::slot(command, &session).await,
-                    AdminCommand::DeadLetter(command) => {
-                        commands::dead_letter(command, &session).await
-                    }
-                    AdminCommand::Withdrawal(command) => {
-                        commands::withdrawal(command, &session).await
-                    }
-                    AdminCommand::Audit(command) => commands::audit(*command, &session).await,
-                };
-                session.store.close().await;
-                outcome
-            })
+            in_session(config, clock, output, async |session| administer(&command, session).await)
         }
+    }
+}
+
+/// Runs a command over the open store, which is closed however the command ends.
+fn in_session(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    output: Output,
+    command: impl AsyncFnOnce(&Session) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let session = Session::open(config, clock, output).await?;
+        let outcome = Box::pin(command(&session)).await;
+        session.store.close().await;
+        outcome
+    })
+}
+
+async fn administer(command: &AdminCommand, session: &Session) -> Result<(), Failure> {
+    match command {
+        AdminCommand::Tenant(command) => commands::tenant(command, session).await,
+        AdminCommand::ApiKey(command) => commands::api_key(command, session).await,
+        AdminCommand::Asset(command) => commands::asset(command, session).await,
+        AdminCommand::Halt(command) => commands::halt(command, session).await,
+        AdminCommand::Slot(command) => commands::slot(command, session).await,
+        AdminCommand::DeadLetter(command) => commands::dead_letter(command, session).await,
+        AdminCommand::Withdrawal(command) => commands::withdrawal(command, session).await,
+        AdminCommand::Audit(command) => commands::audit(*command, session).await,
     }
 }
 

@@ -23,6 +23,11 @@ impl Roles {
         Self(roles)
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> &[Role] {
+        &self.0
+    }
+
     /// Those that the engine steps: all but the API.
     pub(crate) fn workers(&self) -> Vec<Role> {
         self.0.iter().copied().filter(|role| *role != Role::Api).collect()

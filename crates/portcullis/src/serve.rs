@@ -17,9 +17,10 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 
 use crate::cli::ServeArgs;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::connections::{ConnectionLimits, serve_http};
 use crate::failure::Failure;
+use crate::fleet::Fleet;
 use crate::guard::{self, FileGuard};
 use crate::holder::Holder;
 use crate::logging::{self, Identity};
@@ -33,6 +34,9 @@ const BLOCKING_THREADS_MAX: usize = 16;
 
 /// How long a client may take to send a request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
+
+/// How long doorbells may take to be given back.
+const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// Serves until a signal ends it.
 pub(crate) fn serve(
@@ -48,12 +52,13 @@ pub(crate) fn serve(
             config.server.probe_listen = Some(address);
         }
     }
+    config.refuse_foreign_credentials(roles.all()).map_err(ConfigError::Invalid)?;
     let instance = format!("run_{:032x}", random::entropy()?);
     let identity = Identity { service: roles.service_name(), instance: instance.clone() };
     logging::install(&config.log, identity, Arc::clone(&clock))
         .map_err(|error| Failure::failed("cannot start logging", &error))?;
     logging::tell_panics();
-    let holder = Holder::claim(&config.data.dir, &roles, &instance)?;
+    let holder = Holder::claim(&config.home(), &roles, &instance)?;
     let threads = config.server.worker_threads;
     let (working, answering) = (runtime(threads, "roles")?, runtime(threads, "requests")?);
     let requests = answering.handle().clone();
@@ -94,8 +99,8 @@ impl Process {
         // Before anything is opened: a second process on the same port ends here.
         let listener = self.listen().await?;
         let foundation = Foundation::lay(&self.config, Arc::clone(&self.clock)).await?;
-        let doorbells = Doorbells::local();
-        let engine = self.engine(&foundation, &doorbells).await?;
+        let fleet = Fleet::join(&self.config, &self.roles, &self.clock).await?;
+        let engine = self.engine(&foundation, &fleet.doorbells).await?;
         let files =
             FileGuard::over(&foundation.store, &self.config, Arc::clone(&self.clock)).await?;
         let keeping = files.clone().map(|files| tokio::spawn(files.keep()));
@@ -103,9 +108,13 @@ impl Process {
             foundation: &foundation,
             config: &self.config,
             metrics,
-            doorbells,
+            fleet: &fleet,
             stopping: stopping.clone(),
         });
+        fleet.gossip(&foundation.chains, &self.clock, stopping.clone());
+        let lease_ms = self.config.engine.settings.lease_ms;
+        let messenger = fleet.messenger(&foundation.store, self.surroundings(), lease_ms);
+        let carrying = messenger.map(|messenger| tokio::spawn(messenger.run(stopping.clone())));
         let router = if self.roles.has_api() { router } else { router.layer(from_fn(only_probes)) };
         let (close, closing) = watch::channel(false);
         let limits = ConnectionLimits {
@@ -133,6 +142,10 @@ impl Process {
                 drain_ms = self.config.server.drain_ms,
                 "some requests were still open and got no answer; their outcome is in the database"
             );
+        }
+        if let Some(carrying) = carrying {
+            // It gives back what it was told and did not do; who does not hear that waits a little longer.
+            let _given_back = tokio::time::timeout(GIVE_BACK, carrying).await;
         }
         if let (Some(files), Some(keeping)) = (files, keeping) {
             keeping.abort();
@@ -165,6 +178,14 @@ impl Process {
         Ok(listener)
     }
 
+    fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            clock: Arc::clone(&self.clock),
+            entropy: random::source(),
+            instance: self.holder.name.clone(),
+        }
+    }
+
     /// The engine; `None` in a process that only takes requests in.
     async fn engine(
         &self,
@@ -176,13 +197,10 @@ impl Process {
             return Ok(None);
         }
         let signer = if self.roles.has_signer() {
-            let (config, clock) = (self.config.clone(), Arc::clone(&self.clock));
             let sealing = SealingKeys::clone(&foundation.sealing_keys);
-            let deployment = foundation.deployment.id;
-            let opening = tokio::task::spawn_blocking(move || {
-                wire::signer(&config, sealing, deployment, clock)
-            });
-            Some(Arc::new(finished(opening.await)?))
+            let (deployment, clock) = (foundation.deployment.id, Arc::clone(&self.clock));
+            let signer = wire::signer(&self.config, sealing, deployment, clock);
+            Some(Arc::new(Box::pin(signer).await?))
         } else {
             None
         };
@@ -194,11 +212,7 @@ impl Process {
             pools: foundation.chains.iter().map(|chain| Arc::clone(&chain.pool)).collect(),
             vaults: self.config.vaults(),
             settings: self.config.engine.settings,
-            around: Surroundings {
-                clock: Arc::clone(&self.clock),
-                entropy: random::source(),
-                instance: self.holder.name.clone(),
-            },
+            around: self.surroundings(),
             doorbells: doorbells.clone(),
         };
         let sealing_keys = Arc::clone(&foundation.sealing_keys);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::time::{Clock, Timestamp};
-use portcullis_store::{Store, StoreOptions};
+use portcullis_store::{Store, StoreOptions, TimeSource};
 
 use crate::config::Config;
 use crate::failure::Failure;
@@ -56,7 +56,11 @@ pub(crate) async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result
     let options = StoreOptions {
         url,
         readers_max: config.database.readers_max,
+        writers_max: config.database.writers_max,
         busy_timeout_ms: config.database.busy_timeout_ms,
+        replica_url: config.database.replica_url()?,
+        slow_query_ms: config.database.slow_query_ms,
+        time: TimeSource::Database,
     };
     Store::open(&options, clock)
         .await

@@ -6,25 +6,27 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
+use portcullis_cache::Rate;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::fee::FeeBounds;
 use portcullis_core::id::DeploymentId;
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::time::Clock;
-use portcullis_engine::{Bell, Doorbells};
+use portcullis_engine::Bell;
 use portcullis_evm::{Decision, GasOracle, HttpEndpoint, PoolLimits, Provider, ProviderPool};
-use portcullis_http::{ApiLimits, ApiParts, ChainAccess, Concern};
-use portcullis_keys::{ChainCaps, Journal, Signer};
+use portcullis_http::{ApiLimits, ApiParts, ChainAccess, Concern, KeyLimit};
+use portcullis_keys::{ChainCaps, Signer};
 use portcullis_store::Store;
 use portcullis_store::deployment::Deployment;
 use portcullis_store::intake::Intake;
 use tokio::sync::watch;
 
-use crate::commands::open_keystore;
 use crate::config::{ChainConfig, Config};
 use crate::failure::{Failure, with_causes};
+use crate::fleet::{self, Fleet};
 use crate::random;
 use crate::session::{open_store, ready_schema};
+use crate::signing::{open_journal, open_keyring};
 
 /// What every process stands on, whatever its roles.
 pub(crate) struct Foundation {
@@ -35,7 +37,8 @@ pub(crate) struct Foundation {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// A chain and the way to it.
+/// A chain and the way to it. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Chain {
     pub(crate) pool: Arc<ProviderPool>,
     pub(crate) oracle: Arc<GasOracle>,
@@ -85,13 +88,14 @@ pub(crate) struct RouterParts<'a> {
     pub(crate) foundation: &'a Foundation,
     pub(crate) config: &'a Config,
     pub(crate) metrics: PrometheusHandle,
-    pub(crate) doorbells: Doorbells,
+    pub(crate) fleet: &'a Fleet,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// The whole API.
 pub(crate) fn router(parts: RouterParts<'_>) -> Router {
-    let RouterParts { foundation, config, metrics, doorbells, stopping } = parts;
+    let RouterParts { foundation, config, metrics, fleet, stopping } = parts;
+    let (doorbells, cache) = (fleet.doorbells.clone(), fleet.cache.clone());
     let chains = foundation.chains.iter().map(|chain| ChainAccess {
         pool: ProviderPool::clone(&chain.pool),
         oracle: Arc::clone(&chain.oracle),
@@ -109,8 +113,15 @@ pub(crate) fn router(parts: RouterParts<'_>) -> Router {
         entropy: random::source(),
         on_accepted: Arc::new(move || doorbells.ring(Bell::Validate)),
         metrics_render: Arc::new(move || metrics.render()),
-        concerns: Arc::new(move || draining(*stopping.borrow())),
+        concerns: Arc::new(move || {
+            let redis = cache.as_deref().and_then(fleet::concern_of);
+            draining(*stopping.borrow()).into_iter().chain(redis).collect()
+        }),
         doc_url_base: config.server.errors_url(),
+        key_limit: config.intake.key_requests_per_second.map(|rate| KeyLimit {
+            cache: fleet.memory(&foundation.clock),
+            rate: Rate::per_second(rate, rate.saturating_mul(2)),
+        }),
         limits: ApiLimits { requests_max: config.intake.requests_max, ..ApiLimits::default() },
     })
 }
@@ -185,34 +196,29 @@ pub(crate) async fn is_without_code(pool: &ProviderPool, token: Address) -> bool
     pool.codes(&[token]).await.is_ok_and(|codes| codes.first() == Some(&false))
 }
 
-/// The signer: keystore, journal and caps. Slow on purpose (the passphrase), and it reads the whole
-/// journal: call it where blocking is allowed.
-pub(crate) fn signer(
+/// The signer: keys, journal and caps.
+pub(crate) async fn signer(
     config: &Config,
     sealing: SealingKeys,
     deployment: DeploymentId,
     clock: Arc<dyn Clock>,
 ) -> Result<Signer, Failure> {
-    let path = &config.signer.keystore;
-    if !path.exists() {
-        return Err(Failure::Refused(format!(
-            "there is no keystore at {}: make keys with `portcullis keys new --network NETWORK`, or \
-             name the keystore with signer.keystore",
-            path.display()
-        )));
-    }
-    let mut keystore = open_keystore(&config.signer)?;
-    let journal = Journal::open(&mut keystore, clock.now())
-        .map_err(|error| Failure::failed("the signer's journal", &error))?;
+    let keyring = open_keyring(&config.signer, deployment, &clock).await?;
+    let (keyring, journal) = open_journal(&config.signer, keyring, &clock).await?;
+    tracing::info!(
+        keys = config.signer.holder.kind(),
+        journal = %journal.reader().place(),
+        "keys and journal are open"
+    );
     let caps = config.chains.iter().map(chain_caps).collect();
-    let signer = Signer::new(keystore, journal, sealing, deployment, caps, clock)
+    let signer = Signer::new(keyring, journal, sealing, deployment, caps, clock)
         .map_err(|error| Failure::failed("the signer", &error))?;
     for chain in &config.chains {
         if signer.addresses(chain.spec.chain_id).is_empty() {
             let network = chain.spec.network;
             tracing::warn!(
                 network,
-                "the keystore has no key for this network: nothing is paid there"
+                "the signer has no key for this network: nothing is paid there"
             );
         }
         if chain.caps.is_empty() {

@@ -209,6 +209,7 @@ fn api_parts(
             has_timers: false,
             ..ApiLimits::default()
         },
+        key_limit: None,
     }
 }
 

@@ -165,6 +165,7 @@ impl World {
             url: database.display().to_string(),
             readers_max: 2,
             busy_timeout_ms: 10_000,
+            ..StoreOptions::default()
         };
         let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&self.clock);
         Ok(Store::open(&options, clock).await?.with_gate(Arc::new(self.gate.clone())))

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::Address;
 use portcullis_core::time::Timestamp;
-use sea_orm::{ActiveValue, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use crate::convert::{Place, bigint};
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::alarm;
 use crate::error::StoreError;
 
@@ -173,7 +173,7 @@ impl Store {
 }
 
 /// The senders of a chain that open no new slots while an alarm of theirs is in force.
-pub(crate) async fn held_senders<C: ConnectionTrait>(
+pub(crate) async fn held_senders<C: Source>(
     connection: &C,
     during: &'static str,
     chain_id: u64,

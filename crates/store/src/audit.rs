@@ -5,8 +5,8 @@ use sea_orm::{ActiveValue, EntityTrait, QueryOrder, QuerySelect, Select};
 use sha2::{Digest, Sha256};
 
 use crate::convert::{Place, bigint};
-use crate::db::{Store, Transaction};
-use crate::entity::audit;
+use crate::db::{Store, Transaction, transaction};
+use crate::entity::{audit, deployment};
 use crate::error::StoreError;
 use crate::trip::Write;
 
@@ -58,6 +58,21 @@ impl Store {
         row.map(|row| read_head(&row)).transpose()
     }
 
+    /// Notes what an operator did outside of the database.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn note_operation(
+        &self,
+        actor: &str,
+        action: &str,
+        subject: &str,
+        detail: &str,
+    ) -> Result<(), StoreError> {
+        let entry = AuditEntry { tenant: None, actor, action, subject, detail };
+        transaction!(self, "note_operation", |tx| append_audit(&tx, &entry))
+    }
+
     /// Recomputes the whole chain; returns its head, `None` while it is empty.
     ///
     /// # Errors
@@ -88,16 +103,18 @@ pub(crate) fn newest() -> Select<audit::Entity> {
     audit::Entity::find().order_by_desc(audit::Column::Sequence).limit(1)
 }
 
-/// Appends one entry in the caller's transaction.
+/// Appends one entry in the caller's transaction. Where others append at the same time each waits for the one before: the
+/// row of the deployment is what they wait for, since the newest entry is another one when the wait is over.
 pub(crate) async fn append_audit(
     tx: &Transaction,
     entry: &AuditEntry<'_>,
 ) -> Result<(), StoreError> {
+    tx.wait_for(deployment::Entity::find_by_id(1)).await?;
     let last = newest().one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
     tx.write_together(vec![audit_write(tx, last.as_ref(), entry)]).await
 }
 
-/// What appends one entry to the newest.
+/// What appends one entry to the newest, which was read behind the lock of the deployment's row.
 pub(crate) fn audit_write(
     tx: &Transaction,
     last: Option<&audit::Model>,
@@ -128,7 +145,7 @@ pub(crate) fn audit_write(
         previous_hash: ActiveValue::Set(row.previous_hash),
         hash: ActiveValue::Set(row.hash),
     };
-    Write::new(&audit::Entity::insert(row), 1)
+    Write::new(audit::Entity::insert(row), 1)
 }
 
 fn read_head(row: &audit::Model) -> Result<AuditHead, StoreError> {

@@ -11,10 +11,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::db::Store;
+use crate::dialect::Pool;
 use crate::error::StoreError;
 
 /// The mark of a copy. A database in use has another one.
@@ -31,7 +32,7 @@ impl Store {
     /// is in it, on purpose.
     ///
     /// # Errors
-    /// When the file exists already, or cannot be written.
+    /// When the file exists already, or cannot be written; and on a database server, which has tools of its own for it.
     pub async fn back_up(&self, path: &Path) -> Result<(), StoreError> {
         let during = "back_up";
         let failed = |error: sqlx::Error| StoreError::of_driver(during, &error);
@@ -39,7 +40,11 @@ impl Store {
             let cause = format!("{} is no path that the database can write to", path.display());
             StoreError::Database { during, cause }
         })?;
-        let pool = self.reader.get_sqlite_connection_pool();
+        if self.file_pool().is_none() {
+            let cause = "a database server is copied with its own tools, `mariadb-dump --single-transaction` for instance";
+            return Err(StoreError::Database { during, cause: cause.to_owned() });
+        }
+        let pool = self.reader.connection().get_sqlite_connection_pool();
         sqlx::query("VACUUM INTO ?").bind(text).execute(pool).await.map_err(failed)?;
         let options = SqliteConnectOptions::new().filename(path);
         let mut copy = options.connect().await.map_err(failed)?;
@@ -48,14 +53,16 @@ impl Store {
         copy.close().await.map_err(failed)
     }
 
-    /// From now on commits write nothing into the file itself: [`Store::checkpoint`] does, when its caller says so.
+    /// From now on commits write nothing into the file itself: [`Store::checkpoint`] does, when its caller says so. A
+    /// server sees to its own.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn leave_checkpoints_to_caller(&self) -> Result<(), StoreError> {
+        let Some(pool) = self.file_pool() else { return Ok(()) };
         // Of a connection, and made by commits: there is one that commits, and it stays.
         sqlx::query("PRAGMA wal_autocheckpoint = 0")
-            .execute(&self.write_pool)
+            .execute(pool)
             .await
             .map_err(|error| StoreError::of_driver("leave_checkpoints_to_caller", &error))?;
         Ok(())
@@ -67,7 +74,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be written.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
-        if self.checkpoint_once().await? < LOG_PAGES_MAX {
+        if self.file_pool().is_none() || self.checkpoint_once().await? < LOG_PAGES_MAX {
             return Ok(());
         }
         let _turn = self.role_turn("checkpoint").await?;
@@ -78,19 +85,21 @@ impl Store {
     async fn checkpoint_once(&self) -> Result<i64, StoreError> {
         let (_busy, pages, _written): (i64, i64, i64) =
             sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)")
-                .fetch_one(self.reader.get_sqlite_connection_pool())
+                .fetch_one(self.reader.connection().get_sqlite_connection_pool())
                 .await
                 .map_err(|error| StoreError::of_driver("checkpoint", &error))?;
         Ok(pages)
     }
 
-    /// Whether this database is a copy that nobody has taken into use yet.
+    /// Whether this database is a copy that nobody has taken into use yet. What a server was restored from bears no mark:
+    /// there the journal alone tells.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn is_copy(&self) -> Result<bool, StoreError> {
+        let Some(pool) = self.file_pool() else { return Ok(false) };
         let mark: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(&self.write_pool)
+            .fetch_one(pool)
             .await
             .map_err(|error| StoreError::of_driver("is_copy", &error))?;
         Ok(mark == i64::from(COPY_MARK))
@@ -104,10 +113,11 @@ impl Store {
     pub async fn take_into_use(&self) -> Result<(), StoreError> {
         let during = "take_into_use";
         let failed = |error: sqlx::Error| StoreError::of_driver(during, &error);
-        sqlx::query("PRAGMA user_version = 0").execute(&self.write_pool).await.map_err(failed)?;
+        let Some(pool) = self.file_pool() else { return Ok(()) };
+        sqlx::query("PRAGMA user_version = 0").execute(pool).await.map_err(failed)?;
         let (busy, _log, _done): (i64, i64, i64) =
             sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
-                .fetch_one(&self.write_pool)
+                .fetch_one(pool)
                 .await
                 .map_err(failed)?;
         if busy == 0 {
@@ -115,6 +125,14 @@ impl Store {
         }
         let cause = "another process reads from the database: start again in a moment".to_owned();
         Err(StoreError::Unavailable { during, cause })
+    }
+
+    /// The pool of an embedded database.
+    const fn file_pool(&self) -> Option<&SqlitePool> {
+        match &self.pool {
+            Pool::Sqlite(pool) => Some(pool),
+            Pool::MySql(_) => None,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use sea_orm::{ColumnTrait, EntityTrait, JoinType, PaginatorTrait, QueryFilter, Q
 use crate::audit::{AuditEntry, append_audit};
 use crate::command::{CommandKind, request_in};
 use crate::convert::Place;
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{binding, slot, withdrawal};
 use crate::error::StoreError;
 use crate::gas::binding_to_slot;
@@ -172,7 +172,9 @@ async fn ask_for_cancel(
     actor: &str,
 ) -> Result<CancelOutcome, StoreError> {
     let key = slot_id.to_bytes().to_vec();
-    let row = slot::Entity::find_by_id(key.clone())
+    let row = tx
+        .inner
+        .holding(slot::Entity::find_by_id(key.clone()))
         .one(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;

@@ -14,7 +14,7 @@ use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint};
 use crate::damage::read_sound_slots;
 use crate::db::{Store, Transaction, transaction};
-use crate::entity::{command, slot};
+use crate::entity::{command, sender, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::slot::OpenSlot;
@@ -172,6 +172,8 @@ pub(crate) async fn request_in(
     requested_by: &str,
     reason: &str,
 ) -> Result<bool, StoreError> {
+    // Nothing unique keeps two of them out: of two that ask at once the second finds the first's.
+    tx.wait_for(sender::Entity::find_by_id((bigint(slot.chain_id), slot.sender.to_vec()))).await?;
     let open = command::Entity::find()
         .filter(command::Column::ChainId.eq(bigint(slot.chain_id)))
         .filter(command::Column::Sender.eq(slot.sender.to_vec()))

@@ -7,7 +7,7 @@ use alloy_primitives::B256;
 use portcullis_core::id::SlotId;
 use portcullis_core::intent::SignedAttempt;
 use portcullis_core::slot::{AttemptKind, Slot, SlotStage};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use crate::command::finish_commands;
 use crate::convert::Place;
@@ -51,7 +51,7 @@ pub(crate) async fn commit_in(
         }
     }
     let insert = |rows: &[attempt::ActiveModel]| {
-        Write::new(&attempt::Entity::insert_many(rows.iter().cloned()), rows.len())
+        Write::new(attempt::Entity::insert_many(rows.iter().cloned()), rows.len())
     };
     let inserts = rows.chunks(ROWS_PER_STATEMENT).map(insert).collect();
     complete_attempts(tx, &completed).await?;
@@ -77,9 +77,9 @@ async fn unsigned_slots(
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
         let mut trip = Trip::default();
         let rows = slot::Entity::find().filter(slot::Column::Id.is_in(slot_keys(ids)));
-        let rows = trip.ask(&rows);
+        let rows = trip.ask(rows.lock_exclusive());
         let attempts = attempts_in_short().filter(attempt::Column::SlotId.is_in(slot_keys(ids)));
-        let attempts = trip.ask(&attempts);
+        let attempts = trip.ask(attempts);
         let mut answers = trip.go(tx).await?;
         for row in answers.take(&rows)? {
             let place = Place { table: "slots", row: &row.id };

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_core::id::SlotId;
 use portcullis_core::slot::{Slot, SlotStage};
-use sea_orm::{ConnectionTrait, EntityTrait};
+use sea_orm::EntityTrait;
 
-use crate::db::Store;
+use crate::db::{Source, Store};
 use crate::entity::slot;
 use crate::error::StoreError;
 use crate::slot::{OpenSlot, read_open_slots};
@@ -91,7 +91,7 @@ impl Store {
 /// # Errors
 /// When the database does not answer; and when a slot's own row does not say where on the chain it is: then
 /// nobody knows whose nonces are in question.
-pub(crate) async fn read_sound_slots<C: ConnectionTrait>(
+pub(crate) async fn read_sound_slots<C: Source>(
     connection: &C,
     during: &'static str,
     rows: &[slot::Model],

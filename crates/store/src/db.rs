@@ -1,50 +1,81 @@
-//! The database connection and its transactions: named, IMMEDIATE, retried when another writer holds the lock.
+//! The database connection and its transactions: named, and retried when other writers were in their way.
 
-use std::str::FromStr;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::effect::{EffectGate, EffectPoint};
 use portcullis_core::time::{Clock, Timestamp};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
-    SqlxSqliteConnector, TransactionOptions, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QuerySelect, Select,
+    SqliteTransactionMode, TransactionOptions,
 };
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::connect::{self, Connections, shown};
 use crate::damage::DamageNotes;
+use crate::dialect::{Pool, ServerClock, TimeSource};
 use crate::error::StoreError;
-
-/// Rows that a connection reads ahead.
-const ROWS_BUFFERED: usize = 512;
-
-/// Memory for pages of the file, in KiB, of the connection that writes: SQLite's own 2 MiB hold less than one set of
-/// payments touches, and what does not stay there is read from the system again for every set.
-const WRITER_CACHE_KIB: i64 = 16 * 1024;
+pub(crate) use crate::session::Source;
+use crate::session::{Picture, Session, Writing};
+use crate::statements;
+use crate::writer_turns::{WriterTurn, WriterTurns};
 
 /// Where the database is, and how it is used.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StoreOptions {
-    /// `sqlite:///path/to/portcullis.db`, or a path.
+    /// `sqlite:///path/to/portcullis.db`, a path, or `mysql://user:password@host:3306/name`.
     pub url: String,
-    /// Connections that read beside the one that writes.
+    /// Connections that read beside those that write.
     pub readers_max: u32,
-    /// How long another process's write lock, or a free connection, is waited for.
+    /// Connections that write to a database server. To a file there is one.
+    pub writers_max: u32,
+    /// How long another's write lock, or a free connection, is waited for.
     pub busy_timeout_ms: u64,
+    /// A server that follows the database's: lists and searches are read from it, and may be a moment old.
+    pub replica_url: Option<String>,
+    /// Statements that take as long or longer are logged, with the transaction that they belong to. 0 logs none.
+    pub slow_query_ms: u64,
+    /// Whose clock decides about leases.
+    pub time: TimeSource,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            readers_max: 4,
+            writers_max: 8,
+            busy_timeout_ms: 2_000,
+            replica_url: None,
+            slow_query_ms: 0,
+            time: TimeSource::Database,
+        }
+    }
+}
+
+/// Without passwords.
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("StoreOptions")
+            .field("url", &shown(&self.url))
+            .field("replica_url", &self.replica_url.as_deref().map(shown))
+            .finish_non_exhaustive()
+    }
 }
 
 /// The store. Cheap to clone; one per process.
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) writer: DatabaseConnection,
-    pub(crate) reader: DatabaseConnection,
-    pub(crate) write_pool: SqlitePool,
+    writer: Session<DatabaseConnection>,
+    pub(crate) reader: Session<DatabaseConnection>,
+    lists: Session<DatabaseConnection>,
+    pub(crate) pool: Pool,
     pub(crate) clock: Arc<dyn Clock>,
+    server_clock: Option<Arc<ServerClock>>,
     pub(crate) damage: DamageNotes,
-    turns: Arc<WriterTurns>,
+    /// Who writes next to a file. A server lets all of them.
+    turns: Option<Arc<WriterTurns>>,
     gate: Option<Arc<dyn EffectGate>>,
 }
 
@@ -57,51 +88,30 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens the database; [`Store::migrate`] brings it to this binary's schema.
     ///
-    /// One connection writes, in the order of arrival but for intake ([`Store::turn`]): measured, competing
-    /// writers made intake's p99 a hundred times worse. The clock stands in for the database's own, since an embedded
-    /// database has none but the process's.
+    /// To a file one connection writes, in the order of arrival but for intake ([`Store::turn`]): measured, competing
+    /// writers made intake's p99 a hundred times worse. A server has many writers, and its own clock; `clock` stands in
+    /// for the one that a file does not have.
     ///
     /// # Errors
-    /// When the file cannot be opened or created.
+    /// When the file cannot be opened or created, or the server does not answer.
     pub async fn open(options: &StoreOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let during = "open";
-        let busy = Duration::from_millis(options.busy_timeout_ms);
-        let connect = sqlite_options(&options.url)
-            .map_err(|cause| StoreError::Unavailable { during, cause })?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(busy)
-            .foreign_keys(false)
-            .pragma("temp_store", "memory")
-            .statement_cache_capacity(512)
-            // A whole statement's rows: whoever reads them would wake the connection's thread once for each fifty.
-            .row_buffer_size(ROWS_BUFFERED);
-        let unavailable = |error: sqlx::Error| StoreError::Unavailable {
-            during,
-            cause: format!("{}: {error}", options.url),
+        let Connections { writer, reader, lists, pool } = connect::open(options).await?;
+        let (writer, reader) = (Session::new(writer, "write"), Session::new(reader, "read"));
+        let lists = Session::new(lists, "list");
+        let asks_server = !pool.is_single_writer() && options.time == TimeSource::Database;
+        let server_clock = asks_server.then(|| Arc::new(ServerClock::new(Arc::clone(&clock))));
+        let clock = match &server_clock {
+            None => clock,
+            Some(server) => {
+                let read = server.read(&reader).await;
+                read.map_err(|error| StoreError::of_statement("open", &error))?;
+                Arc::clone(server) as Arc<dyn Clock>
+            }
         };
-        let pool_options =
-            || SqlitePoolOptions::new().acquire_timeout(busy).test_before_acquire(false);
-        let writers = pool_options()
-            .max_connections(1)
-            .min_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None);
-        // Of KiB where it is negative: <https://www.sqlite.org/pragma.html#pragma_cache_size>.
-        let writing = connect.clone().pragma("cache_size", (-WRITER_CACHE_KIB).to_string());
-        let write_pool = connect_pool(&writers, &writing).await.map_err(unavailable)?;
-        let readers = pool_options().max_connections(options.readers_max.max(1));
-        let read_pool = connect_pool(&readers, &connect).await.map_err(unavailable)?;
-        Ok(Self {
-            writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(write_pool.clone()),
-            reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(read_pool),
-            write_pool,
-            clock,
-            damage: DamageNotes::default(),
-            turns: Arc::new(WriterTurns::new(busy)),
-            gate: None,
-        })
+        let damage = DamageNotes::default();
+        let patience = Duration::from_millis(options.busy_timeout_ms);
+        let turns = pool.is_single_writer().then(|| Arc::new(WriterTurns::new(patience)));
+        Ok(Self { writer, reader, lists, pool, clock, server_clock, damage, turns, gate: None })
     }
 
     /// The same store with a gate around each of its commits (simulation).
@@ -109,6 +119,12 @@ impl Store {
     pub fn with_gate(mut self, gate: Arc<dyn EffectGate>) -> Self {
         self.gate = Some(gate);
         self
+    }
+
+    /// The time by the clock that decides about leases, as well as this process knows it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Whether the database answers.
@@ -125,21 +141,29 @@ impl Store {
 
     /// Closes every connection; the file can be copied afterwards.
     pub async fn close(self) {
-        let readers = self.reader.get_sqlite_connection_pool().clone();
-        readers.close().await;
-        self.write_pool.close().await;
+        for connection in [&self.reader, &self.lists] {
+            // One that is closed already, or lost, is closed.
+            let _closed = connection.connection().close_by_ref().await;
+        }
+        self.pool.close().await;
     }
 
     /// The right to write, for a group whose clients wait: it comes after the transaction that is under way, and
     /// before all that the roles have in the queue.
     pub(crate) async fn turn(&self, name: &'static str) -> Result<WriterTurn, StoreError> {
         self.pass(name, false).await;
-        self.turns.of_clients(name).await
+        match &self.turns {
+            None => Ok(WriterTurn::of_many()),
+            Some(turns) => turns.of_clients(name).await,
+        }
     }
 
     /// The right to write, after the roles that wait.
     pub(crate) async fn role_turn(&self, name: &'static str) -> Result<WriterTurn, StoreError> {
-        self.turns.of_roles(name).await
+        match &self.turns {
+            None => Ok(WriterTurn::of_many()),
+            Some(turns) => turns.of_roles(name).await,
+        }
     }
 
     pub(crate) async fn begin(&self, name: &'static str) -> Result<Transaction, StoreError> {
@@ -158,30 +182,53 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let inner = self
-            .writer
-            .begin_with_options(options)
-            .await
-            .map_err(|error| StoreError::of_statement(name, &error))?;
-        let damage = self.damage.clone();
-        Ok(Transaction { inner, name, now: self.clock.now(), damage, turn })
+        let failed = |error: DbErr| StoreError::of_statement(name, &error);
+        statements::count();
+        let session = self.writer.begin(name, options).await.map_err(failed)?;
+        let inner = Writing { session, is_alone: self.pool.is_single_writer() };
+        let now = match &self.server_clock {
+            None => self.clock.now(),
+            Some(server) => server.read(&inner).await.map_err(failed)?,
+        };
+        Ok(Transaction { inner, name, now, damage: self.damage.clone(), turn })
     }
 
     /// A picture for reads of several statements: while a writer moves on between them, what they
     /// see would not fit together. Dropping it ends it.
-    pub(crate) async fn snapshot(
-        &self,
-        during: &'static str,
-    ) -> Result<DatabaseTransaction, StoreError> {
-        self.reader.begin().await.map_err(|error| StoreError::of_statement(during, &error))
+    pub(crate) async fn snapshot(&self, during: &'static str) -> Result<Picture, StoreError> {
+        let begun = self.reader.begin(during, TransactionOptions::default()).await;
+        begun.map_err(|error| StoreError::of_statement(during, &error))
+    }
+
+    /// As [`Store::snapshot`], of the replica where there is one. While that is away the database itself answers.
+    pub(crate) async fn list_snapshot(&self, during: &'static str) -> Result<Picture, StoreError> {
+        let begun = self.lists.begin(during, TransactionOptions::default()).await;
+        match begun.map_err(|error| StoreError::of_statement(during, &error)) {
+            Err(error) if error.is_unavailable() => {
+                tracing::warn!(during, %error, "the replica does not answer; the database itself is asked");
+                self.snapshot(during).await
+            }
+            outcome => outcome,
+        }
     }
 
     pub(crate) async fn finish(&self, transaction: Transaction) -> Result<(), StoreError> {
         let Transaction { inner, name, turn, .. } = transaction;
-        let result = inner.commit().await;
+        statements::count();
+        let result = inner.session.commit().await;
         drop(turn);
         self.pass(name, true).await;
         result.map_err(|error| StoreError::of_commit(name, &error))
+    }
+
+    /// Whether a transaction that failed so is to be run again. Nothing of it was written. On a server another writer may
+    /// have inserted a row after this one had looked for it: it finds that row now.
+    pub(crate) fn tries_again(&self, error: &StoreError, retry: u32) -> bool {
+        if self.pool.is_single_writer() {
+            return error.is_unavailable() && retry < RETRIES_MAX;
+        }
+        let most = if error.is_duplicate() { DUPLICATE_RETRIES_MAX } else { SERVER_RETRIES_MAX };
+        (error.is_unavailable() || error.is_duplicate()) && retry < most
     }
 
     async fn pass(&self, effect: &'static str, happened: bool) {
@@ -193,7 +240,7 @@ impl Store {
 
 /// A write transaction. Dropped without [`Store::finish`], it is rolled back.
 pub(crate) struct Transaction {
-    pub(crate) inner: DatabaseTransaction,
+    pub(crate) inner: Writing,
     pub(crate) name: &'static str,
     /// The database's clock at BEGIN.
     pub(crate) now: Timestamp,
@@ -202,6 +249,24 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
+    /// Whether nobody else writes before it ends.
+    pub(crate) const fn is_alone(&self) -> bool {
+        self.inner.is_alone
+    }
+
+    /// Waits until nobody else has the rows of a query, and keeps them until this transaction ends. Where nobody else
+    /// writes there is nothing to wait for.
+    pub(crate) async fn wait_for<E: EntityTrait>(
+        &self,
+        query: Select<E>,
+    ) -> Result<(), StoreError> {
+        if self.is_alone() {
+            return Ok(());
+        }
+        let held = query.lock_exclusive().all(&self.inner).await;
+        held.map(|_| ()).map_err(|error| self.failed(&error))
+    }
+
     /// Turns a driver's error into this transaction's.
     pub(crate) fn failed(&self, error: &DbErr) -> StoreError {
         StoreError::of_statement(self.name, error)
@@ -217,56 +282,14 @@ impl Transaction {
     }
 }
 
-/// Who writes next. Roles queue for the second place, so that clients wait for one transaction at most, however many the
-/// roles have in hand.
-struct WriterTurns {
-    roles: Arc<Mutex<()>>,
-    writer: Arc<Mutex<()>>,
-    patience: Duration,
-}
+/// How often a transaction that met a lock is tried again.
+const RETRIES_MAX: u32 = 3;
 
-/// The right to write, until it is dropped.
-pub(crate) struct WriterTurn {
-    _writer: OwnedMutexGuard<()>,
-    _role: Option<OwnedMutexGuard<()>>,
-}
+/// The same on a database server, which ends one of two transactions that wait for each other.
+const SERVER_RETRIES_MAX: u32 = 5;
 
-impl WriterTurns {
-    fn new(patience: Duration) -> Self {
-        Self { roles: Arc::default(), writer: Arc::default(), patience }
-    }
-
-    async fn of_clients(&self, during: &'static str) -> Result<WriterTurn, StoreError> {
-        let writer = self.wait(during, Arc::clone(&self.writer).lock_owned()).await?;
-        Ok(WriterTurn { _writer: writer, _role: None })
-    }
-
-    async fn of_roles(&self, during: &'static str) -> Result<WriterTurn, StoreError> {
-        let turn = async {
-            let role = Arc::clone(&self.roles).lock_owned().await;
-            let writer = Arc::clone(&self.writer).lock_owned().await;
-            WriterTurn { _writer: writer, _role: Some(role) }
-        };
-        self.wait(during, turn).await
-    }
-
-    async fn wait<T>(
-        &self,
-        during: &'static str,
-        turn: impl Future<Output = T>,
-    ) -> Result<T, StoreError> {
-        tokio::time::timeout(self.patience, turn).await.map_err(|_| StoreError::Unavailable {
-            during,
-            cause: format!("no turn to write came within {} ms", self.patience.as_millis()),
-        })
-    }
-}
-
-/// How often, and how long apart, a transaction that met a lock is tried again.
-pub(crate) const RETRIES_MAX: u32 = 3;
-
-/// How often opening is tried again: together a little over a second.
-const OPEN_RETRIES_MAX: u32 = 7;
+/// The same where a row was there already: whoever does not find it the second time is wrong about more than the moment.
+const DUPLICATE_RETRIES_MAX: u32 = 2;
 
 pub(crate) async fn pause_before_retry(name: &'static str, retry: u32) {
     tracing::debug!(transaction = name, retry, "the database is contended; trying again");
@@ -289,14 +312,15 @@ macro_rules! transaction {
                 Ok(begun) => begun,
                 Err(error) => break Err(error),
             };
-            let outcome: Result<_, $crate::error::StoreError> = async {
+            let body = async {
                 let value = $body.await?;
                 $store.finish($tx).await?;
                 Ok(value)
-            }
-            .await;
+            };
+            let outcome: Result<_, $crate::error::StoreError> =
+                Box::pin($crate::statements::DURING.scope($name, body)).await;
             match outcome {
-                Err(error) if error.is_unavailable() && retry < $crate::db::RETRIES_MAX => {
+                Err(error) if $store.tries_again(&error, retry) => {
                     $crate::db::pause_before_retry($name, retry).await;
                     retry = retry.saturating_add(1);
                 }
@@ -306,73 +330,3 @@ macro_rules! transaction {
     }};
 }
 pub(crate) use transaction;
-
-/// Opens a pool. Processes that make a new file a WAL one together would wait for each other, so SQLite
-/// tells one of them BUSY at once (<https://www.sqlite.org/c3ref/busy_handler.html>): it comes back.
-async fn connect_pool(
-    pool: &SqlitePoolOptions,
-    connect: &SqliteConnectOptions,
-) -> Result<SqlitePool, sqlx::Error> {
-    let mut retry = 0;
-    loop {
-        match pool.clone().connect_with(connect.clone()).await {
-            Err(error) if StoreError::is_contention(&error) && retry < OPEN_RETRIES_MAX => {
-                pause_before_retry("open", retry).await;
-                retry = retry.saturating_add(1);
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-fn sqlite_options(url: &str) -> Result<SqliteConnectOptions, String> {
-    if url.starts_with("sqlite:") {
-        return SqliteConnectOptions::from_str(url).map_err(|error| error.to_string());
-    }
-    if let Some((scheme, _)) = url.split_once("://") {
-        return Err(format!("{scheme} is not a supported database: use sqlite:///path/to/file"));
-    }
-    Ok(SqliteConnectOptions::new().filename(url))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    #[tokio::test]
-    async fn clients_come_before_the_roles_that_wait() {
-        let turns = Arc::new(WriterTurns::new(PATIENCE));
-        let order: Arc<Mutex<Vec<&str>>> = Arc::default();
-        let under_way = turns.of_roles("first").await.map_err(|error| error.to_string());
-        let mut waiting = Vec::new();
-        for name in ["second", "third", "clients"] {
-            let (turns, order) = (Arc::clone(&turns), Arc::clone(&order));
-            waiting.push(tokio::spawn(async move {
-                let turn = match name {
-                    "clients" => turns.of_clients(name).await,
-                    _ => turns.of_roles(name).await,
-                };
-                order.lock().await.push(name);
-                drop(turn);
-            }));
-            tokio::task::yield_now().await;
-        }
-        assert!(order.lock().await.is_empty(), "one writes at a time");
-        drop(under_way);
-        for task in waiting {
-            task.await.expect("ends");
-        }
-        assert_eq!(*order.lock().await, ["clients", "second", "third"]);
-    }
-
-    #[tokio::test]
-    async fn a_turn_that_does_not_come_is_said_to_be_unavailable() {
-        let turns = WriterTurns::new(Duration::ZERO);
-        let _under_way = turns.of_roles("first").await;
-        for refused in [turns.of_roles("second").await, turns.of_clients("third").await] {
-            assert!(refused.is_err_and(|error| error.is_unavailable()));
-        }
-    }
-}

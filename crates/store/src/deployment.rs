@@ -9,7 +9,8 @@ use sea_orm::{
 
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint};
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
+use crate::dialect::{close_halt_gate, share_halt_gate};
 use crate::entity::{deployment, halt};
 use crate::error::StoreError;
 use crate::trip::Write;
@@ -130,7 +131,8 @@ pub(crate) fn numbers() -> Select<deployment::Entity> {
 
 /// Takes the next `count` payout numbers; returns the epoch and the first sequence.
 pub(crate) async fn take_numbers(tx: &Transaction, count: u64) -> Result<(u64, u64), StoreError> {
-    let row = numbers().one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+    let query = tx.inner.holding(numbers());
+    let row = query.one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
     let (taken, write) = numbers_write(row.as_ref(), count)?;
     tx.write_together(vec![write]).await?;
     Ok(taken)
@@ -160,11 +162,21 @@ pub(crate) fn numbers_write(
     let place = Place { table: "deployment", row: &[1] };
     let taken =
         (place.unsigned("epoch", row.epoch)?, place.unsigned("sequence_next", row.sequence_next)?);
-    Ok((taken, Write::new(&moved, 1)))
+    Ok((taken, Write::new(moved, 1)))
+}
+
+/// No halt is raised between the look at them and the end of this transaction: whoever is told that the engine is halted
+/// finds that nothing is bound afterwards.
+pub(crate) async fn hold_off_halts(tx: &Transaction) -> Result<(), StoreError> {
+    if tx.is_alone() {
+        return Ok(());
+    }
+    share_halt_gate(&tx.inner).await.map_err(|error| tx.failed(&error))
 }
 
 /// Refuses to go on while a halt is in force: checked in the transaction that binds.
 pub(crate) async fn refuse_while_halted(tx: &Transaction) -> Result<(), StoreError> {
+    hold_off_halts(tx).await?;
     let halted = halt::Entity::find()
         .filter(halt::Column::ClearedAt.is_null())
         .one(&tx.inner)
@@ -179,7 +191,7 @@ pub(crate) async fn refuse_while_halted(tx: &Transaction) -> Result<(), StoreErr
 /// Halts that say that this database may be an old one: a request that it does not know may be paid.
 const RESTORED: [&str; 2] = ["restore", "journal"];
 
-/// Asks for such a halt that is in force.
+/// Asks for such a halt that is in force, behind [`hold_off_halts`].
 pub(crate) fn restored() -> Select<halt::Entity> {
     halt::Entity::find()
         .filter(halt::Column::ClearedAt.is_null())
@@ -200,6 +212,9 @@ pub(crate) async fn raise_in(
     reason: &str,
     detail: &str,
 ) -> Result<(), StoreError> {
+    if !tx.is_alone() {
+        close_halt_gate(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+    }
     let known = halt::Entity::find()
         .filter(halt::Column::ClearedAt.is_null())
         .filter(halt::Column::Reason.eq(reason))

@@ -3,8 +3,11 @@
 use std::fmt::Display;
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use sqlx::mysql::MySqlDatabaseError;
 use sqlx::sqlite::SqliteError;
 use thiserror::Error;
+
+use crate::unique_key::key_of;
 
 /// An error of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -36,6 +39,14 @@ pub enum StoreError {
         expected: u64,
         /// Rows that did.
         found: u64,
+    },
+    /// A row of the same key is there already: another writer inserted it first, or it was there before.
+    #[error("{during} would insert a second row of the key {key}")]
+    Duplicate {
+        /// The transaction.
+        during: &'static str,
+        /// The unique key, by the same name on every database.
+        key: String,
     },
     /// The lease is not held any more, or a newer holder has it.
     #[error("the lease {name} is lost")]
@@ -105,7 +116,11 @@ impl StoreError {
     /// Whether another writer was first: the step reads again and goes on.
     #[must_use]
     pub const fn is_lost_race(&self) -> bool {
-        matches!(self, Self::Conflict { .. } | Self::LeaseLost { .. })
+        matches!(self, Self::Conflict { .. } | Self::Duplicate { .. } | Self::LeaseLost { .. })
+    }
+
+    pub(crate) const fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Duplicate { .. })
     }
 
     pub(crate) fn corrupt(
@@ -121,8 +136,10 @@ impl StoreError {
     pub(crate) fn of_statement(during: &'static str, error: &DbErr) -> Self {
         let cause = error.to_string();
         match kind_of(error) {
-            Kind::Contention | Kind::Connection => Self::Unavailable { during, cause },
-            Kind::Duplicate => Self::Conflict { during, expected: 1, found: 0 },
+            Kind::Contention | Kind::Deadlock | Kind::Connection => {
+                Self::Unavailable { during, cause }
+            }
+            Kind::Duplicate => Self::Duplicate { during, key: key_of(error) },
             Kind::Other => Self::Database { during, cause },
         }
     }
@@ -136,27 +153,34 @@ impl StoreError {
     pub(crate) fn of_driver(during: &'static str, error: &sqlx::Error) -> Self {
         let cause = error.to_string();
         match kind_of_driver(error) {
-            Kind::Contention | Kind::Connection => Self::Unavailable { during, cause },
+            Kind::Contention | Kind::Deadlock | Kind::Connection => {
+                Self::Unavailable { during, cause }
+            }
             Kind::Duplicate | Kind::Other => Self::Database { during, cause },
         }
     }
 
-    /// An error of COMMIT itself. Only a database that says that it did not commit is believed.
+    /// An error of COMMIT itself. Only a database that says that it did not commit is believed: an SQLite file that was
+    /// locked, and a server that ended this transaction for the sake of another (a cluster finds that out here).
     pub(crate) fn of_commit(during: &'static str, error: &DbErr) -> Self {
         let cause = error.to_string();
         match kind_of(error) {
-            Kind::Contention => Self::Unavailable { during, cause },
-            Kind::Connection | Kind::Duplicate | Kind::Other => {
+            Kind::Contention if is_of_sqlite(error) => Self::Unavailable { during, cause },
+            Kind::Deadlock => Self::Unavailable { during, cause },
+            Kind::Contention | Kind::Connection | Kind::Duplicate | Kind::Other => {
                 Self::OutcomeUnknown { during, cause }
             }
         }
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Locked by another writer, or chosen as the victim of a deadlock.
+    /// Locked by another writer for too long. The statement wrote nothing; the transaction is rolled back by us.
     Contention,
-    /// The connection cannot be had, or broke, or what holds the database is full or gone.
+    /// Chosen as the one to be ended of two that waited for each other. The server has rolled it back.
+    Deadlock,
+    /// The connection cannot be had, or broke, or what holds the database is full, gone, or read only.
     Connection,
     /// Another writer inserted the same key first.
     Duplicate,
@@ -177,20 +201,54 @@ fn kind_of(error: &DbErr) -> Kind {
     kind_of_driver(error)
 }
 
+fn is_of_sqlite(error: &DbErr) -> bool {
+    let (DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime)) = error else {
+        return false;
+    };
+    let RuntimeErr::SqlxError(error) = runtime else { return false };
+    error
+        .as_database_error()
+        .is_some_and(|database| database.try_downcast_ref::<SqliteError>().is_some())
+}
+
 fn kind_of_driver(error: &sqlx::Error) -> Kind {
     match error {
         sqlx::Error::Database(database) => {
-            let code = database.code().unwrap_or_default();
             if database.try_downcast_ref::<SqliteError>().is_some() {
-                kind_of_sqlite(&code)
-            } else {
-                Kind::Other
+                return kind_of_sqlite(&database.code().unwrap_or_default());
             }
+            database
+                .try_downcast_ref::<MySqlDatabaseError>()
+                .map_or(Kind::Other, |error| kind_of_mysql(error.number()))
         }
+        // A connection that breaks in the middle of an answer is told as a breach of the protocol.
         sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::BeginFailed
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => Kind::Connection,
+        _ => Kind::Other,
+    }
+}
+
+/// By the number of MySQL's and MariaDB's errors
+/// (<https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>,
+/// <https://mariadb.com/kb/en/mariadb-error-code-reference/>).
+const fn kind_of_mysql(number: u16) -> Kind {
+    match number {
+        // Deadlock; and MariaDB's "record has changed since last read", which ends a transaction for the same reason.
+        1213 | 1020 => Kind::Deadlock,
+        // Lock wait timeout, lock table full, too many transactions, a statement that took too long (MariaDB, MySQL),
+        // a lock that was aborted.
+        1205 | 1206 | 1637 | 1969 | 3024 | 1689 => Kind::Contention,
+        // Too many connections (of all, of one user), shutdown in progress, host blocked, connection killed, query
+        // interrupted, connection lost as clients number it; then disk full, table full, out of memory, an error of the
+        // storage engine or of a file, and a server that has become read only, as after a fail-over.
+        1040 | 1203 | 1053 | 1129 | 1927 | 1317 | 2002 | 2003 | 2006 | 2013 | 1021 | 1114
+        | 1037 | 1041 | 1030 | 1026 | 3 | 1290 | 1836 => Kind::Connection,
+        1062 | 1022 | 1169 | 1586 => Kind::Duplicate,
         _ => Kind::Other,
     }
 }
@@ -230,6 +288,20 @@ mod tests {
         for error in [of(sqlx::Error::WorkerCrashed), of(sqlx::Error::RowNotFound)] {
             let seen = StoreError::of_commit("intake", &error);
             assert!(seen.is_outcome_unknown() && !seen.is_unavailable(), "{seen}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_mysql_say_whether_a_transaction_is_run_again() {
+        assert_eq!(kind_of_mysql(1213), Kind::Deadlock);
+        assert_eq!(kind_of_mysql(1205), Kind::Contention);
+        for number in [1040, 1053, 1927, 2006, 2013, 1021, 1836] {
+            assert_eq!(kind_of_mysql(number), Kind::Connection, "{number}");
+        }
+        assert_eq!(kind_of_mysql(1062), Kind::Duplicate);
+        // Access denied, syntax, data too long, a check that failed
+        for number in [1045, 1064, 1406, 3819, 4025] {
+            assert_eq!(kind_of_mysql(number), Kind::Other, "{number}");
         }
     }
 

@@ -69,8 +69,8 @@ impl Store {
 }
 
 async fn fill_in(tx: &Transaction, lease: &Lease, new: &NewSlot) -> Result<(), StoreError> {
-    refuse_while_halted(tx).await?;
     check_leases(tx, std::slice::from_ref(lease)).await?;
+    refuse_while_halted(tx).await?;
     // A filler pays nobody.
     tx.expect_rows(new.payments.len() as u64, 0)?;
     let Slot { chain_id, sender: address, nonce } = new.slot;

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use portcullis_core::id::WithdrawalId;
 use portcullis_core::recovery::ran_out_of_gas;
 use portcullis_core::slot::{Rail, SlotOutcome, SlotStage};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef,
-};
+use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef};
 
 use crate::convert::Place;
-use crate::db::Store;
+use crate::db::{Source, Store};
 use crate::entity::{attempt, binding, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
@@ -31,7 +29,7 @@ impl Store {
 }
 
 /// How often each withdrawal rode a reverted transaction that used up its gas, in slots of these stages.
-pub(crate) async fn dry_rides<C: ConnectionTrait>(
+pub(crate) async fn dry_rides<C: Source>(
     connection: &C,
     during: &'static str,
     ids: &[WithdrawalId],

@@ -336,7 +336,7 @@ pub(crate) fn posting_writes(
     }
     let mut writes: Vec<Write> = rows
         .chunks(ROWS_PER_STATEMENT)
-        .map(|rows| Write::new(&posting::Entity::insert_many(rows.iter().cloned()), rows.len()))
+        .map(|rows| Write::new(posting::Entity::insert_many(rows.iter().cloned()), rows.len()))
         .collect();
     let changed: Vec<BalanceRow> =
         balances.into_values().filter(|row| before.get(&row.id) != Some(&row.balance)).collect();
@@ -356,7 +356,7 @@ fn balances_write(rows: &[BalanceRow]) -> Write {
         .col_expr(balance::Column::Held, case(|balance| balance.held).into())
         .col_expr(balance::Column::Paid, case(|balance| balance.paid).into())
         .filter(balance::Column::Id.is_in(rows.iter().map(|row| row.id)));
-    Write::new(&written, rows.len())
+    Write::new(written, rows.len())
 }
 
 pub(crate) fn read_balance(row: &balance::Model) -> Result<(Purse, BalanceRow), StoreError> {

@@ -1,11 +1,20 @@
 //! Migrations: numbered, append-only, checked at every start.
 
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{AssertSqlSafe, MySqlPool};
 
 use crate::db::Store;
+use crate::dialect::Pool;
 use crate::error::StoreError;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static MYSQL: Migrator = sqlx::migrate!("migrations/mysql");
+
+/// The name of the lock that one migrating process has, one for each database of a server.
+const MIGRATION_LOCK: &str = "CONCAT('portcullis.', SHA1(DATABASE()))";
+const MIGRATION_WAIT_SECONDS: u32 = 600;
+
+const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
 
 /// Which schema the database has, and which this binary knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +39,7 @@ impl Store {
             if before.current > before.known {
                 return Err(Self::newer_schema(before));
             }
-            let Err(error) = MIGRATIONS.run(&self.write_pool).await else {
+            let Err(error) = self.pool.apply_missing().await else {
                 return Ok(before.known);
             };
             // Where the database came further all the same, another process was first.
@@ -64,25 +73,11 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn schema_status(&self) -> Result<SchemaStatus, StoreError> {
-        let failed = |error: sqlx::Error| StoreError::of_driver("schema_status", &error);
-        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-        let has_table: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
-        )
-        .fetch_one(&self.write_pool)
-        .await
-        .map_err(failed)?;
-        let applied: Vec<i64> = if has_table == 0 {
-            Vec::new()
-        } else {
-            sqlx::query_scalar(
-                "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version",
-            )
-            .fetch_all(&self.write_pool)
-            .await
-            .map_err(failed)?
-        };
-        let pending = MIGRATIONS.iter().filter(|m| !applied.contains(&m.version)).count();
+        let migrations = self.pool.migrations();
+        let known = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let applied = self.pool.applied().await;
+        let applied = applied.map_err(|error| StoreError::of_driver("schema_status", &error))?;
+        let pending = migrations.iter().filter(|m| !applied.contains(&m.version)).count();
         let current = applied.last().copied().unwrap_or(0);
         Ok(SchemaStatus { current, known, pending: pending as u64 })
     }
@@ -94,6 +89,59 @@ impl Store {
             remedy: "start the newer binary that made it",
         }
     }
+}
+
+impl Pool {
+    const fn migrations(&self) -> &'static Migrator {
+        match self {
+            Self::Sqlite(_) => &SQLITE,
+            Self::MySql(_) => &MYSQL,
+        }
+    }
+
+    async fn apply_missing(&self) -> Result<(), MigrateError> {
+        match self {
+            Self::Sqlite(pool) => Box::pin(SQLITE.run(pool)).await,
+            Self::MySql(pool) => Box::pin(migrate_server(pool)).await,
+        }
+    }
+
+    /// The migrations that were applied in full, by number; none where nothing ever was.
+    async fn applied(&self) -> Result<Vec<i64>, sqlx::Error> {
+        let has_table: i64 = match self {
+            Self::Sqlite(pool) => {
+                let sql = "SELECT count(*) FROM sqlite_master \
+                           WHERE type = 'table' AND name = '_sqlx_migrations'";
+                sqlx::query_scalar(sql).fetch_one(pool).await?
+            }
+            Self::MySql(pool) => {
+                let sql = "SELECT count(*) FROM information_schema.tables \
+                           WHERE table_schema = DATABASE() AND table_name = '_sqlx_migrations'";
+                sqlx::query_scalar(sql).fetch_one(pool).await?
+            }
+        };
+        match self {
+            _ if has_table == 0 => Ok(Vec::new()),
+            Self::Sqlite(pool) => sqlx::query_scalar(APPLIED).fetch_all(pool).await,
+            Self::MySql(pool) => sqlx::query_scalar(APPLIED).fetch_all(pool).await,
+        }
+    }
+}
+
+/// One process at a time. The migrator asks for a lock without an end, which MariaDB does not know, and goes on without one.
+async fn migrate_server(pool: &MySqlPool) -> Result<(), MigrateError> {
+    let mut connection = Box::pin(pool.acquire()).await?;
+    let lock = format!("SELECT GET_LOCK({MIGRATION_LOCK}, {MIGRATION_WAIT_SECONDS})");
+    let got: Option<i64> =
+        sqlx::query_scalar(AssertSqlSafe(lock)).fetch_one(&mut *connection).await?;
+    if got != Some(1) {
+        return Err(MigrateError::Execute(sqlx::Error::PoolTimedOut));
+    }
+    let outcome = Box::pin(MYSQL.run_direct(None, &mut *connection, false)).await;
+    let release = format!("SELECT RELEASE_LOCK({MIGRATION_LOCK})");
+    // Lost with the connection, the lock is free all the same.
+    let _released = sqlx::query(AssertSqlSafe(release)).execute(&mut *connection).await;
+    outcome
 }
 
 fn migration_failed(error: &MigrateError) -> StoreError {

@@ -11,7 +11,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, Func, LockBehavior, LockType, Query, S
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::convert::{Place, bigint};
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{attempt, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
@@ -185,7 +185,7 @@ async fn claim_in(
             .col_expr(slot::Column::Receives, Expr::col(slot::Column::Receives).add(1))
             .filter(slot::Column::Id.is_in(rows.iter().map(|(id, ..)| id.clone())))
             .filter(slot::Column::ClaimedUntil.lte(tx.now.as_millis()));
-        Write::new(&claimed, rows.len())
+        Write::new(claimed, rows.len())
     };
     let mut writes: Vec<Write> = rows.chunks(ROWS_PER_STATEMENT).map(claim_set).collect();
     let mut bytes = bytes_to_send(tx, &rows).await?;
@@ -338,7 +338,7 @@ fn outcome_write(tx: &Transaction, outcome: &str, hashes: &[B256]) -> Write {
         .col_expr(attempt::Column::SentAt, first_sent.into())
         .col_expr(attempt::Column::LastOutcome, Expr::value(outcome))
         .filter(attempt::Column::Hash.is_in(hashes.iter().map(|hash| hash.to_vec())));
-    Write::new(&recorded, hashes.len())
+    Write::new(recorded, hashes.len())
 }
 
 /// `Sending` becomes `Sent` for slots whose bytes a provider has; those that a block consumed
@@ -352,11 +352,14 @@ async fn finish_sends(
         results.iter().filter(|result| result.accepted).map(|result| result.slot_id).collect();
     let mut sending: BTreeSet<Vec<u8>> = BTreeSet::new();
     for ids in accepted.chunks(ROWS_PER_STATEMENT) {
-        let found: Vec<Vec<u8>> = slot::Entity::find()
+        let query = slot::Entity::find()
             .select_only()
             .column(slot::Column::Id)
             .filter(slot::Column::Id.is_in(slot_keys(ids)))
-            .filter(slot::Column::Stage.eq(SlotStage::Sending.as_str()))
+            .filter(slot::Column::Stage.eq(SlotStage::Sending.as_str()));
+        let found: Vec<Vec<u8>> = tx
+            .inner
+            .holding(query)
             .into_tuple()
             .all(&tx.inner)
             .await

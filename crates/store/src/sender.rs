@@ -7,15 +7,15 @@ use portcullis_core::amount::Amount;
 use portcullis_core::slot::{Purpose, Rail, SlotStage};
 use sea_orm::sea_query::{Expr, Func, SimpleExpr};
 use sea_orm::{
-    ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, JoinType,
-    QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveValue, ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use crate::alarm::held_senders;
 use crate::convert::{Place, bigint};
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{binding, sender, slot, withdrawal};
 use crate::error::StoreError;
+use crate::session::Picture;
 use crate::trip::Write;
 
 /// A sender and what it has under way.
@@ -141,7 +141,7 @@ impl Store {
     }
 }
 
-async fn senders_of<C: ConnectionTrait>(
+async fn senders_of<C: Source>(
     connection: &C,
     during: &'static str,
     chain_id: u64,
@@ -156,7 +156,7 @@ async fn senders_of<C: ConnectionTrait>(
 }
 
 async fn count_unmined(
-    picture: &DatabaseTransaction,
+    picture: &Picture,
     chain_id: u64,
     loads: &mut BTreeMap<Address, SenderLoad>,
 ) -> Result<(), StoreError> {
@@ -187,16 +187,17 @@ pub(crate) fn unmined_query(chain_id: u64) -> Select<slot::Entity> {
 }
 
 async fn sum_promised(
-    picture: &DatabaseTransaction,
+    picture: &Picture,
     chain_id: u64,
     loads: &mut BTreeMap<Address, SenderLoad>,
 ) -> Result<(), StoreError> {
     // One row for each sender and token: what is in flight is many, and the signer asks before every set.
-    let payments: Vec<(Vec<u8>, Vec<u8>, String)> = slot::Entity::find()
+    let payments: Vec<(Vec<u8>, Vec<u8>, String, i64)> = slot::Entity::find()
         .select_only()
         .column(slot::Column::Sender)
         .column(withdrawal::Column::Token)
         .column_as(listed(withdrawal::Column::Amount.into_expr()), "amounts")
+        .column_as(withdrawal::Column::Id.count(), "listed")
         .join(JoinType::InnerJoin, slot_to_binding())
         .join(JoinType::InnerJoin, binding_to_withdrawal())
         .filter(slot::Column::ChainId.eq(bigint(chain_id)))
@@ -208,14 +209,16 @@ async fn sum_promised(
         .all(picture)
         .await
         .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
-    for (address, token, amounts) in payments {
+    for (address, token, amounts, listed) in payments {
         let place = Place { table: "slots", row: &address };
         let address = place.address("sender", &address)?;
         let Some(load) = loads.get_mut(&address) else { continue };
+        let is_whole = is_whole(&amounts, listed);
         let amounts: Result<Vec<Amount>, StoreError> =
             amounts.split(',').map(|amount| place.amount("amount", amount)).collect();
-        // What it has promised is not known then: it promises nothing more.
-        let (Ok(token), Ok(amounts)) = (place.token("token", &token), amounts) else {
+        // What it has promised is not known otherwise: it promises nothing more.
+        let (Ok(token), Ok(amounts), true) = (place.token("token", &token), amounts, is_whole)
+        else {
             load.is_held = true;
             continue;
         };
@@ -232,8 +235,13 @@ fn listed(value: SimpleExpr) -> SimpleExpr {
     Func::cust("GROUP_CONCAT").arg(value).into()
 }
 
+/// Whether a list has as many values as it is made of. A server cuts off what is longer than it puts together.
+fn is_whole(list: &str, values: i64) -> bool {
+    i64::try_from(list.split(',').count()) == Ok(values)
+}
+
 async fn sum_gas(
-    picture: &DatabaseTransaction,
+    picture: &Picture,
     chain_id: u64,
     loads: &mut BTreeMap<Address, SenderLoad>,
 ) -> Result<(), StoreError> {
@@ -244,10 +252,11 @@ async fn sum_gas(
         .arg(attempt::Column::MaxFeePerGasWei.into_expr())
         .arg(" ")
         .arg(attempt::Column::GasLimit.into_expr());
-    let costs: Vec<(Vec<u8>, String)> = slot::Entity::find()
+    let costs: Vec<(Vec<u8>, String, i64)> = slot::Entity::find()
         .select_only()
         .column(slot::Column::Sender)
         .column_as(listed(cost.into()), "costs")
+        .column_as(attempt::Column::Hash.count(), "listed")
         .join(JoinType::InnerJoin, slot_to_attempt())
         .filter(slot::Column::ChainId.eq(bigint(chain_id)))
         .filter(slot::Column::Stage.is_in(UNMINED))
@@ -256,10 +265,14 @@ async fn sum_gas(
         .all(picture)
         .await
         .map_err(|error| StoreError::of_statement("sender_loads", &error))?;
-    for (address, costs) in costs {
+    for (address, costs, listed) in costs {
         let place = Place { table: "attempts", row: &address };
         let address = place.address("sender", &address)?;
         let Some(load) = loads.get_mut(&address) else { continue };
+        if !is_whole(&costs, listed) {
+            load.is_held = true;
+            continue;
+        }
         let mut dearest: BTreeMap<&str, Amount> = BTreeMap::new();
         for cost in costs.split(',') {
             let (slot, cost) = place.known("gas_limit", cost_of(cost))?;
@@ -351,7 +364,7 @@ pub(crate) fn nonces_write(
         .filter(sender::Column::ChainId.eq(bigint(chain_id)))
         .filter(sender::Column::Address.eq(address.to_vec()))
         .filter(sender::Column::NonceNext.eq(bigint(first)));
-    Ok(Write::new(&taken, 1))
+    Ok(Write::new(taken, 1))
 }
 
 pub(crate) fn read_sender(row: &sender::Model) -> Result<(Address, u64), StoreError> {

@@ -11,14 +11,14 @@ use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, State};
 use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, Iterable, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, Select,
+    ColumnTrait, EntityTrait, Iterable, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    Select,
 };
 
 use crate::commit::commit_in;
 use crate::convert::{Place, bigint};
 use crate::damage::read_sound_slots;
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
 use crate::deployment::refuse_while_halted;
 use crate::entity::{attempt, binding, slot, work};
 use crate::error::StoreError;
@@ -175,8 +175,8 @@ impl Store {
 }
 
 async fn bind_in(tx: &Transaction, leases: &[Lease], slots: &[NewSlot]) -> Result<(), StoreError> {
-    refuse_while_halted(tx).await?;
     check_leases(tx, leases).await?;
+    refuse_while_halted(tx).await?;
     let mut writes = take_nonces(tx, slots)?;
     writes.extend(bind_payments(tx, slots).await?);
     writes.extend(slot_inserts(tx, slots));
@@ -262,14 +262,20 @@ async fn expect_at_signer(
     ids: &[WithdrawalId],
 ) -> Result<(), StoreError> {
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let ready = work::Entity::find()
+        let query = work::Entity::find()
+            .select_only()
+            .column(work::Column::WithdrawalId)
             .filter(work::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
             .filter(work::Column::ChainId.eq(bigint(chain_id)))
-            .filter(work::Column::Stage.eq(Stage::Sign.as_str()))
-            .count(&tx.inner)
+            .filter(work::Column::Stage.eq(Stage::Sign.as_str()));
+        let ready: Vec<Vec<u8>> = tx
+            .inner
+            .holding(query)
+            .into_tuple()
+            .all(&tx.inner)
             .await
             .map_err(|error| tx.failed(&error))?;
-        tx.expect_rows(ready, ids.len())?;
+        tx.expect_rows(ready.len() as u64, ids.len())?;
     }
     Ok(())
 }
@@ -326,7 +332,7 @@ pub(crate) fn slot_moves(
             .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
             .filter(slot::Column::Id.is_in(slot_keys(ids)))
             .filter(slot::Column::Stage.eq(from.as_str()));
-        Write::new(&moved, ids.len())
+        Write::new(moved, ids.len())
     };
     ids.chunks(ROWS_PER_STATEMENT).map(move_set).collect()
 }
@@ -370,15 +376,16 @@ pub(crate) fn slot_keys(ids: &[SlotId]) -> impl Iterator<Item = Vec<u8>> + '_ {
     ids.iter().map(|id| id.to_bytes().to_vec())
 }
 
-pub(crate) async fn open_slots_by_id<C: ConnectionTrait>(
+pub(crate) async fn open_slots_by_id<C: Source>(
     connection: &C,
     during: &'static str,
     ids: &[SlotId],
 ) -> Result<Vec<OpenSlot>, StoreError> {
     let mut slots = Vec::with_capacity(ids.len());
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let rows = slot::Entity::find()
-            .filter(slot::Column::Id.is_in(slot_keys(ids)))
+        let query = slot::Entity::find().filter(slot::Column::Id.is_in(slot_keys(ids)));
+        let rows = connection
+            .holding(query)
             .all(connection)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
@@ -388,7 +395,7 @@ pub(crate) async fn open_slots_by_id<C: ConnectionTrait>(
 }
 
 /// Completes slot rows with their attempts and live payments, in the order of the rows.
-pub(crate) async fn read_open_slots<C: ConnectionTrait>(
+pub(crate) async fn read_open_slots<C: Source>(
     connection: &C,
     during: &'static str,
     rows: &[slot::Model],

@@ -17,14 +17,14 @@ use crate::trip::Write;
 pub(crate) fn slot_inserts(tx: &Transaction, slots: &[NewSlot]) -> Vec<Write> {
     let insert_set = |slots: &[NewSlot]| {
         let rows = slots.iter().map(|new| slot_row(tx, new));
-        Write::new(&slot::Entity::insert_many(rows), slots.len())
+        Write::new(slot::Entity::insert_many(rows), slots.len())
     };
     let mut writes: Vec<Write> = slots.chunks(ROWS_PER_STATEMENT).map(insert_set).collect();
     let bindings: Vec<binding::ActiveModel> = slots.iter().flat_map(binding_rows).collect();
     writes.extend(
-        bindings.chunks(ROWS_PER_STATEMENT).map(|rows| {
-            Write::new(&binding::Entity::insert_many(rows.iter().cloned()), rows.len())
-        }),
+        bindings
+            .chunks(ROWS_PER_STATEMENT)
+            .map(|rows| Write::new(binding::Entity::insert_many(rows.iter().cloned()), rows.len())),
     );
     writes
 }

@@ -10,7 +10,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, Func};
 use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, Select};
 
 use crate::convert::bigint;
-use crate::db::Transaction;
+use crate::db::{Source, Transaction};
 use crate::entity::{binding, withdrawal, work};
 use crate::error::StoreError;
 use crate::ledger::{NewPosting, Purse, ROWS_PER_STATEMENT, load_balances, posting_writes};
@@ -206,7 +206,9 @@ pub(crate) async fn move_carried(
     let Some(any) = slots.first() else { return tx.write_together(writes).await };
     let group = move_of_all(tx, from(*any), (event, detail))?;
     for slots in slots.chunks(ROWS_PER_STATEMENT) {
-        let keys: Vec<Vec<u8>> = carried_query(slots, group.from)
+        let keys: Vec<Vec<u8>> = tx
+            .inner
+            .holding(carried_query(slots, group.from))
             .into_tuple()
             .all(&tx.inner)
             .await
@@ -366,7 +368,7 @@ fn move_writes(tx: &Transaction, group: &Move, ids: &[Vec<u8>]) -> Vec<Write> {
         .col_expr(withdrawal::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
         .filter(withdrawal::Column::Id.is_in(ids.iter().cloned()))
         .filter(withdrawal::Column::State.eq(group.from.as_str()));
-    let mut writes = vec![Write::new(&moved, ids.len())];
+    let mut writes = vec![Write::new(moved, ids.len())];
     if group.unbind {
         writes.push(unbind_write(tx, ids));
     }
@@ -383,7 +385,7 @@ fn unbind_write(tx: &Transaction, ids: &[Vec<u8>]) -> Write {
         .col_expr(binding::Column::ReleasedAt, Expr::value(std::cmp::max(tx.now.as_millis(), 1)))
         .filter(binding::Column::WithdrawalId.is_in(ids.iter().cloned()))
         .filter(binding::Column::ReleasedAt.eq(0));
-    Write::new(&released, ids.len())
+    Write::new(released, ids.len())
 }
 
 /// Moves or removes the work rows. A withdrawal that a reorg reopened after its work row was gone
@@ -391,14 +393,14 @@ fn unbind_write(tx: &Transaction, ids: &[Vec<u8>]) -> Write {
 fn stage_write(tx: &Transaction, stage: Option<Stage>, ids: &[Vec<u8>]) -> Write {
     let of_these = work::Column::WithdrawalId.is_in(ids.iter().cloned());
     let Some(stage) = stage else {
-        return Write::new(&work::Entity::delete_many().filter(of_these), ids.len());
+        return Write::new(work::Entity::delete_many().filter(of_these), ids.len());
     };
     let moved = work::Entity::update_many()
         .col_expr(work::Column::Stage, Expr::value(stage.as_str()))
         .col_expr(work::Column::DueAt, Expr::value(tx.now.as_millis()))
         .col_expr(work::Column::Receives, Expr::value(0))
         .filter(of_these);
-    Write::new(&moved, ids.len())
+    Write::new(moved, ids.len())
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Many statements in one trip to the database. Each on its own is handed to the database's thread and waited for, which
 //! takes longer on a busy machine than most statements do; SQLite takes a text of several, and what is bound to each in
-//! their order (<https://www.sqlite.org/c3ref/prepare.html>).
+//! their order (<https://www.sqlite.org/c3ref/prepare.html>). A server takes one statement at a time, and gets them one by
+//! one in the same order.
 
 use std::marker::PhantomData;
 
 use sea_orm::{
     ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryResult, QueryTrait, Select,
-    Statement, Value, Values,
+    Statement, StatementBuilder, Value, Values,
 };
 
 use crate::db::Transaction;
@@ -15,10 +16,18 @@ use crate::error::StoreError;
 /// The column that says to which question a row answers.
 const PART: &str = "trip_part";
 
+/// A statement in no database's words yet.
+type Unbuilt = Box<dyn StatementBuilder + Send>;
+
 /// Questions that are asked together.
 #[derive(Default)]
 pub(crate) struct Trip {
-    statements: Vec<Statement>,
+    parts: Vec<Part>,
+}
+
+enum Part {
+    Ask(Unbuilt),
+    Clear(Unbuilt),
 }
 
 /// A question of a [`Trip`].
@@ -34,29 +43,43 @@ pub(crate) struct Answers {
 }
 
 impl Trip {
-    /// Asks for rows.
-    pub(crate) fn ask<E: EntityTrait>(&mut self, select: &Select<E>) -> Asked<E::Model> {
-        let part = self.statements.len();
-        let mut statement = select.build(DbBackend::Sqlite);
-        statement.sql = format!("SELECT {part} AS {PART}, told.* FROM ({}) AS told", statement.sql);
-        self.statements.push(statement);
+    /// Asks for rows. What others must not change before the transaction ends is asked for with a lock.
+    pub(crate) fn ask<E: EntityTrait>(&mut self, select: Select<E>) -> Asked<E::Model> {
+        let part = self.parts.len();
+        self.parts.push(Part::Ask(Box::new(select.into_query())));
         Asked { part, model: PhantomData }
     }
 
     /// Does what nobody counts, before what is asked afterwards.
-    pub(crate) fn clear(&mut self, statement: &impl QueryTrait) {
-        self.statements.push(statement.build(DbBackend::Sqlite));
+    pub(crate) fn clear<Q>(&mut self, statement: Q)
+    where
+        Q: QueryTrait<QueryStatement: Send + 'static>,
+    {
+        self.parts.push(Part::Clear(Box::new(statement.into_query())));
     }
 
     /// Goes there and back.
     pub(crate) async fn go(self, tx: &Transaction) -> Result<Answers, StoreError> {
+        let parts = match tx.inner.get_database_backend() {
+            DbBackend::Sqlite => self.go_once(tx).await?,
+            server => self.go_each(tx, server).await?,
+        };
+        Ok(Answers { during: tx.name, parts })
+    }
+
+    async fn go_once(self, tx: &Transaction) -> Result<Vec<Vec<QueryResult>>, StoreError> {
         let mut parts = Vec::new();
-        parts.resize_with(self.statements.len(), Vec::new);
-        let rows = tx
-            .inner
-            .query_all_raw(joined(self.statements))
-            .await
-            .map_err(|error| tx.failed(&error))?;
+        parts.resize_with(self.parts.len(), Vec::new);
+        let statements = self.parts.iter().enumerate().map(|(part, asked)| match asked {
+            Part::Clear(statement) => statement.build(&DbBackend::Sqlite),
+            Part::Ask(select) => {
+                let mut asked = select.build(&DbBackend::Sqlite);
+                asked.sql = format!("SELECT {part} AS {PART}, told.* FROM ({}) AS told", asked.sql);
+                asked
+            }
+        });
+        let statement = joined(statements);
+        let rows = tx.inner.query_all_raw(statement).await.map_err(|error| tx.failed(&error))?;
         for row in rows {
             let part: i64 = row.try_get("", PART).map_err(|error| tx.failed(&error))?;
             let place = usize::try_from(part).ok().and_then(|part| parts.get_mut(part));
@@ -67,7 +90,25 @@ impl Trip {
                 })?
                 .push(row);
         }
-        Ok(Answers { during: tx.name, parts })
+        Ok(parts)
+    }
+
+    async fn go_each(
+        self,
+        tx: &Transaction,
+        server: DbBackend,
+    ) -> Result<Vec<Vec<QueryResult>>, StoreError> {
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for part in self.parts {
+            let rows = match part {
+                Part::Ask(select) => tx.inner.query_all_raw(select.build(&server)).await,
+                Part::Clear(statement) => {
+                    tx.inner.execute_raw(statement.build(&server)).await.map(|_| Vec::new())
+                }
+            };
+            parts.push(rows.map_err(|error| tx.failed(&error))?);
+        }
+        Ok(parts)
     }
 }
 
@@ -111,36 +152,53 @@ pub(crate) fn in_steps<T: Clone>(mut values: Vec<T>) -> Vec<T> {
 
 /// A statement that writes, and how many rows it has to touch.
 pub(crate) struct Write {
-    statement: Statement,
-    rows: u64,
+    statement: Unbuilt,
+    rows: usize,
 }
 
 impl Write {
     /// No statement of a trip can touch more rows than it has to: it inserts them, or names each by its key.
-    pub(crate) fn new(statement: &impl QueryTrait, rows: usize) -> Self {
-        Self { statement: statement.build(DbBackend::Sqlite), rows: rows as u64 }
+    pub(crate) fn new<Q>(statement: Q, rows: usize) -> Self
+    where
+        Q: QueryTrait<QueryStatement: Send + 'static>,
+    {
+        Self { statement: Box::new(statement.into_query()), rows }
     }
 }
 
 impl Transaction {
-    /// Writes in one trip. Each statement touches at most its rows, so that all of them were touched if the sum is right.
+    /// Writes in one trip, or one by one where the database takes no more.
     pub(crate) async fn write_together(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());
         }
-        let rows: u64 = writes.iter().map(|write| write.rows).sum();
-        let statements = writes.into_iter().map(|write| write.statement).collect();
-        let done = self
-            .inner
-            .execute_raw(joined(statements))
-            .await
-            .map_err(|error| self.failed(&error))?;
-        let expected = usize::try_from(rows).unwrap_or(usize::MAX);
-        self.expect_rows(done.rows_affected(), expected)
+        match self.inner.get_database_backend() {
+            DbBackend::Sqlite => self.write_once(&writes).await,
+            server => self.write_each(writes, server).await,
+        }
+    }
+
+    /// Each statement touches at most its rows, so that all of them were touched if the sum is right.
+    async fn write_once(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let rows = writes.iter().map(|write| write.rows).sum();
+        let statement =
+            joined(writes.iter().map(|write| write.statement.build(&DbBackend::Sqlite)));
+        let done = self.inner.execute_raw(statement).await.map_err(|error| self.failed(&error))?;
+        self.expect_rows(done.rows_affected(), rows)
+    }
+
+    async fn write_each(&self, writes: Vec<Write>, server: DbBackend) -> Result<(), StoreError> {
+        for write in writes {
+            let statement = write.statement.build(&server);
+            let done =
+                self.inner.execute_raw(statement).await.map_err(|error| self.failed(&error))?;
+            self.expect_rows(done.rows_affected(), write.rows)?;
+        }
+        Ok(())
     }
 }
 
-fn joined(statements: Vec<Statement>) -> Statement {
+fn joined(statements: impl Iterator<Item = Statement>) -> Statement {
     let mut sql = String::new();
     let mut values: Vec<Value> = Vec::new();
     for statement in statements {

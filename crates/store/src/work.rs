@@ -8,13 +8,11 @@ use portcullis_core::policy::Verdict;
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, HoldReason, State, StateCode};
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
-};
+use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint};
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{withdrawal, work};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
@@ -220,7 +218,7 @@ impl Store {
 type Due = (i64, Vec<u8>);
 
 /// What is due at a stage on a chain, in the order of the turns: read from the index alone, never sorted.
-async fn due<C: ConnectionTrait>(
+async fn due<C: Source>(
     connection: &C,
     stage: Stage,
     chain_id: u64,
@@ -267,7 +265,7 @@ fn chain_query(stage: Stage, after: Option<i64>) -> Select<work::Entity> {
 
 /// What is due at a stage on any chain, to be looked at or to be taken: rows that another transaction took are passed over
 /// then. A statement a chain, since the index is in the order of turns only within one.
-async fn due_of_all_chains<C: ConnectionTrait>(
+async fn due_of_all_chains<C: Source>(
     connection: &C,
     stage: Stage,
     limit: u64,

@@ -6,11 +6,16 @@ use portcullis_store::intake::Submission;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
+#[path = "exercise/behind.rs"]
+#[expect(dead_code, reason = "this is one test of many that use it")]
+mod behind;
 #[path = "exercise/fixture.rs"]
 #[expect(dead_code, reason = "this is one test of many that use it")]
 mod fixture;
 
-use fixture::{Fixture, PATIENCE_MS, pass};
+use fixture::{Database, Fixture, PATIENCE_MS, pass};
+
+pub(crate) const DATABASE: Database = Database::Sqlite;
 
 /// Statements that the driver has told of: it tells a whole process, so this test has one of its own.
 static TOLD: AtomicU64 = AtomicU64::new(0);

@@ -7,6 +7,7 @@
 mod builders;
 mod fault;
 mod gate;
+mod mariadb;
 mod node;
 mod rpc;
 mod token;
@@ -18,6 +19,7 @@ pub use builders::{
 };
 pub use fault::{Fault, FaultCounters, FaultPlan, FaultScript, NoFaults};
 pub use gate::{Gate, GatePoint, Stage};
+pub use mariadb::{MariaDb, MariaDbError};
 pub use node::{
     BaseFeeRule, BlockSummary, ChainTransaction, ControlError, Dropped, PoolError, PoolOverflow,
     PoolRules, Reorg, Shortfall, SimConfig, SimNode, TransferLog,

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::client::{ApiClient, ApiRequest};
 
 const RPC_REQUESTS: &str = "portcullis_rpc_requests_total";
+const STATEMENTS: &str = "portcullis_store_statements_total";
 
 /// One reading.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +39,17 @@ impl Metrics {
         sums
     }
 
+    /// A counter without labels.
+    fn total(&self, name: &str) -> f64 {
+        let lines = self.0.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        lines.filter_map(|value| value.trim().parse::<f64>().ok()).sum()
+    }
+
+    /// Statements of SQL, BEGIN and COMMIT among them.
+    pub(super) fn statements(&self) -> f64 {
+        self.total(STATEMENTS)
+    }
+
     /// Requests to the node by method.
     pub(super) fn rpc_by_method(&self) -> BTreeMap<String, f64> {
         self.sums(RPC_REQUESTS, "method")
@@ -60,11 +72,13 @@ mod tests {
              portcullis_rpc_requests_total{network=\"a\",method=\"eth_call\"} 3\n\
              portcullis_rpc_requests_total{method=\"eth_call\",network=\"b\"} 4\n\
              portcullis_rpc_requests_total{method=\"eth_getLogs\"} 1\n\
+             portcullis_store_statements_total 42\n\
              portcullis_other{method=\"eth_call\"} 9\n"
                 .to_owned(),
         );
         let sums = metrics.rpc_by_method();
         assert_eq!((sums["eth_call"].to_string(), sums.len()), ("7".to_owned(), 2));
         assert_eq!(metrics.rpc_requests().to_string(), "8");
+        assert_eq!(metrics.statements().to_string(), "42");
     }
 }

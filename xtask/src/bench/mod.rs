@@ -20,6 +20,7 @@ pub use api::{ApiBenchArgs, ApiBenchReport, run};
 pub use drain::{DrainArgs, DrainReport, run as drain};
 pub use payouts::{PayoutsArgs, PayoutsReport, run as payouts};
 pub use scale::{ScaleArgs, ScaleReport, run as scale};
+pub use stage::Database;
 
 /// `cargo xtask bench`
 #[derive(Clone, Debug, Subcommand)]

@@ -13,6 +13,7 @@ use super::points::BlockPoint;
 use super::stage::Stage;
 use super::work::wait_until_done;
 use crate::judge::{BalanceSheet, Observation, Promise, Verdict, observe};
+use crate::mariadb::MariaDb;
 use crate::process::CpuTime;
 use crate::server::Server;
 
@@ -42,6 +43,9 @@ pub(super) struct Run {
     pub(super) cpu: CpuTime,
     pub(super) node_cpu: CpuTime,
     pub(super) own_cpu: CpuTime,
+    pub(super) database_cpu: CpuTime,
+    /// Of SQL.
+    pub(super) statements: f64,
     pub(super) peak_kib: u64,
     pub(super) metrics: Metrics,
 }
@@ -85,7 +89,8 @@ pub(super) async fn pay(stage: &Stage, server: &Server, load: &Load<'_>) -> Resu
 async fn pay_all(stage: &Stage, server: &Server, load: &Load<'_>) -> Result<Run> {
     let pace = Pace::start(stage.chain.rpc.clone(), load.count).await?;
     let (node, own) = (stage.anvil.pid(), std::process::id());
-    let cpu = [server.cpu_time()?, CpuTime::of(node)?, CpuTime::of(own)?];
+    let cpu = [server.cpu_time()?, CpuTime::of(node)?, CpuTime::of(own)?, database_cpu(stage)?];
+    let statements = Metrics::read(&stage.api).await?.statements();
     let begun = Instant::now();
     eprintln!("{} withdrawals over HTTP ...", load.orders.len());
     let hand_over = async {
@@ -95,7 +100,8 @@ async fn pay_all(stage: &Stage, server: &Server, load: &Load<'_>) -> Result<Run>
     };
     let ((fed, accepted), ()) = tokio::try_join!(hand_over, pace.wait_for(load.wanted, "paid"))?;
     eprintln!("waiting until they are final ...");
-    wait_until_done(&stage.installation.database()).await?;
+    wait_until_done(stage).await?;
+    let metrics = Metrics::read(&stage.api).await?;
     Ok(Run {
         fed,
         begun,
@@ -105,8 +111,15 @@ async fn pay_all(stage: &Stage, server: &Server, load: &Load<'_>) -> Result<Run>
         node_cpu: CpuTime::of(node)? - cpu[1],
         own_cpu: CpuTime::of(own)? - cpu[2],
         peak_kib: server.peak_kib()?,
-        metrics: Metrics::read(&stage.api).await?,
+        database_cpu: database_cpu(stage)? - cpu[3],
+        statements: metrics.statements() - statements,
+        metrics,
     })
+}
+
+/// What a database server has taken of the processors; the embedded one is a part of our process.
+fn database_cpu(stage: &Stage) -> Result<CpuTime> {
+    stage.mariadb.as_ref().map_or(Ok(CpuTime::default()), MariaDb::cpu_time)
 }
 
 /// Reads the chain since `before`.

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
+use clap::ValueEnum;
+use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::anvil::Anvil;
@@ -10,6 +12,7 @@ use crate::cargo_build::{Profile, build_portcullis};
 use crate::client::ApiClient;
 use crate::installation::Installation;
 use crate::judge::Scope;
+use crate::mariadb::MariaDb;
 use crate::rail::Rail;
 use crate::server::{Server, ServerOptions, free_address};
 use crate::testbed::{self, Payers, TestChain};
@@ -26,6 +29,7 @@ pub(super) struct Stage {
     pub(super) api: ApiClient,
     pub(super) options: ServerOptions,
     pub(super) secret: String,
+    pub(super) mariadb: Option<MariaDb>,
     folder: TempDir,
 }
 
@@ -35,6 +39,19 @@ impl Stage {
     /// # Errors
     /// One of these fails.
     pub(super) async fn set_up(is_dev: bool, wallets: u16, rail: Rail) -> Result<Self> {
+        Self::set_up_on(is_dev, wallets, rail, Database::Sqlite).await
+    }
+
+    /// The same on either database.
+    ///
+    /// # Errors
+    /// As [`Stage::set_up`]; or the server does not start.
+    pub(super) async fn set_up_on(
+        is_dev: bool,
+        wallets: u16,
+        rail: Rail,
+        database: Database,
+    ) -> Result<Self> {
         let profile = if is_dev { Profile::Dev } else { Profile::Release };
         eprintln!("building portcullis ({}) ...", profile_name(is_dev));
         let binary = build_portcullis(&toolchain::workspace_root(), profile)?;
@@ -42,7 +59,16 @@ impl Stage {
         let dir = folder.path();
         eprintln!("starting a chain with one-second blocks, and {wallets} hot wallets ...");
         let (anvil, chain) = testbed::start_chain(dir, None).await?;
-        let installation = Installation::at(binary, &dir.join("portcullis"));
+        let mut installation = Installation::at(binary, &dir.join("portcullis"));
+        let mariadb = match database {
+            Database::Sqlite => None,
+            Database::Mysql => {
+                eprintln!("starting MariaDB ...");
+                let server = MariaDb::start(dir).await?;
+                installation = installation.on_server(&server.url());
+                Some(server)
+            }
+        };
         let listen = free_address()?;
         let furnished = testbed::furnish(&installation, &chain, listen, (wallets, rail)).await?;
         testbed::fund(&chain, &furnished.payers).await?;
@@ -56,6 +82,7 @@ impl Stage {
             payers: furnished.payers,
             options,
             secret: furnished.secret,
+            mariadb,
             folder,
         })
     }
@@ -77,6 +104,17 @@ impl Stage {
         self.folder.disable_cleanup(true);
         eprintln!("kept for a look: {}", self.folder.path().display());
     }
+}
+
+/// Where the state is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Database {
+    /// The embedded one.
+    #[default]
+    Sqlite,
+    /// A MariaDB server that the command starts.
+    Mysql,
 }
 
 /// How the report calls a profile.

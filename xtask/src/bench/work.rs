@@ -7,18 +7,23 @@ use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags};
 use tokio::time::sleep;
 
+use super::stage::Stage;
+
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Final is a dozen blocks after the last payment.
 const STALL: Duration = Duration::from_mins(1);
 
-/// Waits until no work is left in the database at `path`.
+/// Waits until no work is left in the database of the stage.
 ///
 /// # Errors
 /// It cannot be read, or no row has gone for a minute.
-pub(super) async fn wait_until_done(path: &Path) -> Result<()> {
+pub(super) async fn wait_until_done(stage: &Stage) -> Result<()> {
     let mut fewest = (i64::MAX, Instant::now());
     loop {
-        let left = rows(path)?;
+        let left = match &stage.mariadb {
+            None => rows(&stage.installation.database())?,
+            Some(server) => server.count("work").await?,
+        };
         if left == 0 {
             return Ok(());
         }

@@ -45,13 +45,16 @@ const DIRECTION: [(&str, Imports); 12] = [
     (COMMANDS, Imports::Only(&[SIMULATOR])),
 ];
 
-/// Crates from outside and their homes. The simulator speaks to a database behind the store's back: it puts old ones back, as
+/// Crates from outside and their homes. The keys have a journal that may be a database of its own, and never see the store's
+/// (docs/adr/0008-journal-in-sql.md). The simulator speaks to a database behind the store's back: it puts old ones back, as
 /// somebody with a copy would. The yardstick is one insert, and nothing of ours.
-const HOMES: [(&str, &[&str]); 4] = [
+const HOMES: [(&str, &[&str]); 6] = [
     ("sea-orm", &[STORE]),
-    ("sqlx", &[STORE, SIMULATOR, YARDSTICK]),
+    ("sqlx", &[STORE, KEYS, SIMULATOR, YARDSTICK]),
     ("revm", &[TESTKIT]),
     ("rusqlite", &[COMMANDS]),
+    ("redis", &[CACHE]),
+    ("aws-sdk-sqs", &["portcullis-engine"]),
 ];
 
 /// What `cargo metadata` says of the workspace, as far as it is read here.
@@ -217,6 +220,8 @@ mod tests {
             (STORE, EVM),
             (EVM, KEYS),
             (KEYS, STORE),
+            (CACHE, STORE),
+            (STORE, CACHE),
             (TESTKIT, STORE),
             ("portcullis-http", KEYS),
             ("portcullis-engine", "portcullis-http"),

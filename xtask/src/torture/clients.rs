@@ -41,11 +41,11 @@ const ANSWER_LIMIT: Duration = Duration::from_mins(2);
 
 /// A withdrawal that was accepted.
 #[derive(Clone, Debug)]
-pub(super) struct Accepted {
-    pub(super) id: String,
-    pub(super) account: String,
-    pub(super) symbol: &'static str,
-    pub(super) promise: Promise,
+pub(crate) struct Accepted {
+    pub(crate) id: String,
+    pub(crate) account: String,
+    pub(crate) symbol: &'static str,
+    pub(crate) promise: Promise,
 }
 
 /// What clients ask for.
@@ -59,32 +59,42 @@ struct Wish {
 
 /// All clients of a run.
 #[derive(Debug)]
-pub(super) struct Clients {
-    pub(super) api: ApiClient,
-    pub(super) assets: [TestAsset; 4],
-    pub(super) seed: u64,
+pub(crate) struct Clients {
+    /// Each is asked in its turn.
+    pub(crate) apis: Vec<ApiClient>,
+    pub(crate) assets: [TestAsset; 4],
+    pub(crate) seed: u64,
     /// Whether requests are given up early on purpose.
-    pub(super) is_impatient: bool,
+    pub(crate) is_impatient: bool,
     /// Requests a second.
-    pub(super) rate: u32,
-    pub(super) book: Book,
+    pub(crate) rate: u32,
+    pub(crate) book: Book,
 }
 
 /// The names of the accounts.
-pub(super) fn accounts() -> impl Iterator<Item = String> {
+pub(crate) fn accounts() -> impl Iterator<Item = String> {
     (0..ACCOUNTS).map(|number| format!("torture-{number}"))
 }
 
 impl Clients {
+    /// The API that is asked the `turn`th time.
+    ///
+    /// # Panics
+    /// There is none.
+    pub(crate) fn api(&self, turn: usize) -> &ApiClient {
+        let place = turn.checked_rem(self.apis.len()).unwrap_or_default();
+        &self.apis[place]
+    }
+
     /// Gives every account its money.
     ///
     /// # Errors
     /// A deposit is refused, or not answered.
-    pub(super) async fn deposit(&self) -> Result<()> {
+    pub(crate) async fn deposit(&self) -> Result<()> {
         for account in accounts() {
             for symbol in SYMBOLS {
                 let id = format!("deposit-{account}-{symbol}");
-                self.api.deposit(&account, &id, symbol, DEPOSIT).await?;
+                self.api(0).deposit(&account, &id, symbol, DEPOSIT).await?;
             }
         }
         Ok(())
@@ -95,7 +105,7 @@ impl Clients {
     ///
     /// # Errors
     /// An asset is missing.
-    pub(super) async fn run(&self, end: Instant) -> Result<Vec<Accepted>> {
+    pub(crate) async fn run(&self, end: Instant) -> Result<Vec<Accepted>> {
         let mut random = StdRng::seed_from_u64(self.seed);
         let recipients: Vec<Address> =
             (0..RECIPIENTS).map(|_| Address::from(random.random::<[u8; 20]>())).collect();
@@ -156,11 +166,13 @@ impl Clients {
     async fn ask(&self, wish: Wish, mut random: StdRng, deadline: Instant) -> Option<Accepted> {
         let request = ApiRequest::post(WITHDRAWALS, &wish.body);
         let external_id = &wish.promise.external_id;
+        let mut turn = random.random_range(0..self.apis.len());
         let mut is_early = self.is_impatient && random.random_ratio(1, ONE_IMPATIENT_OF);
         let impatience = Duration::from_millis(random.random_range(IMPATIENCE_MS));
         loop {
             let patience = if is_early { impatience } else { PATIENCE };
-            let said = match timeout(patience, self.api.send(&request)).await {
+            turn = turn.wrapping_add(1);
+            let said = match timeout(patience, self.api(turn).send(&request)).await {
                 Ok(Ok(answer)) if !is_for_now(&answer) => {
                     let id = accepted_id(&answer);
                     if let Err(error) = &id {
@@ -198,7 +210,7 @@ impl Clients {
     async fn repeat(&self, request: &ApiRequest, external_id: &str, id: &str, deadline: Instant) {
         self.book.note(|tally| tally.repeats += 1);
         while Instant::now() < deadline {
-            match timeout(PATIENCE, self.api.send(request)).await {
+            match timeout(PATIENCE, self.api(0).send(request)).await {
                 Ok(Ok(answer)) if !is_for_now(&answer) => {
                     let again = accepted_id(&answer);
                     if !again.as_ref().is_ok_and(|again| again == id) {
@@ -242,7 +254,7 @@ mod tests {
             block: 1,
         };
         Clients {
-            api: ApiClient::new(([127, 0, 0, 1], 9).into(), "secret").unwrap(),
+            apis: vec![ApiClient::new(([127, 0, 0, 1], 9).into(), "secret").unwrap()],
             assets: TestAsset::all(&deployment),
             seed: 1,
             is_impatient: true,

@@ -3,18 +3,18 @@
 //! by the chain's own balances and Transfer logs.
 
 mod chaos;
-mod clients;
+pub(crate) mod clients;
+pub(crate) mod court;
 mod crew;
 mod dump;
 mod node;
-mod ports;
-mod report;
-mod role;
+pub(crate) mod ports;
+pub(crate) mod report;
+pub(crate) mod role;
 mod schedule;
-mod settle;
-mod tally;
+pub(crate) mod settle;
+pub(crate) mod tally;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,20 +27,19 @@ pub use report::TortureReport;
 
 use chaos::Chaos;
 use clients::{Accepted, Clients};
+use court::Court;
 use crew::{Crew, LEASE_MS};
 use node::Node;
-use report::Findings;
 use schedule::Kinds;
 use settle::Settled;
 use tally::Book;
 
-use crate::assets::{TestAsset, token_text};
+use crate::assets::TestAsset;
 use crate::cargo_build::{Profile, build_portcullis};
 use crate::client::ApiClient;
 use crate::installation::Installation;
-use crate::judge::{BalanceSheet, Promise, Scope, Verdict, observe};
+use crate::judge::{BalanceSheet, Scope};
 use crate::rail::Rail;
-use crate::replay::replay;
 use crate::testbed::{self, BLOCK_TIME_MS};
 use crate::toolchain;
 
@@ -243,7 +242,7 @@ async fn run_in(
         database: installation.database(),
         crew: Crew::new(installation, dir.to_path_buf(), api_at, book.clone())?,
         clients: Clients {
-            api: ApiClient::new(api_at, &furnished.secret)?,
+            apis: vec![ApiClient::new(api_at, &furnished.secret)?],
             assets: TestAsset::all(&node.chain.deployment),
             seed,
             is_impatient: !arguments.no_client_timeout,
@@ -306,7 +305,7 @@ impl Run<'_> {
         for complaint in self.crew.all_ready().await? {
             eprintln!("  {complaint}");
         }
-        let settled = settle::settle(&self.clients.api, &accepted).await?;
+        let settled = settle::settle(self.clients.api(0), &accepted).await?;
         if !settled.stuck.is_empty() {
             for complaint in self.crew.all_ready().await? {
                 eprintln!("  {complaint}");
@@ -346,39 +345,14 @@ impl Run<'_> {
         accepted: &[Accepted],
         settled: &Settled,
     ) -> Result<TortureReport> {
-        let rpc = &self.node.chain.rpc;
-        let payers = self.scope.payers();
-        let promises: Vec<Promise> = accepted.iter().map(|it| it.promise.clone()).collect();
-        // Recipients are new to the chain: what they have, they have from us.
-        let mut holders: BTreeSet<_> = promises.iter().map(|promise| promise.to).collect();
-        holders.extend(&payers);
-        let head = rpc.block_number().await?;
-        let observation = observe(rpc, &self.scope, start.saturating_add(1), head).await?;
-        let verdict = Verdict::of(&promises, &observation.payments);
-        let after = BalanceSheet::read(rpc, &self.scope.tokens, &holders).await?;
-        let wrong_recipients = after.check_recipients(before, &promises, &payers);
-        let wrong_payers: Vec<String> = after
-            .check_wallets(before, &promises, &payers, observation.fees_wei)
-            .into_iter()
-            .map(|(token, expected, gone)| {
-                let token = token_text(token);
-                format!("{gone} of {token} left its payers instead of {expected}")
-            })
-            .collect();
-        let replay = replay(rpc, &self.scope, &self.database).await?;
-        let tally = self.book.read();
-        let findings = Findings {
-            promises: &promises,
-            verdict: &verdict,
-            observation: &observation,
-            settled,
-            tally: &tally,
-            wrong_recipients: &wrong_recipients,
-            wrong_payers: &wrong_payers,
-            replay,
+        let court = Court {
+            rpc: &self.node.chain.rpc,
+            scope: &self.scope,
+            book: &self.book,
+            database: Some(&self.database),
         };
-        findings.tell_problems();
-        Ok(findings.report(self.rail, self.seed))
+        let findings = (start, before, accepted, settled);
+        court.judge(findings, self.rail, self.seed).await
     }
 
     async fn next_block(&self) -> Result<u64> {

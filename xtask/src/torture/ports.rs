@@ -16,7 +16,7 @@ const TRIES_MAX: usize = 1_000;
 ///
 /// # Errors
 /// There are none.
-pub(super) fn reserve(count: usize) -> Result<Vec<SocketAddr>> {
+pub(crate) fn reserve(count: usize) -> Result<Vec<SocketAddr>> {
     let mut found = BTreeSet::new();
     for _ in 0..TRIES_MAX {
         if found.len() == count {

@@ -107,21 +107,21 @@ pub struct TortureReport {
 
 /// What a report is made from.
 #[derive(Debug)]
-pub(super) struct Findings<'a> {
-    pub(super) promises: &'a [Promise],
-    pub(super) verdict: &'a Verdict,
-    pub(super) observation: &'a Observation,
-    pub(super) settled: &'a Settled,
-    pub(super) tally: &'a Tally,
-    pub(super) wrong_recipients: &'a [WrongBalance],
+pub(crate) struct Findings<'a> {
+    pub(crate) promises: &'a [Promise],
+    pub(crate) verdict: &'a Verdict,
+    pub(crate) observation: &'a Observation,
+    pub(crate) settled: &'a Settled,
+    pub(crate) tally: &'a Tally,
+    pub(crate) wrong_recipients: &'a [WrongBalance],
     /// What is wrong with the sums of those who pay.
-    pub(super) wrong_payers: &'a [String],
-    pub(super) replay: Replay,
+    pub(crate) wrong_payers: &'a [String],
+    pub(crate) replay: Replay,
 }
 
 impl Findings<'_> {
     /// The numbers of a run on one rail.
-    pub(super) fn report(&self, rail: Rail, seed: u64) -> TortureReport {
+    pub(crate) fn report(&self, rail: Rail, seed: u64) -> TortureReport {
         let Self { verdict, observation, settled, tally, replay, .. } = self;
         let items = &observation.items;
         let unexpected =
@@ -172,7 +172,7 @@ impl Findings<'_> {
     }
 
     /// Tells examples of what went wrong on standard error.
-    pub(super) fn tell_problems(&self) {
+    pub(crate) fn tell_problems(&self) {
         let lost = self.verdict.lost();
         let lost = lost.iter().filter_map(|index| self.promises.get(*index));
         let twice = self.verdict.paid_twice.iter().map(|paid| format!("{paid:?}"));

@@ -2,7 +2,7 @@
 
 /// A role of `portcullis serve`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Api,
     Processor,
     Signer,
@@ -12,7 +12,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    pub(super) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Api,
         Self::Processor,
         Self::Signer,
@@ -22,11 +22,11 @@ impl Role {
     ];
 
     /// Those that step through work, and of which a second process makes sense.
-    pub(super) const WORKERS: [Self; 5] =
+    pub(crate) const WORKERS: [Self; 5] =
         [Self::Processor, Self::Signer, Self::Broadcaster, Self::Monitor, Self::Recovery];
 
     /// As the command line names it.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Api => "api",
             Self::Processor => "processor",
@@ -38,7 +38,7 @@ impl Role {
     }
 
     /// Its place in [`Role::ALL`].
-    pub(super) const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self as usize
     }
 }

@@ -22,11 +22,11 @@ const PAGE_ITEMS: usize = 100;
 
 /// A withdrawal, as the API tells of it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub(super) struct Told {
-    pub(super) id: String,
-    pub(super) external_id: String,
-    pub(super) status: String,
-    pub(super) reason: Option<String>,
+pub(crate) struct Told {
+    pub(crate) id: String,
+    pub(crate) external_id: String,
+    pub(crate) status: String,
+    pub(crate) reason: Option<String>,
     #[serde(rename = "final")]
     is_final: bool,
 }
@@ -47,17 +47,17 @@ impl Told {
 
 /// What the API says in the end.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Settled {
+pub(crate) struct Settled {
     /// Withdrawals that were accepted and are not terminal, or not known any more.
-    pub(super) stuck: Vec<String>,
+    pub(crate) stuck: Vec<String>,
     /// Withdrawals that ended otherwise than paid.
-    pub(super) given_up: Vec<String>,
+    pub(crate) given_up: Vec<String>,
     /// Withdrawals that the API knows and no client was told of.
-    pub(super) unknown: Vec<String>,
+    pub(crate) unknown: Vec<String>,
     /// Balances of accounts that are not what the promises make them.
-    pub(super) wrong_ledger: Vec<String>,
+    pub(crate) wrong_ledger: Vec<String>,
     /// How long it took.
-    pub(super) took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Settled {
@@ -90,7 +90,7 @@ fn describe(told: &Told) -> String {
 ///
 /// # Errors
 /// The API does not answer.
-pub(super) async fn settle(api: &ApiClient, accepted: &[Accepted]) -> Result<Settled> {
+pub(crate) async fn settle(api: &ApiClient, accepted: &[Accepted]) -> Result<Settled> {
     let begun = Instant::now();
     let (mut last, mut changed_at) = (Vec::new(), begun);
     loop {

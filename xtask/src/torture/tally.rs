@@ -4,77 +4,77 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The chain among the processes that are killed.
-pub(super) const CHAIN: &str = "anvil";
+pub(crate) const CHAIN: &str = "anvil";
 
 /// Counters of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// SIGKILLs, by process.
-    pub(super) kills: BTreeMap<&'static str, usize>,
+    pub(crate) kills: BTreeMap<&'static str, usize>,
     /// SIGSTOPs that lasted longer than a lease.
-    pub(super) pauses: usize,
+    pub(crate) pauses: usize,
     /// SIGSTOPs to the chain.
-    pub(super) chain_pauses: usize,
+    pub(crate) chain_pauses: usize,
     /// Second processes of a role that ran beside the first.
-    pub(super) twins: usize,
+    pub(crate) twins: usize,
     /// Second signers that ended, as they have to, because the first holds the journal.
-    pub(super) refused_signers: usize,
+    pub(crate) refused_signers: usize,
     /// Processes that ended at their start because the database was out of reach, and were started
     /// again, as they ask for with their exit code.
-    pub(super) started_again: usize,
+    pub(crate) started_again: usize,
     /// Faults that found every process busy with another one.
-    pub(super) skipped: usize,
+    pub(crate) skipped: usize,
     /// Starts of the chain from an older state.
-    pub(super) chain_restarts: usize,
+    pub(crate) chain_restarts: usize,
     /// Blocks that such starts undid.
-    pub(super) blocks_rolled_back: u64,
+    pub(crate) blocks_rolled_back: u64,
     /// The most blocks that one start undid.
-    pub(super) deepest_rollback: u64,
+    pub(crate) deepest_rollback: u64,
     /// Payments in these blocks.
-    pub(super) payments_rolled_back: usize,
+    pub(crate) payments_rolled_back: usize,
     /// Those of them that had the chain's confirmations already.
-    pub(super) confirmed_rolled_back: usize,
+    pub(crate) confirmed_rolled_back: usize,
     /// Looks at the chain's state file that met half of one.
-    pub(super) torn_states: usize,
+    pub(crate) torn_states: usize,
     /// State files of the chain that were whole, but not of one moment.
-    pub(super) mixed_states: usize,
+    pub(crate) mixed_states: usize,
     /// Withdrawals that clients asked for.
-    pub(super) asked: usize,
+    pub(crate) asked: usize,
     /// Withdrawals that were accepted.
-    pub(super) accepted: usize,
+    pub(crate) accepted: usize,
     /// Requests that were sent again, for whatever reason.
-    pub(super) retries: usize,
+    pub(crate) retries: usize,
     /// Requests that a client gave up on early, on purpose, and sent again.
-    pub(super) client_timeouts: usize,
+    pub(crate) client_timeouts: usize,
     /// Requests that were sent again although they had been answered.
-    pub(super) repeats: usize,
+    pub(crate) repeats: usize,
     /// Answers that break the promise of the API.
-    pub(super) wrong_answers: Vec<String>,
+    pub(crate) wrong_answers: Vec<String>,
     /// Requests that were never answered.
-    pub(super) unanswered: Vec<String>,
+    pub(crate) unanswered: Vec<String>,
     /// Processes that ended by themselves, or did not end as they were told.
-    pub(super) failures: Vec<String>,
+    pub(crate) failures: Vec<String>,
 }
 
 impl Tally {
     /// SIGKILLs to all roles.
-    pub(super) fn role_kills(&self) -> usize {
+    pub(crate) fn role_kills(&self) -> usize {
         self.kills.iter().filter(|(name, _)| **name != CHAIN).map(|(_, count)| count).sum()
     }
 
     /// SIGKILLs to the chain.
-    pub(super) fn chain_kills(&self) -> usize {
+    pub(crate) fn chain_kills(&self) -> usize {
         self.kills.get(CHAIN).copied().unwrap_or_default()
     }
 
     /// Counts a SIGKILL.
-    pub(super) fn kill(&mut self, process: &'static str) {
+    pub(crate) fn kill(&mut self, process: &'static str) {
         *self.kills.entry(process).or_default() += 1;
     }
 
     /// Counts a start of the chain that undid `blocks` with `payments` in them, of which `confirmed`
     /// counted as confirmed.
-    pub(super) fn rolled_back(&mut self, blocks: u64, payments: usize, confirmed: usize) {
+    pub(crate) fn rolled_back(&mut self, blocks: u64, payments: usize, confirmed: usize) {
         self.chain_restarts += 1;
         self.blocks_rolled_back = self.blocks_rolled_back.saturating_add(blocks);
         self.deepest_rollback = self.deepest_rollback.max(blocks);
@@ -85,16 +85,16 @@ impl Tally {
 
 /// The counters, shared by everything that counts.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Book(Arc<Mutex<Tally>>);
+pub(crate) struct Book(Arc<Mutex<Tally>>);
 
 impl Book {
     /// Changes the counters.
-    pub(super) fn note(&self, change: impl FnOnce(&mut Tally)) {
+    pub(crate) fn note(&self, change: impl FnOnce(&mut Tally)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The counters now.
-    pub(super) fn read(&self) -> Tally {
+    pub(crate) fn read(&self) -> Tally {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -93,8 +93,14 @@ impl SignerRole {
         }
         let done = [(command.id, format!("signed at {} wei per gas", fees.max_fee_per_gas_wei))];
         let refused = self.sign_and_commit(leases, vec![(open.id, intent)], &done).await?;
+        if !refused.is_empty() {
+            // It was in order a moment ago: who holds the key, or the journal, gives no answer.
+            let until = self.around.clock.now().plus_millis(CAP_WAIT_MS);
+            self.store.defer_command(command.id, until).await?;
+            return Ok(Progress::Idle);
+        }
         metrics::counter!("portcullis_replacements_total", "kind" => kind.as_str()).increment(1);
-        Ok(Progress::of(refused.is_empty()))
+        Ok(Progress::Worked)
     }
 
     /// The access list that the slot's newest own payload was signed with. A replacement without it would be valid too,
@@ -133,6 +139,7 @@ impl SignerRole {
     async fn fill(&self, lease: &Lease, command: &Command) -> Result<Progress, EngineError> {
         let slot = command.slot;
         let (sender, nonce) = (slot.sender, slot.nonce);
+        self.signer.catch_up().await?;
         if self.signer.journal().slot(slot).is_some() {
             let detail = format!(
                 "nonce {nonce} of {sender} has no slot in the database, and the journal knows what was signed for it: \

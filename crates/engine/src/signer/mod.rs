@@ -122,6 +122,8 @@ impl SignerRole {
         if !self.store.halts().await?.is_empty() {
             return Ok(Progress::Idle);
         }
+        // Other signers may share the journal.
+        self.signer.catch_up().await?;
         if !self.still_agrees().await? {
             return Ok(Progress::Idle);
         }
@@ -216,8 +218,8 @@ impl SignerRole {
         priced(chain, first_fees(market, chain.spec().fee_bounds), market)
     }
 
-    /// Signs, journals and commits. What is refused comes back with its reason; a journal that knows
-    /// more than the database halts the engine.
+    /// Signs, journals and commits. What is refused comes back with its reason, and no command counts as done then; a
+    /// journal that knows more than the database halts the engine.
     async fn sign_and_commit(
         &self,
         leases: &[Lease],
@@ -237,6 +239,7 @@ impl SignerRole {
                 }
             }
         }
+        let commands = if refused.is_empty() { commands } else { &[] };
         if !attempts.is_empty() || !commands.is_empty() {
             self.store.commit_attempts(leases, &attempts, commands).await?;
         }

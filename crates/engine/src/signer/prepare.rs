@@ -108,12 +108,16 @@ impl SignerRole {
         for nonce in nonce_next.saturating_sub(SLOTS_COMPARED)..nonce_next {
             let slot = Slot { chain_id, sender, nonce };
             let Some(open) = self.store.slot(slot).await? else { continue };
-            let journaled = journal.attempt_hashes(slot);
-            let missing = open
-                .attempts
-                .iter()
-                .find(|attempt| !attempt.is_adopted && !journaled.contains(&attempt.hash));
-            if let Some(attempt) = missing {
+            let missing = || {
+                let journaled = journal.attempt_hashes(slot);
+                let mut own = open.attempts.iter().filter(|attempt| !attempt.is_adopted);
+                own.find(|attempt| !journaled.contains(&attempt.hash))
+            };
+            if missing().is_some() {
+                // Another signer may have journaled and committed it a moment ago.
+                self.signer.catch_up().await?;
+            }
+            if let Some(attempt) = missing() {
                 return Ok(Some(format!(
                     "the database holds attempt {} of {sender} nonce {nonce}, the journal does not: an \
                      older or another journal. Run reconcile",

@@ -120,13 +120,15 @@ pub(super) fn cancel_intent(open: &OpenSlot, fees: Fees) -> SigningIntent {
     }
 }
 
-/// Whether the refusal may pass by itself: prices fall, a journal is repaired. A slot is not given up for it.
+/// Whether the refusal may pass by itself: prices fall, a journal is repaired, who holds the key answers again. A slot is
+/// not given up for it.
 pub(super) const fn is_passing(refusal: &SigningRefusal) -> bool {
     matches!(
         refusal,
         SigningRefusal::FeePerGasAboveCap { .. }
             | SigningRefusal::TransactionFeeAboveCap { .. }
             | SigningRefusal::Journal { .. }
+            | SigningRefusal::Key { .. }
             | SigningRefusal::RepeatedInCall { .. }
     ) || refusal.journal_knows_more()
 }

@@ -161,6 +161,7 @@ impl Bench {
             url: self.database().display().to_string(),
             readers_max: 2,
             busy_timeout_ms: 10_000,
+            ..StoreOptions::default()
         };
         let store = Store::open(&options, Arc::new(self.clock.clone())).await.expect("opens");
         store.with_gate(Arc::new(self.stop.clone()))

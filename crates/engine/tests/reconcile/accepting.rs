@@ -114,7 +114,7 @@ async fn what_was_bound_to_a_stolen_nonce_is_released_by_the_accepted_evidence_a
     machine.goes_on(&house).await;
     assert_eq!(machine.status(&house, "robbed").await, "CONFIRMED");
     house.assert_paid_once();
-    let lines = machine.signer.journal().records_since(0, 1_000).expect("reads");
+    let lines = machine.signer.journal().records_since(0, 1_000).await.expect("reads");
     let causes: Vec<EvidenceCause> = lines
         .into_iter()
         .filter_map(|(_, record)| match record {

@@ -41,8 +41,8 @@ async fn signed(house: &House, machine: &Machine, name: &str) -> Wish {
     wish
 }
 
-fn release_causes(machine: &Machine) -> Vec<EvidenceCause> {
-    let lines = machine.signer.journal().records_since(0, 1_000).expect("reads");
+async fn release_causes(machine: &Machine) -> Vec<EvidenceCause> {
+    let lines = machine.signer.journal().records_since(0, 1_000).await.expect("reads");
     let causes = lines.into_iter().filter_map(|(_, record)| match record {
         JournalRecord::Release(release) => Some(release.evidence.cause),
         _ => None,
@@ -76,7 +76,8 @@ async fn a_self_transfer_signed_elsewhere_is_adopted_as_a_cancel() {
     assert_eq!(machine.halts().await, Vec::<String>::new());
     assert_eq!(machine.status(&house, "again").await, "CONFIRMED", "in another slot");
     assert_eq!(house.node.nonce(house.wallets[0]), 2);
-    assert_eq!(release_causes(&machine), [EvidenceCause::Canceled], "read by the signer itself");
+    let causes = release_causes(&machine).await;
+    assert_eq!(causes, [EvidenceCause::Canceled], "read by the signer itself");
     house.assert_paid_once();
     machine.assert_all_ended(&house).await;
 }

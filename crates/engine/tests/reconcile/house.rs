@@ -204,6 +204,7 @@ impl House {
             url: self.database().display().to_string(),
             readers_max: 2,
             busy_timeout_ms: 10_000,
+            ..StoreOptions::default()
         };
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         Store::open(&options, clock).await.expect("opens")

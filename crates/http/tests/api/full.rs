@@ -1,8 +1,13 @@
 //! A full house: 429 with `Retry-After`, nothing written, and retries of what was accepted answered.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
-use portcullis_http::ApiLimits;
+use portcullis_cache::{MemoryCache, Rate};
+use portcullis_core::time::Timestamp;
+use portcullis_http::{ApiLimits, KeyLimit};
 use portcullis_store::intake::IntakeLimits;
+use portcullis_testkit::TestClock;
 use serde_json::json;
 
 use crate::house::{Answer, House, good};
@@ -63,4 +68,19 @@ async fn requests_under_way_are_bounded_and_a_batch_counts_for_many() {
         let answer = house.pay(&good(&format!("one-{n}"))).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
     }
+}
+
+#[tokio::test]
+async fn a_key_that_asks_too_often_waits_until_it_may_ask_again() {
+    let clock = TestClock::at(Timestamp::from_millis(1_000_000));
+    let cache = Arc::new(MemoryCache::new(Arc::new(clock.clone())));
+    let limit = KeyLimit { cache, rate: Rate::per_second(1, 3) };
+    let house = House::open_limited(limit).await;
+    for n in 0..2 {
+        let answer = house.pay(&good(&format!("rate-{n}"))).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    }
+    is_refused(&house.pay(&good("rate-2")).await, "TOO_MANY_REQUESTS", "1");
+    clock.advance(1_000);
+    assert_eq!(house.pay(&good("rate-2")).await.status, StatusCode::ACCEPTED);
 }

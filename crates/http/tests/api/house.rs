@@ -16,7 +16,7 @@ use portcullis_core::id::{ApiKeyId, AssetId, DeploymentId, TenantId};
 use portcullis_core::seal::{SealKeyId, SealingKeys};
 use portcullis_core::time::{Clock, Timestamp};
 use portcullis_evm::{GasOracle, PoolLimits, Provider, ProviderPool};
-use portcullis_http::{ApiLimits, ApiParts, ChainAccess, Concern};
+use portcullis_http::{ApiLimits, ApiParts, ChainAccess, Concern, KeyLimit};
 use portcullis_store::access::NewApiKey;
 use portcullis_store::intake::{Intake, IntakeLimits};
 use portcullis_store::withdrawal::WithdrawalFilter;
@@ -120,12 +120,27 @@ impl House {
         intake: IntakeLimits,
         gate: Option<Arc<dyn EffectGate>>,
     ) -> Self {
+        Self::build(limits, intake, gate, None).await
+    }
+
+    /// With a limit of each key. Opening asks once.
+    pub(crate) async fn open_limited(limit: KeyLimit) -> Self {
+        Self::build(ApiLimits::default(), IntakeLimits::default(), None, Some(limit)).await
+    }
+
+    async fn build(
+        limits: ApiLimits,
+        intake: IntakeLimits,
+        gate: Option<Arc<dyn EffectGate>>,
+        key_limit: Option<KeyLimit>,
+    ) -> Self {
         crate::observed::keep_log();
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = TestClock::at(Timestamp::from_millis(START_MS));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
         let url = directory.path().join("portcullis.db").to_string_lossy().into_owned();
-        let options = StoreOptions { url, readers_max: 4, busy_timeout_ms: 1_000 };
+        let options =
+            StoreOptions { url, readers_max: 4, busy_timeout_ms: 1_000, ..StoreOptions::default() };
         let store = Store::open(&options, Arc::clone(&shared)).await.expect("opens");
         store.migrate().await.expect("migrates");
         store.found_deployment(DeploymentId::from_bytes([9; 16])).await.expect("is founded");
@@ -152,7 +167,8 @@ impl House {
         };
         let seen = (&accepted_rings, &concerns);
         let intake = Intake::bounded(gated.clone(), Arc::clone(&keys), intake);
-        let parts = ApiParts { limits, intake, ..parts(&gated, &keys, chains, shared, seen) };
+        let parts =
+            ApiParts { limits, intake, key_limit, ..parts(&gated, &keys, chains, shared, seen) };
         let house = Self {
             router: portcullis_http::router(parts),
             store,
@@ -293,6 +309,7 @@ fn parts(
         concerns: Arc::new(move || concerns.lock().expect("no panic").clone()),
         doc_url_base: "https://docs.example/errors.md".to_owned(),
         limits: ApiLimits::default(),
+        key_limit: None,
     }
 }
 

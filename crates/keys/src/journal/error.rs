@@ -16,31 +16,31 @@ use crate::random::NoRandomness;
 pub enum JournalError {
     /// The keystore has signed, and its memory is gone.
     #[error(
-        "the keystore has signed with journal {journal}, and {path} is missing: bring it back; without it a payment could be made twice"
+        "the keystore has signed with journal {journal}, and {place} is missing: bring it back; without it a payment could be made twice"
     )]
     Missing {
         /// Where it was looked for.
-        path: PathBuf,
+        place: String,
         /// Which it was.
         journal: JournalId,
     },
     /// Another journal than the one that the keystore has signed with.
     #[error(
-        "{path} is journal {found}, and the keystore has signed with {expected}: bring back the right one"
+        "{place} is journal {found}, and the keystore has signed with {expected}: bring back the right one"
     )]
     OtherJournal {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// What the keystore names.
         expected: JournalId,
         /// What is there.
         found: JournalId,
     },
     /// The journal of another keystore.
-    #[error("{path} belongs to keystore {found}, not to {expected}: bring back the right one")]
+    #[error("{place} belongs to keystore {found}, not to {expected}: bring back the right one")]
     OtherKeystore {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// The keystore that is open.
         expected: KeystoreId,
         /// The keystore that the journal names.
@@ -66,11 +66,11 @@ pub enum JournalError {
     },
     /// A line is not what was written.
     #[error(
-        "{path} is damaged or was changed at line {line} ({what}): restore the file; do not shorten it, it knows what was signed"
+        "{place} is damaged or was changed at line {line} ({what}): bring back what was there; do not shorten it, it knows what was signed"
     )]
     Damaged {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// The first bad line, counted from 0.
         line: u64,
         /// What does not fit.
@@ -78,11 +78,11 @@ pub enum JournalError {
     },
     /// Written by a later release.
     #[error(
-        "{path} is a journal of version {version}, and this release reads version {supported}: upgrade"
+        "{place} is a journal of version {version}, and this release reads version {supported}: upgrade"
     )]
     UnsupportedVersion {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// Its version.
         version: u32,
         /// What this release reads.
@@ -108,11 +108,11 @@ pub enum JournalError {
     },
     /// An earlier append failed, so that nobody knows how much of it is on the disk.
     #[error(
-        "{path} failed before ({reason}): repair the cause, then start again to read what is there"
+        "{place} failed before ({reason}): repair the cause, then start again to read what is there"
     )]
     Broken {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// The first failure.
         reason: String,
     },
@@ -135,6 +135,76 @@ pub enum JournalError {
         number: PayoutNumber,
         /// The slot.
         slot: Slot,
+    },
+    /// Another signer appended first. Nothing was written; what it wrote is known now.
+    #[error("another signer wrote to {place} at the same moment: ask again")]
+    Overtaken {
+        /// Where it is.
+        place: String,
+    },
+    /// The database did not do it.
+    #[error("cannot {action} {place}: {reason}")]
+    Sql {
+        /// What was tried.
+        action: &'static str,
+        /// Which database.
+        place: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The database may or may not have taken an append. Nothing of it is sent.
+    #[error(
+        "{place} did not say whether it took an append ({reason}): nothing of it was sent; look after the database"
+    )]
+    Unsure {
+        /// Which database.
+        place: String,
+        /// What happened last.
+        reason: String,
+    },
+    /// The database is not set up as the journal needs it.
+    #[error("{place} is not set up for the journal ({what}): see docs/guide/journal.sql")]
+    Unprepared {
+        /// Which database.
+        place: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// The account may change what was written.
+    #[error(
+        "the account that opens {place} may do more than add and read ({privilege}): grant it SELECT and INSERT alone, see docs/guide/journal.sql"
+    )]
+    Privilege {
+        /// Which database.
+        place: String,
+        /// The first thing that it may do and should not.
+        privilege: String,
+    },
+    /// Keys that are held elsewhere cannot remember their journal, so that it has to be named.
+    #[error(
+        "{place} is journal {found}, and the configuration names none: set signer.journal.id to it, after a look whether it is the right one"
+    )]
+    Unnamed {
+        /// Where it is.
+        place: String,
+        /// What is there.
+        found: JournalId,
+    },
+    /// An empty place, for keys that may have signed before.
+    #[error(
+        "{place} holds no journal: bring back the one that was there; for new keys, begin one with `portcullis keys journal`"
+    )]
+    NotBegun {
+        /// Where it was looked for.
+        place: String,
+    },
+    /// There is one, and journals are never replaced.
+    #[error("{place} holds journal {found} already: it is kept, use it")]
+    Exists {
+        /// Where it is.
+        place: String,
+        /// What is there.
+        found: JournalId,
     },
     /// The process stops.
     #[error("the process is stopping: the append may or may not have happened")]

@@ -72,7 +72,10 @@ impl JournalFile {
     /// until it is opened again: nobody knows how much is on the disk.
     pub(super) fn append(&mut self, records: &[JournalRecord]) -> Result<(), JournalError> {
         if let Some(reason) = &self.broken {
-            return Err(JournalError::Broken { path: self.path.clone(), reason: reason.clone() });
+            return Err(JournalError::Broken {
+                place: self.path.display().to_string(),
+                reason: reason.clone(),
+            });
         }
         // Until the end of this append nothing is sure, not even after a panic.
         self.broken = Some("an append was interrupted".to_owned());
@@ -143,8 +146,11 @@ fn read_lines(
         bytes.clear();
         let length = reader.by_ref().read_until(b'\n', &mut bytes).map_err(failed)?;
         let Some(text) = bytes.strip_suffix(b"\n") else { break };
-        let damaged =
-            |what: String| JournalError::Damaged { path: path.to_owned(), line: end.lines, what };
+        let damaged = |what: String| JournalError::Damaged {
+            place: path.display().to_string(),
+            line: end.lines,
+            what,
+        };
         let line = read_line(text).map_err(damaged)?;
         if line.place != end.lines || line.previous != end.hash {
             return Err(damaged("it does not follow the line before it".to_owned()));

@@ -1,118 +1,31 @@
+//! What only a file can suffer; `exercise` holds what every journal has to do.
+
 use std::fs;
 use std::io::Write;
 
-use alloy_primitives::U256;
-use portcullis_core::slot::{AttemptKind, Purpose, Rail};
+use futures::executor::block_on;
 
+use super::exercise::{attempt, head, release};
 use super::record::{read_line, write_line};
 use super::*;
-use crate::fixtures::{Bench, CHAIN, NOW, payment};
+use crate::fixtures::{Bench, NOW};
 use crate::keystore::Keystore;
 
-fn attempt(bench: &Bench, nonce: u64, sequence: u64) -> AttemptRecord {
-    let payment = payment(sequence);
-    AttemptRecord {
-        slot: bench.slot(nonce),
-        purpose: Purpose::Pay,
-        rail: Rail::Direct,
-        kind: AttemptKind::Payload,
-        payload_digest: B256::with_last_byte(1),
-        hash: B256::from(U256::from(nonce)),
-        payments: vec![JournaledPayment {
-            withdrawal: payment.withdrawal,
-            number: payment.number,
-            reference: payment.reference,
-            tenant: payment.tenant,
-            external_id: payment.external_id,
-        }],
-        at: NOW,
-    }
-}
-
-fn release(bench: &Bench, nonce: u64, sequence: u64) -> JournalRecord {
-    JournalRecord::Release(ReleaseRecord {
-        number: payment(sequence).number,
-        slot: bench.slot(nonce),
-        evidence: ReleaseEvidence {
-            block_number: 9,
-            block_hash: B256::with_last_byte(2),
-            transaction_hash: B256::with_last_byte(3),
-            cause: EvidenceCause::Canceled,
-            is_final: true,
-        },
-        at: NOW,
-    })
-}
-
-fn head(sequence: u64) -> JournalRecord {
-    let hash = B256::with_last_byte(4);
-    JournalRecord::AuditHead(AuditHead { sequence, hash, at: NOW })
+fn append(journal: &mut Journal, records: &[JournalRecord]) -> Result<(), JournalError> {
+    block_on(journal.append(records))
 }
 
 /// A journal with five lines: its beginning, two attempts, a release, an audit head.
 fn filled(bench: &Bench) -> Journal {
     let mut journal = bench.journal();
     let attempts = [attempt(bench, 7, 1), attempt(bench, 9, 2)].map(JournalRecord::Attempt);
-    journal.append(&attempts).expect("appended");
-    journal.append(&[release(bench, 7, 1), head(3)]).expect("appended");
+    append(&mut journal, &attempts).expect("appended");
+    append(&mut journal, &[release(bench, 7, 1), head(3)]).expect("appended");
     journal
 }
 
 fn reopen(bench: &Bench) -> Result<Journal, JournalError> {
     Journal::open(&mut bench.keystore(), NOW)
-}
-
-#[test]
-fn what_is_signed_again_is_the_same_attempt() {
-    let bench = Bench::new();
-    let mut journal = bench.journal();
-    for _ in 0..2 {
-        journal.append(&[JournalRecord::Attempt(attempt(&bench, 7, 1))]).expect("appended");
-    }
-    let reader = journal.reader();
-    assert_eq!(reader.lines(), 3, "both lines are kept");
-    assert_eq!(reader.attempt_hashes(bench.slot(7)), [B256::with_last_byte(7)]);
-}
-
-#[test]
-fn what_was_appended_is_there_after_a_restart() {
-    let bench = Bench::new();
-    let before = filled(&bench);
-    let id = before.id();
-    drop(before);
-    let journal = bench.journal();
-    assert_eq!(journal.id(), id);
-    let reader = journal.reader();
-    assert_eq!(reader.lines(), 5);
-    assert_eq!(reader.highest_nonce(CHAIN, bench.senders[0]), Some(9));
-    assert_eq!(reader.highest_nonce(CHAIN, bench.senders[1]), None);
-    assert_eq!(reader.highest_nonce(1, bench.senders[0]), None);
-    let nonces: Vec<u64> =
-        reader.slots(CHAIN, bench.senders[0]).iter().map(|(slot, _)| slot.nonce).collect();
-    assert_eq!(nonces, [7, 9]);
-    assert_eq!(reader.attempt_hashes(bench.slot(7)), [B256::with_last_byte(7)]);
-    assert!(reader.attempt_hashes(bench.slot(8)).is_empty());
-    let ride = |nonce, released| Ride {
-        slot: bench.slot(nonce),
-        rail: Rail::Direct,
-        released,
-        is_final: released,
-    };
-    let rides = |sequence| reader.payment(payment(sequence).number).map(|known| known.rides);
-    assert_eq!(rides(1), Some(vec![ride(7, true)]));
-    assert_eq!(rides(2), Some(vec![ride(9, false)]));
-    assert_eq!(rides(3), None);
-    assert_eq!(reader.audit_head().map(|head| head.sequence), Some(3));
-    let mut seen = Vec::new();
-    reader.for_each_slot(|slot, entry| seen.push((slot, entry.payments.clone())));
-    let number = |sequence| payment(sequence).number;
-    assert_eq!(seen, [(bench.slot(7), vec![number(1)]), (bench.slot(9), vec![number(2)])]);
-    let records = reader.records_since(2, 2).expect("readable");
-    assert_eq!(
-        records,
-        [(2, JournalRecord::Attempt(attempt(&bench, 9, 2))), (3, release(&bench, 7, 1))]
-    );
-    assert!(reader.records_since(5, 10).expect("readable").is_empty());
 }
 
 #[test]
@@ -126,7 +39,7 @@ fn a_torn_last_line_is_cut_off_wherever_it_broke() {
         let mut journal = reopen(&bench).expect("a torn line is no damage");
         assert_eq!(journal.reader().lines(), 4, "cut at {length}");
         assert_eq!(fs::metadata(bench.journal_path()).expect("there").len(), last as u64);
-        journal.append(&[head(4)]).expect("it goes on behind the last whole line");
+        append(&mut journal, &[head(4)]).expect("it goes on behind the last whole line");
         drop(journal);
         let journal = reopen(&bench).expect("the chain holds");
         assert_eq!(journal.reader().audit_head().map(|head| head.sequence), Some(4));
@@ -266,9 +179,9 @@ fn a_file_changed_underneath_takes_nothing_more() {
         let bench = Bench::new();
         let mut journal = bench.journal();
         disturb(&bench);
-        let appended = journal.append(&[head(1)]);
+        let appended = append(&mut journal, &[head(1)]);
         assert!(matches!(appended, Err(JournalError::ChangedUnderneath { .. })), "{appended:?}");
-        let appended = journal.append(&[head(1)]);
+        let appended = append(&mut journal, &[head(1)]);
         assert!(matches!(appended, Err(JournalError::Broken { .. })), "{appended:?}");
         assert_eq!(journal.reader().audit_head(), None, "readers see only what is durable");
     }

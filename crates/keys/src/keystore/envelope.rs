@@ -12,7 +12,7 @@ use super::{KeystoreId, VERSION};
 use crate::random;
 
 /// A symmetric key, erased when dropped.
-pub(super) type Key = Zeroizing<[u8; 32]>;
+pub(crate) type Key = Zeroizing<[u8; 32]>;
 
 /// The most memory that a file may make this process take: the costs are read before anything
 /// about the file is proved.
@@ -68,7 +68,7 @@ impl KdfCost {
 }
 
 /// A key for one use, derived from a key for several.
-pub(super) fn subkey(key: &Key, domain: &str, id: KeystoreId) -> Key {
+pub(crate) fn subkey(key: &Key, domain: &str, id: KeystoreId) -> Key {
     let input = format!("portcullis/keystore/{domain}/v{VERSION}/{id}");
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &**key), input.as_bytes());
     let mut derived = Key::default();
@@ -94,7 +94,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> B256 {
 
 /// Which of a file's ciphertexts this is; none passes for another.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// Proves the passphrase.
     Check,
     /// Proves the second secret.
@@ -130,15 +130,15 @@ impl Part {
 /// `nonce ‖ ciphertext ‖ tag`, in the file as hexadecimal text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Sealed(pub(super) alloy_primitives::Bytes);
+pub(crate) struct Sealed(pub(crate) alloy_primitives::Bytes);
 
 /// The ciphertext does not open: another key, or not what was sealed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct DoesNotOpen;
+pub(crate) struct DoesNotOpen;
 
 impl Sealed {
     /// Encrypts with a random 96-bit nonce.
-    pub(super) fn seal(
+    pub(crate) fn seal(
         key: &Key,
         part: Part,
         id: KeystoreId,
@@ -161,7 +161,7 @@ impl Sealed {
     }
 
     /// Decrypts.
-    pub(super) fn open(
+    pub(crate) fn open(
         &self,
         key: &Key,
         part: Part,
@@ -179,7 +179,7 @@ impl Sealed {
     }
 
     /// Decrypts a key.
-    pub(super) fn open_key(
+    pub(crate) fn open_key(
         &self,
         key: &Key,
         part: Part,

@@ -18,18 +18,18 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 use k256::ecdsa::SigningKey;
+use portcullis_core::id::DeploymentId;
 use portcullis_core::time::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use self::document::{Body, HasSigned, KeyEntry, Unproved};
-use self::envelope::{Key, Part, Sealed};
 use crate::journal::JournalId;
 use crate::private_file;
 use crate::random;
 
 pub use self::envelope::KdfCost;
-pub(crate) use self::envelope::sha256;
+pub(crate) use self::envelope::{DoesNotOpen, Key, Part, Sealed, sha256, subkey};
 pub use self::error::KeystoreError;
 pub use self::second_secret::{SecondSecret, parse_private_key};
 
@@ -45,6 +45,20 @@ random::random_id!(
     /// Names one keystore, for ever; its journal bears the name too.
     KeystoreId
 );
+
+impl KeystoreId {
+    /// The name of what has another name already: keys that are held elsewhere have no file that bears an id.
+    pub(crate) fn of_name(name: &[u8]) -> Self {
+        let hash = sha256(&[b"portcullis/keystore/", name].concat());
+        Self(alloy_primitives::FixedBytes::from_slice(&hash[..16]))
+    }
+
+    /// The keys of a deployment, wherever they are held.
+    #[must_use]
+    pub fn of_deployment(deployment: DeploymentId) -> Self {
+        Self::of_name(format!("deployment/{deployment}").as_bytes())
+    }
+}
 
 /// What anybody who may read the file can know of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]

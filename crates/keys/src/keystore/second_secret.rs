@@ -27,6 +27,11 @@ impl SecondSecret {
         Self(bytes)
     }
 
+    /// Its bytes, for deriving keys.
+    pub(crate) const fn key(&self) -> &Zeroizing<[u8; 32]> {
+        &self.0
+    }
+
     /// From text: 64 hexadecimal digits, or base64. White space around it is ignored.
     ///
     /// # Errors

@@ -4,15 +4,16 @@ mod caps;
 mod parts;
 mod refusal;
 mod rules;
+mod set;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
-use k256::ecdsa::SigningKey;
+use futures::executor::block_on;
 use portcullis_core::effect::{EffectGate, EffectPoint};
 use portcullis_core::id::DeploymentId;
 use portcullis_core::intent::{SignedAttempt, SigningIntent};
@@ -20,20 +21,20 @@ use portcullis_core::number::PayoutNumber;
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::slot::{AttemptKind, Payload, Slot};
 use portcullis_core::time::{Clock, Timestamp};
-use portcullis_core::transaction::UnsignedTransaction;
 use thiserror::Error;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 pub use self::caps::ChainCaps;
 pub use self::refusal::SigningRefusal;
 
-use self::parts::in_parts;
-use self::rules::{Rulebook, Taken, check_journal};
+pub(crate) use self::parts::in_parts;
+use self::rules::{Rulebook, Taken};
+use self::set::{accept, assemble, prepare, records_of};
 use crate::journal::{
-    AttemptRecord, AuditHead, EvidenceCause, Index, Journal, JournalError, JournalReader,
-    JournalRecord, JournaledPayment, ReleaseEvidence, ReleaseRecord,
+    AuditHead, EvidenceCause, Index, Journal, JournalError, JournalReader, JournalRecord,
+    ReleaseEvidence, ReleaseRecord,
 };
-use crate::keystore::{Keystore, UnlockedKeys};
+use crate::keyring::{Ask, Hand, Keyring};
 
 /// The name of an append to the journal at a gate.
 pub const JOURNAL_EFFECT: &str = "journal";
@@ -65,10 +66,15 @@ pub struct Release {
     pub evidence: ReleaseEvidence,
 }
 
-/// The signer. Cheap to clone; all clones share one keystore and one journal.
+/// How often a set is judged anew because other signers were quicker. Each time one of them has got on.
+const OVERTAKEN_MAX: usize = 50;
+
+/// The signer. Cheap to clone; all clones share one set of keys and one journal.
 #[derive(Clone)]
 pub struct Signer {
-    keys: Arc<UnlockedKeys>,
+    /// Chain and address of every key.
+    senders: Arc<BTreeSet<(u64, Address)>>,
+    hand: Hand,
     rulebook: Arc<Rulebook>,
     /// Held from the first look at the journal to the end of the append, by whatever task is at it.
     book: Arc<Mutex<Book>>,
@@ -79,7 +85,7 @@ pub struct Signer {
 
 /// What only one call at a time may use.
 struct Book {
-    keystore: Keystore,
+    keyring: Keyring,
     journal: Journal,
 }
 
@@ -87,7 +93,7 @@ type Outcome = Result<SignedAttempt, SigningRefusal>;
 
 impl fmt::Debug for Signer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Signer({} keys)", self.keys.len())
+        write!(formatter, "Signer({} keys)", self.senders.len())
     }
 }
 
@@ -97,14 +103,15 @@ impl Signer {
     /// # Errors
     /// See [`SignerSetupError`].
     pub fn new(
-        keystore: Keystore,
+        keys: impl Into<Keyring>,
         journal: Journal,
         sealing: SealingKeys,
         deployment: DeploymentId,
         caps: Vec<ChainCaps>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SignerSetupError> {
-        if journal.keystore() != keystore.id() {
+        let keyring = keys.into();
+        if journal.keystore() != keyring.id() {
             return Err(SignerSetupError::ForeignJournal);
         }
         let mut caps_by_chain = BTreeMap::new();
@@ -114,15 +121,16 @@ impl Signer {
                 return Err(SignerSetupError::CapsTwice { chain_id });
             }
         }
-        let keys = keystore.unlocked();
+        let senders = keyring.addresses();
         let vaults = caps_by_chain.values().filter_map(|caps| caps.vault);
-        let own = keys.keys().map(|(_, address)| *address).chain(vaults).collect();
+        let own = senders.iter().map(|(_, address)| *address).chain(vaults).collect();
         let rulebook = Rulebook { sealing, deployment, caps: caps_by_chain, own };
         Ok(Self {
-            keys,
+            senders: Arc::new(senders),
+            hand: keyring.hand(),
             rulebook: Arc::new(rulebook),
             reader: journal.reader(),
-            book: Arc::new(Mutex::new(Book { keystore, journal })),
+            book: Arc::new(Mutex::new(Book { keyring, journal })),
             clock,
             gate: None,
         })
@@ -139,7 +147,7 @@ impl Signer {
     /// The addresses that it signs for on a chain.
     #[must_use]
     pub fn addresses(&self, chain_id: u64) -> Vec<Address> {
-        self.keys.keys().filter(|(chain, _)| *chain == chain_id).map(|(_, it)| *it).collect()
+        self.senders.iter().filter(|(chain, _)| *chain == chain_id).map(|(_, it)| *it).collect()
     }
 
     /// The highest gas limit that it signs on a chain at this price: its own cap, and what the most costly transaction
@@ -173,38 +181,99 @@ impl Signer {
     /// See [`SigningRefusal`].
     pub fn check(&self, intent: &SigningIntent) -> Result<(), SigningRefusal> {
         let mut taken = Taken::default();
-        accept(&self.reader.index(), &self.keys, &self.rulebook, &mut taken, intent).map(|_| ())
+        accept(&self.reader.index(), &self.senders, &self.rulebook, &mut taken, intent).map(|_| ())
+    }
+
+    /// Reads what other signers have written to a journal that is shared, and lets go of keys that were kept long enough.
+    /// Called before the journal is compared with anything.
+    ///
+    /// # Errors
+    /// See [`JournalError`].
+    pub async fn catch_up(&self) -> Result<(), JournalError> {
+        self.hand.tidy();
+        if !self.reader.is_shared() {
+            return Ok(());
+        }
+        Arc::clone(&self.book).lock_owned().await.journal.catch_up().await
     }
 
     /// Signs what is in order, and returns one outcome per intent, in their order. Signed bytes come back only
-    /// after one fsync has put all of them into the journal; when that fails, none come back.
+    /// after one append has put all of them into the journal; when that fails, none come back.
     ///
     /// Drop it at any moment: the journal then knows of all signatures of the call or of none, and the same
-    /// intents can be signed again to the same bytes.
+    /// intents can be signed again, by a keystore to the same bytes.
     pub async fn sign(&self, intents: Vec<SigningIntent>) -> Vec<Outcome> {
         let count = intents.len();
         let mut book = Arc::clone(&self.book).lock_owned().await;
-        let (keys, rulebook) = (Arc::clone(&self.keys), Arc::clone(&self.rulebook));
+        if let Err(error) = book.journal.catch_up().await {
+            return refuse_all(count, &error);
+        }
+        let (senders, rulebook) = (Arc::clone(&self.senders), Arc::clone(&self.rulebook));
         let now = self.clock.now();
         let prepared = tokio::task::spawn_blocking(move || {
-            let prepared = prepare(&mut book, &keys, &rulebook, &intents, now);
-            (book, prepared)
+            let prepared = prepare(&mut book, &senders, &rulebook, &intents, now);
+            (book, intents, prepared)
         })
         .await;
-        let Ok((book, prepared)) = prepared else {
+        let Ok((book, intents, prepared)) = prepared else {
             return refuse_all(count, &JournalError::Stopping);
         };
-        if prepared.records.is_empty() {
-            return prepared.outcomes;
+        let asked: Vec<Ask> = prepared.iter().flatten().map(|unsigned| unsigned.ask).collect();
+        let signed = if asked.is_empty() { Vec::new() } else { self.hand.sign(asked).await };
+        let assembling = tokio::task::spawn_blocking(move || {
+            let outcomes = assemble(&intents, prepared, signed);
+            (intents, outcomes)
+        });
+        match assembling.await {
+            Ok((intents, outcomes)) => self.commit_signed(book, &intents, outcomes, now).await,
+            Err(_) => refuse_all(count, &JournalError::Stopping),
         }
-        match self.commit(book, prepared.records).await {
-            Ok(()) => prepared.outcomes,
-            // What was refused stays refused for its own reason; what was signed does not leave.
-            Err(error) => prepared
-                .outcomes
-                .into_iter()
-                .map(|outcome| outcome.and_then(|_signed| Err(unjournaled(&error))))
-                .collect(),
+    }
+
+    /// Puts what was signed into the journal. Where another signer was quicker, it is judged anew: what no longer fits is
+    /// forgotten, and its bytes never leave.
+    async fn commit_signed(
+        &self,
+        mut book: OwnedMutexGuard<Book>,
+        intents: &[SigningIntent],
+        mut outcomes: Vec<Outcome>,
+        now: Timestamp,
+    ) -> Vec<Outcome> {
+        let mut failure = JournalError::Stopping;
+        for _ in 0..OVERTAKEN_MAX {
+            let records = records_of(intents, &outcomes, now);
+            if records.is_empty() {
+                return outcomes;
+            }
+            match self.commit(book, records).await {
+                (_, Ok(())) => return outcomes,
+                (Some(returned), Err(error @ JournalError::Overtaken { .. })) => {
+                    book = returned;
+                    failure = error;
+                    self.judge_anew(intents, &mut outcomes);
+                }
+                (_, Err(error)) => {
+                    failure = error;
+                    break;
+                }
+            }
+        }
+        // What was refused stays refused for its own reason; what was signed does not leave.
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.and_then(|_signed| Err(unjournaled(&failure))))
+            .collect()
+    }
+
+    fn judge_anew(&self, intents: &[SigningIntent], outcomes: &mut [Outcome]) {
+        let (index, mut taken) = (self.reader.index(), Taken::default());
+        for (intent, outcome) in intents.iter().zip(outcomes) {
+            if outcome.is_ok()
+                && let Err(refusal) =
+                    accept(&index, &self.senders, &self.rulebook, &mut taken, intent)
+            {
+                *outcome = Err(refusal);
+            }
         }
     }
 
@@ -215,17 +284,18 @@ impl Signer {
     /// [`JournalError::NothingToRelease`], [`JournalError::EvidenceContradicts`]: nothing of the call was
     /// written. See the others there.
     pub async fn record_release(&self, releases: Vec<Release>) -> Result<(), JournalError> {
-        let book = Arc::clone(&self.book).lock_owned().await;
         let at = self.clock.now();
-        let mut records: Vec<JournalRecord> = Vec::new();
-        for Release { number, slot, evidence } in releases {
-            let record = JournalRecord::Release(ReleaseRecord { number, slot, evidence, at });
-            if is_news(&self.reader.index(), number, slot, evidence)? && !records.contains(&record)
-            {
-                records.push(record);
+        self.record(|index| {
+            let mut records: Vec<JournalRecord> = Vec::new();
+            for &Release { number, slot, evidence } in &releases {
+                let record = JournalRecord::Release(ReleaseRecord { number, slot, evidence, at });
+                if is_news(index, number, slot, evidence)? && !records.contains(&record) {
+                    records.push(record);
+                }
             }
-        }
-        if records.is_empty() { Ok(()) } else { self.commit(book, records).await }
+            Ok(records)
+        })
+        .await
     }
 
     /// Writes down how far the audit log has come, so that a shortened log is noticed.
@@ -233,140 +303,62 @@ impl Signer {
     /// # Errors
     /// See [`JournalError`].
     pub async fn record_audit_head(&self, sequence: u64, hash: B256) -> Result<(), JournalError> {
-        let book = Arc::clone(&self.book).lock_owned().await;
         let head = AuditHead { sequence, hash, at: self.clock.now() };
-        self.commit(book, vec![JournalRecord::AuditHead(head)]).await
+        self.record(|_index| Ok(vec![JournalRecord::AuditHead(head)])).await
     }
 
-    /// Appends on a blocking thread, which goes on to its end even when this future is dropped.
+    /// Appends what `what` says to the journal as it is; where another signer was quicker, as it is then.
+    async fn record(
+        &self,
+        what: impl Fn(&Index) -> Result<Vec<JournalRecord>, JournalError>,
+    ) -> Result<(), JournalError> {
+        let mut book = Arc::clone(&self.book).lock_owned().await;
+        book.journal.catch_up().await?;
+        let mut failure = JournalError::Stopping;
+        for _ in 0..OVERTAKEN_MAX {
+            let records = what(&self.reader.index())?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            match self.commit(book, records).await {
+                (Some(returned), Err(error @ JournalError::Overtaken { .. })) => {
+                    book = returned;
+                    failure = error;
+                }
+                (_, done) => return done,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Appends, in a task of its own, which goes on to its end even when this future is dropped.
     async fn commit(
         &self,
         mut book: OwnedMutexGuard<Book>,
         records: Vec<JournalRecord>,
-    ) -> Result<(), JournalError> {
+    ) -> (Option<OwnedMutexGuard<Book>>, Result<(), JournalError>) {
         self.pass(false).await;
-        let appended = tokio::task::spawn_blocking(move || book.journal.append(&records)).await;
-        let appended = appended.unwrap_or(Err(JournalError::Stopping));
+        let is_shared = book.journal.is_shared();
+        let appending = async move {
+            let appended = book.journal.append(&records).await;
+            (book, appended)
+        };
+        let appended = if is_shared {
+            tokio::spawn(appending).await
+        } else {
+            tokio::task::spawn_blocking(move || block_on(appending)).await
+        };
         self.pass(true).await;
-        appended
+        match appended {
+            Ok((book, appended)) => (Some(book), appended),
+            Err(_) => (None, Err(JournalError::Stopping)),
+        }
     }
 
     async fn pass(&self, happened: bool) {
         if let Some(gate) = &self.gate {
             gate.pass(EffectPoint { effect: JOURNAL_EFFECT, happened }).await;
         }
-    }
-}
-
-/// What a call is going to commit.
-struct Prepared {
-    outcomes: Vec<Outcome>,
-    records: Vec<JournalRecord>,
-}
-
-/// Checks and signs. Blocks: the arithmetic of many signatures, and once in a keystore's life a write.
-fn prepare(
-    book: &mut Book,
-    keys: &UnlockedKeys,
-    rulebook: &Rulebook,
-    intents: &[SigningIntent],
-    now: Timestamp,
-) -> Prepared {
-    let reader = book.journal.reader();
-    let mut taken = Taken::default();
-    let mut accepted: Vec<Result<(Payload, &SigningKey), SigningRefusal>> = intents
-        .iter()
-        .map(|intent| accept(&reader.index(), keys, rulebook, &mut taken, intent))
-        .collect();
-    if accepted.iter().any(Result::is_ok) {
-        // Before the first signature exists, the keystore knows that it cannot do without this journal.
-        if let Err(error) = book.keystore.mark_signed(book.journal.id(), now) {
-            let refusal = unjournaled(&error.into());
-            for one in accepted.iter_mut().filter(|one| one.is_ok()) {
-                *one = Err(refusal.clone());
-            }
-        }
-    }
-    let work: Vec<_> = intents.iter().zip(accepted).collect();
-    let outcomes = in_parts(&work, |(intent, accepted)| {
-        let (payload, key) = accepted.as_ref().map_err(Clone::clone)?;
-        sign_one(key, intent, payload)
-    });
-    let records = intents
-        .iter()
-        .zip(&outcomes)
-        .filter_map(|(intent, outcome)| {
-            let signed = outcome.as_ref().ok()?;
-            Some(JournalRecord::Attempt(record_of(intent, signed, now)))
-        })
-        .collect();
-    Prepared { outcomes, records }
-}
-
-fn accept<'a>(
-    index: &Index,
-    keys: &'a UnlockedKeys,
-    rulebook: &Rulebook,
-    taken: &mut Taken,
-    intent: &SigningIntent,
-) -> Result<(Payload, &'a SigningKey), SigningRefusal> {
-    let Slot { chain_id, sender, .. } = intent.slot;
-    let key =
-        keys.get(&(chain_id, sender)).ok_or(SigningRefusal::UnknownSender { chain_id, sender })?;
-    let payload = rulebook.check(intent)?;
-    taken.check(intent)?;
-    check_journal(index, intent, payload.digest(intent.slot))?;
-    taken.take(intent);
-    Ok((payload, key))
-}
-
-/// Signs with a deterministic nonce (RFC 6979) and a low `s` (EIP-2): the same intent gives the same bytes.
-fn sign_one(key: &SigningKey, intent: &SigningIntent, payload: &Payload) -> Outcome {
-    let mut unsigned =
-        UnsignedTransaction::new(intent.slot, payload, intent.fees, intent.gas_limit);
-    if intent.kind == AttemptKind::Payload {
-        unsigned = unsigned.with_access_list(&intent.access_list);
-    }
-    let signature =
-        key.sign_prehash_recoverable(unsigned.signature_hash().as_slice()).map_err(|error| {
-            SigningRefusal::Key { sender: intent.slot.sender, reason: error.to_string() }
-        })?;
-    let (hash, raw) = unsigned.into_signed(signature.into());
-    Ok(SignedAttempt {
-        slot: intent.slot,
-        kind: intent.kind,
-        payload_digest: payload.digest(intent.slot),
-        hash,
-        raw,
-        fees: intent.fees,
-        gas_limit: intent.gas_limit,
-    })
-}
-
-fn record_of(intent: &SigningIntent, signed: &SignedAttempt, at: Timestamp) -> AttemptRecord {
-    let payments = match intent.kind {
-        AttemptKind::Cancel => Vec::new(),
-        AttemptKind::Payload => intent
-            .payments
-            .iter()
-            .map(|payment| JournaledPayment {
-                withdrawal: payment.withdrawal,
-                number: payment.number,
-                reference: payment.reference,
-                tenant: payment.tenant,
-                external_id: payment.external_id.clone(),
-            })
-            .collect(),
-    };
-    AttemptRecord {
-        slot: intent.slot,
-        purpose: intent.purpose,
-        rail: intent.rail,
-        kind: intent.kind,
-        payload_digest: signed.payload_digest,
-        hash: signed.hash,
-        payments,
-        at,
     }
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 const PART_MIN: usize = 16;
 
 /// The results of `work` on each item, in their order, worked out on as many threads as there are cores. Blocks.
-pub(super) fn in_parts<Item: Sync, Done: Send>(
+pub(crate) fn in_parts<Item: Sync, Done: Send>(
     items: &[Item],
     work: impl Fn(&Item) -> Done + Sync,
 ) -> Vec<Done> {

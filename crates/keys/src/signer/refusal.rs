@@ -9,12 +9,14 @@ use portcullis_core::seal::SealError;
 use portcullis_core::slot::Slot;
 use thiserror::Error;
 
+use crate::keyring::KeyError;
+
 /// Why one intent was not signed. No byte of it exists outside the signer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SigningRefusal {
-    /// The keystore has no such key.
+    /// There is no such key.
     #[error(
-        "the keystore has no key of {sender} for chain {chain_id}: generate or import it, then restart the signer"
+        "the signer has no key of {sender} for chain {chain_id}: generate, import or configure it, then restart the signer"
     )]
     UnknownSender {
         /// The chain.
@@ -240,15 +242,13 @@ pub enum SigningRefusal {
         /// The number.
         number: PayoutNumber,
     },
-    /// The key gives no signature. No known input does this.
-    #[error(
-        "the key of {sender} gives no signature ({reason}): restart the signer; if it stays, use another wallet"
-    )]
+    /// Whoever holds the key gives no signature. It may pass, or somebody repairs it: no slot is given up for it.
+    #[error("the key of {sender} gives no signature: {reason}")]
     Key {
         /// The sender.
         sender: Address,
-        /// What the cryptography said.
-        reason: String,
+        /// What its holder said.
+        reason: KeyError,
     },
     /// The journal, or the keystore's mark, could not be written, so nothing was signed away.
     #[error("the journal did not take it ({reason}): repair the cause and restart the signer")]

@@ -2,6 +2,7 @@
 
 pub(crate) mod copies;
 pub(crate) mod operate;
+pub(crate) mod queues;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use crate::config::FlagValue;
 
 use self::copies::{BackupArgs, ReconcileArgs, RestoreArgs};
 use self::operate::{AuditCommand, DeadLetterCommand, HaltCommand, SlotCommand, WithdrawalCommand};
+use self::queues::QueuesCommand;
 
 /// What `--help` says below the commands.
 const EXIT_CODES: &str = "\
@@ -81,6 +83,9 @@ pub(crate) enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// The doorbells between the processes of a fleet, in SQS
+    #[command(subcommand)]
+    Queues(QueuesCommand),
     /// Copy the database to a file, while it is in use
     Backup(BackupArgs),
     /// Put a backup in the database's place; the engine is stopped
@@ -224,6 +229,10 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         network: Option<String>,
     },
+    /// Encrypt the keys of a secret in AWS Secrets Manager anew, as a new version
+    Rotate,
+    /// Begin the signer's journal of keys in AWS or a hardware security module, once, and print its name
+    Journal,
 }
 
 /// `admin`
@@ -330,13 +339,13 @@ pub(crate) struct AssetAddArgs {
     /// Decimal places of one unit
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=36))]
     pub(crate) decimals: u8,
-    /// The smallest withdrawal, in units
+    /// The smallest withdrawal, in units [default: asset.min]
     #[arg(long, value_name = "AMOUNT")]
-    pub(crate) min: String,
-    /// The largest withdrawal, in units
+    pub(crate) min: Option<String>,
+    /// The largest withdrawal, in units [default: asset.max]
     #[arg(long, value_name = "AMOUNT")]
-    pub(crate) max: String,
-    /// The most that one account may withdraw on one UTC day, in units [default: no limit]
+    pub(crate) max: Option<String>,
+    /// The most that one account may withdraw on one UTC day, in units [default: the configured one, else no limit]
     #[arg(long, value_name = "AMOUNT")]
     pub(crate) daily_max: Option<String>,
     /// Add a token that has no contract at its address yet
@@ -349,8 +358,12 @@ pub(crate) struct AssetAddArgs {
 pub(crate) enum ConfigCommand {
     /// Read every layer and every file of a secret, and say what is wrong
     Check,
-    /// Show the effective configuration, without its secrets
+    /// Show the effective configuration, without its secrets, and where each value came from
     Print,
+    /// Show every key with its meaning and default, as a commented file
+    Reference,
+    /// Show the JSON Schema of the configuration
+    Schema,
 }
 
 impl Cli {

@@ -144,10 +144,16 @@ fn asset_of(
         Amount::parse_decimal(text, arguments.decimals)
             .map_err(|error| Failure::Usage(format!("{flag} {text} {error}")))
     };
-    let amount_min = amount("--min", &arguments.min)?;
-    let amount_max = amount("--max", &arguments.max)?;
-    let daily_max =
-        arguments.daily_max.as_deref().map(|text| amount("--daily-max", text)).transpose()?;
+    let limits = &session.config.asset;
+    let needed = |flag: &str, given: &Option<String>, configured: &Option<String>| {
+        let missing = || Failure::Usage(format!("{flag} is needed, or asset.{}", &flag[2..]));
+        let text = given.as_ref().or(configured.as_ref()).ok_or_else(missing)?;
+        amount(flag, text)
+    };
+    let amount_min = needed("--min", &arguments.min, &limits.min)?;
+    let amount_max = needed("--max", &arguments.max, &limits.max)?;
+    let daily_max = arguments.daily_max.as_deref().or(limits.daily_max.as_deref());
+    let daily_max = daily_max.map(|text| amount("--daily-max", text)).transpose()?;
     if amount_min.is_zero() {
         return Err(Failure::Usage("--min must be above 0: nobody is paid nothing".to_owned()));
     }

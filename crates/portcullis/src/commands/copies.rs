@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis_core::time::Clock;
-use portcullis_keys::Journal;
-use portcullis_keys::journal::JournalReader;
 use portcullis_store::backup::{file_of, files_of};
 use portcullis_store::{Store, StoreOptions};
 use serde_json::json;
@@ -19,6 +17,7 @@ use crate::failure::Failure;
 use crate::guard::is_mixed;
 use crate::output::Output;
 use crate::session::{Session, ready_schema};
+use crate::signing::read_journal;
 
 /// What a backup lacks, on purpose.
 const NOT_IN_IT: [&str; 4] = [
@@ -66,7 +65,7 @@ pub(crate) async fn restore(
             "only an embedded database can be restored from a file".to_owned(),
         ));
     };
-    let _locks = lock_out(&config.data.dir)?;
+    let _locks = lock_out(&config.home())?;
     check_database(&arguments.file)?;
     let stamp = clock.now().to_rfc3339().replace([':', '.'], "-");
     let prepared = beside(&target, &format!(".restoring-{stamp}"));
@@ -175,7 +174,7 @@ async fn prepare(
             backup.id, replaced.id
         )));
     }
-    let journal = journal_of(config)?;
+    let journal = read_journal(config).await?;
     let signed = journal.highest_number().map_or(0, |number| number.epoch);
     let known = replaced.map_or(0, |replaced| replaced.epoch).max(signed).max(backup.epoch);
     let actor = crate::actor::actor();
@@ -195,6 +194,7 @@ async fn open(path: &Path, config: &Config, clock: &Arc<dyn Clock>) -> Result<St
         url: path.display().to_string(),
         readers_max: 1,
         busy_timeout_ms: config.database.busy_timeout_ms,
+        ..StoreOptions::default()
     };
     Store::open(&options, Arc::clone(clock))
         .await
@@ -219,15 +219,6 @@ async fn deployment_of(
         tracing::warn!(%error, "the replaced database cannot be read");
         None
     }))
-}
-
-/// The journal, to be read: a running engine may have it open. A keystore that is not there has signed nothing.
-pub(crate) fn journal_of(config: &Config) -> Result<JournalReader, Failure> {
-    let path = Journal::path_of(&config.signer.keystore);
-    if !path.exists() {
-        return Ok(JournalReader::empty(&path));
-    }
-    JournalReader::open(&path).map_err(|error| Failure::failed("the signer's journal", &error))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -5,15 +5,16 @@ mod files;
 
 use std::sync::Arc;
 
+use alloy_primitives::Address;
 use portcullis_core::time::Clock;
 use portcullis_engine::reconcile::what_journal_knows_more;
 use serde::Serialize;
 use serde_json::json;
 
-use super::copies::journal_of;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::signing::{read_journal, senders};
 use crate::wire::Foundation;
 
 /// How a check ended.
@@ -69,8 +70,9 @@ pub(crate) async fn doctor(
     let foundation = Foundation::lay(config, Arc::clone(clock)).await?;
     files::check(config, &mut findings);
     check_books(config, &foundation, &mut findings).await?;
+    let senders = check_senders(config, &foundation, &mut findings).await;
     for (chain, configured) in foundation.chains.iter().zip(&config.chains) {
-        chain::check(&foundation, chain, configured, config, &mut findings).await;
+        chain::check(&foundation, chain, configured, &senders, &mut findings).await;
     }
     foundation.store.close().await;
     let (failed, warned) = (findings.count(Verdict::Fail), findings.count(Verdict::Warn));
@@ -82,6 +84,29 @@ pub(crate) async fn doctor(
         return Ok(());
     }
     Err(Failure::Failed(format!("{failed} checks failed: each line says what to do")))
+}
+
+/// Whose keys the signer has, by chain id and address. A keystore is looked at with the other files.
+async fn check_senders(
+    config: &Config,
+    foundation: &Foundation,
+    findings: &mut Findings,
+) -> Vec<(u64, Address)> {
+    let signer = &config.signer;
+    match senders(signer, foundation.deployment.id, &foundation.clock).await {
+        Ok(senders) => {
+            if !signer.holder.is_keystore() {
+                findings.ok("keys", format!("{} by {}", senders.len(), signer.holder.kind()));
+            }
+            senders
+        }
+        Err(failure) => {
+            if !signer.holder.is_keystore() {
+                findings.fail("keys", failure.to_string());
+            }
+            Vec::new()
+        }
+    }
 }
 
 fn line_of(finding: &Finding) -> String {
@@ -108,7 +133,7 @@ async fn check_books(
     for halt in halts {
         findings.fail(format!("halt {}", halt.id), format!("{}: {}", halt.reason, halt.detail));
     }
-    match journal_of(config) {
+    match read_journal(config).await {
         Err(failure) => findings.fail("journal", failure.to_string()),
         Ok(journal) => match what_journal_knows_more(store, &journal).await {
             Ok(None) => findings.ok("journal", format!("{} lines, and it agrees", journal.lines())),

@@ -88,8 +88,10 @@ dir = "data"
 
 [database]
 # url = "sqlite:///var/lib/portcullis/portcullis.db"   (default: portcullis.db in data.dir)
+# For a fleet, a MySQL or MariaDB server, with its password in a file: url_file = "secrets/database.url"
 # auto_migrate = true
 # readers_max = 4
+# writers_max = 8
 
 [log]
 # error, warn, info, debug, trace
@@ -113,6 +115,8 @@ key_id = 1
 keystore = "keys/keystore.json"
 {passphrase}
 # second_secret_file = "/run/secrets/portcullis-second"
+# Keys in AWS KMS, AWS Secrets Manager or a hardware security module, and a journal for several signers: docs/guide/keys.md
+# kind = "keystore"
 
 [engine]
 # See docs/guide/configuration.md; the defaults are good.

@@ -1,4 +1,4 @@
-//! `keys`: makes, imports and lists keys. None is ever printed.
+//! `keys` with a keystore: makes, imports and lists keys. None is ever printed.
 
 use std::io::Read;
 use std::path::Path;
@@ -25,7 +25,7 @@ const KDF_COST: KdfCost = KdfCost { memory_kib: 19 * 1024, iterations: 2, parall
 /// Longer input is no private key.
 const PRIVATE_KEY_TEXT_MAX: u64 = 1_024;
 
-const COLUMNS: [&str; 4] = ["network", "address", "label", "created_at"];
+pub(super) const COLUMNS: [&str; 4] = ["network", "address", "label", "created_at"];
 
 /// Runs `keys …`.
 pub(crate) fn keys(
@@ -69,6 +69,9 @@ pub(crate) fn keys(
             output.list("keys", &COLUMNS, shown.map(row).collect());
             Ok(())
         }
+        KeysCommand::Rotate | KeysCommand::Journal => Err(Failure::Refused(
+            "a keystore is encrypted anew with every change, and begins its journal by itself: there is nothing to do".to_owned(),
+        )),
     }
 }
 
@@ -97,7 +100,8 @@ fn passphrase_of(signer: &SignerConfig, is_new: bool) -> Result<SecretString, Fa
     }
 }
 
-fn second_secret(signer: &SignerConfig) -> Result<Option<SecondSecret>, Failure> {
+/// The operator's second secret, where one is configured.
+pub(crate) fn second_secret(signer: &SignerConfig) -> Result<Option<SecondSecret>, Failure> {
     let Some(source) = &signer.second_secret else { return Ok(None) };
     let secret = match source.path() {
         // The keystore also looks at who may read the file.
@@ -107,7 +111,7 @@ fn second_secret(signer: &SignerConfig) -> Result<Option<SecondSecret>, Failure>
     secret.map(Some).map_err(|error| of_keystore(&error))
 }
 
-fn private_key_text(file: &Path) -> Result<Zeroizing<String>, Failure> {
+pub(super) fn private_key_text(file: &Path) -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::new());
     let read = if file == Path::new("-") {
         std::io::stdin().lock().take(PRIVATE_KEY_TEXT_MAX).read_to_string(&mut text)
@@ -135,7 +139,7 @@ fn show_new(
     Ok(())
 }
 
-fn row(key: &KeyInfo) -> Value {
+pub(super) fn row(key: &KeyInfo) -> Value {
     json!({
         "network": ChainSpec::by_id(key.chain_id).map(|chain| chain.network),
         "chain_id": key.chain_id,
@@ -145,7 +149,7 @@ fn row(key: &KeyInfo) -> Value {
     })
 }
 
-fn of_keystore(error: &KeystoreError) -> Failure {
+pub(super) fn of_keystore(error: &KeystoreError) -> Failure {
     match error {
         KeystoreError::KeyExists { .. } | KeystoreError::Exists { .. } => {
             Failure::Refused(error.to_string())

@@ -7,7 +7,7 @@ use portcullis_engine::reconcile::{AcceptOutcome, Reconciler};
 use portcullis_engine::{Doorbells, RoleParts, Surroundings};
 use serde_json::json;
 
-use super::copies::{journal_of, lock_out};
+use super::copies::lock_out;
 use super::operate::check_reason;
 use crate::cli::copies::{ReconcileAction, ReconcileArgs};
 use crate::config::Config;
@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::guard;
 use crate::output::Output;
 use crate::random;
+use crate::signing::read_journal;
 use crate::wire::Foundation;
 
 /// Compares database, journal, ledger and chain; tells every difference, and fails while one remains.
@@ -27,15 +28,15 @@ pub(crate) async fn reconcile(
     let foundation = Foundation::lay(config, Arc::clone(clock)).await?;
     // A copy that was put back by hand becomes what a start would make of it, with a halt that this lifts in the end.
     // Where an engine serves, it is the engine that notices.
-    if let Ok(locks) = lock_out(&config.data.dir) {
+    if let Ok(locks) = lock_out(&config.home()) {
         guard::notice_old_copy(&foundation.store, None).await?;
         drop(locks);
     }
-    let journal = journal_of(config)?;
+    let journal = read_journal(config).await?;
     if journal.lines() == 0 {
         tracing::warn!(
-            keystore = %config.signer.keystore.display(),
-            "there is no journal beside the keystore: what was signed is known from the database alone"
+            journal = %journal.place(),
+            "there is no journal: what was signed is known from the database alone"
         );
     }
     let parts = RoleParts {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::ConfigCommand;
-use crate::config::Config;
+use crate::config::{Config, json_schema, reference};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -26,13 +26,29 @@ pub(crate) fn show_config(
             );
         }
         ConfigCommand::Print => {
-            let printed = config.print();
-            let text = toml::to_string_pretty(&printed)
+            let mut value = serde_json::to_value(config.print())
                 .map_err(|error| Failure::failed("cannot write the configuration", &error))?;
-            let value = serde_json::to_value(&printed)
-                .map_err(|error| Failure::failed("cannot write the configuration", &error))?;
-            output.show(text.trim_end(), &value);
+            value["sources"] = json!(config.sources());
+            output.show(config.print_with_sources().trim_end(), &value);
         }
+        // They need no configuration, and are shown without one.
+        ConfigCommand::Reference => show_reference(output),
+        ConfigCommand::Schema => return show_schema(output),
     }
+    Ok(())
+}
+
+/// Runs `config reference`.
+pub(crate) fn show_reference(output: Output) {
+    let text = reference();
+    output.show(text.trim_end(), &json!({ "reference": text }));
+}
+
+/// Runs `config schema`.
+pub(crate) fn show_schema(output: Output) -> Result<(), Failure> {
+    let schema = json_schema();
+    let text = serde_json::to_string_pretty(&schema)
+        .map_err(|error| Failure::failed("cannot write the schema", &error))?;
+    output.show(&text, &schema);
     Ok(())
 }

@@ -3,35 +3,48 @@
 //! A wrong configuration stops the process before it does anything, and every wrong key is named with
 //! its value and what is allowed.
 
+mod asset;
 mod chain;
+mod credentials;
 mod database;
 mod engine;
 mod intake;
 mod log;
 mod problem;
+mod queue;
+mod redis;
+mod reference;
 mod seal;
 mod secret;
 mod section;
+mod seed_names;
 mod server;
 mod signer;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::Address;
 
+pub(crate) use asset::AssetConfig;
 pub(crate) use chain::{ChainConfig, parse_cap, parse_token};
 pub(crate) use database::{DataConfig, DatabaseConfig};
 pub(crate) use engine::EngineConfig;
 pub(crate) use intake::IntakeConfig;
 pub(crate) use log::{LogConfig, LogFormat};
 pub(crate) use problem::{ConfigError, Origin, Problem, nearest};
+pub(crate) use queue::QueueConfig;
+pub(crate) use redis::RedisConfig;
+pub(crate) use reference::{json_schema, reference};
 pub(crate) use seal::SealConfig;
 pub(crate) use server::ServerConfig;
-pub(crate) use signer::SignerConfig;
+pub(crate) use signer::{
+    HolderConfig, JournalPlace, KeyConfig, SecretConfig, SignerConfig, TokenConfig, WrapWord,
+};
 
 use section::{Reading, Section};
 use tree::Node;
@@ -75,6 +88,11 @@ pub(crate) struct Config {
     pub(crate) signer: SignerConfig,
     pub(crate) chains: Vec<ChainConfig>,
     pub(crate) engine: EngineConfig,
+    pub(crate) queue: QueueConfig,
+    pub(crate) redis: RedisConfig,
+    pub(crate) asset: AssetConfig,
+    /// Where each value came from that was set, by its full name: `chain[0].network`.
+    origins: BTreeMap<String, Origin>,
 }
 
 impl Config {
@@ -109,15 +127,17 @@ impl Config {
                 Node::from_file(&text, path)?
             }
         };
-        let mut problems = tree.overlay_environment(layers.environment);
+        let mut problems = seed_names::overlay(&mut tree, &layers.environment);
+        problems.extend(tree.overlay_environment(layers.environment));
         for flag in layers.flags {
             let path: Vec<String> = flag.key.split('.').map(str::to_owned).collect();
             let value = toml::Value::String(flag.value);
             problems.extend(tree.set(&path, value, Origin::Flag(flag.flag)).err());
         }
         let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
-        let mut reading = Reading { problems, base, known: BTreeSet::new() };
-        let config = Self::read(&mut reading, tree, file);
+        let mut reading = Reading::new(problems, base);
+        let mut config = Self::read(&mut reading, tree, file);
+        config.origins = std::mem::take(&mut reading.origins);
         let found = more(&config, &reading.problems);
         reading.problems.extend(found);
         if reading.problems.is_empty() {
@@ -140,7 +160,11 @@ impl Config {
             signer: top.section("signer", |it| SignerConfig::read(it, &data.dir)),
             chains: top.sections("chain", ChainConfig::read).into_iter().flatten().collect(),
             engine: top.section("engine", EngineConfig::read),
+            queue: top.section("queue", QueueConfig::read),
+            redis: top.section("redis", RedisConfig::read),
+            asset: top.section("asset", AssetConfig::read),
             data,
+            origins: BTreeMap::new(),
         };
         for (index, chain) in config.chains.iter().enumerate() {
             if config.chains[..index].iter().any(|other| other.spec == chain.spec) {
@@ -157,10 +181,10 @@ impl Config {
         let is_told = |part: &str| told.iter().any(|problem| problem.key().contains(part));
         let mut problems: Vec<Problem> = Vec::new();
         problems.extend(self.database.url().err());
+        problems.extend(self.database.replica_url().err());
         problems.extend(self.seal.problems(is_told("seal")));
-        for secret in [&self.signer.passphrase, &self.signer.second_secret].into_iter().flatten() {
-            problems.extend(secret.reveal().err());
-        }
+        problems.extend(self.redis.options().err());
+        problems.extend(self.signer.problems());
         if self.chains.is_empty() && !is_told("chain") {
             problems.push(Self::missing_chain());
         }
@@ -183,6 +207,12 @@ impl Config {
         }
     }
 
+    /// Where the processes of this host that share a database find each other: the folder of an embedded database, else
+    /// that of the data.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.database.folder().unwrap_or_else(|| self.data.dir.clone())
+    }
+
     /// The vault of each chain that has one, by chain id.
     pub(crate) fn vaults(&self) -> BTreeMap<u64, Address> {
         let vaults = self.chains.iter().map(|chain| (chain.spec.chain_id, chain.vault));
@@ -200,6 +230,9 @@ impl Config {
         table.insert("seal".into(), self.seal.print().into());
         table.insert("signer".into(), self.signer.print().into());
         table.insert("engine".into(), self.engine.print().into());
+        table.insert("queue".into(), self.queue.print().into());
+        table.insert("redis".into(), self.redis.print().into());
+        table.insert("asset".into(), self.asset.print().into());
         let chains: Vec<toml::Value> =
             self.chains.iter().map(|chain| toml::Value::Table(chain.print())).collect();
         table.insert("chain".into(), chains.into());

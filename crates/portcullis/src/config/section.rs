@@ -11,6 +11,16 @@ use super::problem::{Origin, Problem, nearest};
 use super::secret::{REDACTED, SecretSource};
 use super::tree::Node;
 
+/// Sections that may stand several times.
+pub(crate) const REPEATED: [&str; 6] = [
+    "seal.previous",
+    "signer.kms.key",
+    "signer.pkcs11.key",
+    "chain",
+    "chain.provider",
+    "chain.cap",
+];
+
 /// What is known while a configuration is read.
 #[derive(Debug)]
 pub(crate) struct Reading {
@@ -20,6 +30,15 @@ pub(crate) struct Reading {
     pub(crate) base: PathBuf,
     /// Every key that was looked for, known as `chain.provider.url`.
     pub(crate) known: BTreeSet<String>,
+    /// Where each value came from that was set, by its full name: `chain[0].network`.
+    pub(crate) origins: BTreeMap<String, Origin>,
+}
+
+impl Reading {
+    /// Nothing is read yet.
+    pub(crate) fn new(problems: Vec<Problem>, base: PathBuf) -> Self {
+        Self { problems, base, known: BTreeSet::new(), origins: BTreeMap::new() }
+    }
 }
 
 /// One section. Every key that is asked for is known; what remains at the end is not.
@@ -123,10 +142,12 @@ impl<'a> Section<'a> {
         self.known.push(key);
         // `chain[0].provider[1].url` is the key `chain.provider.url`.
         let full = self.key(key);
-        self.reading.known.insert(full.split('.').map(without_index).collect::<Vec<_>>().join("."));
+        let name = full.split('.').map(without_index).collect::<Vec<_>>().join(".");
+        self.reading.known.insert(name);
         match self.entries.remove(key)? {
             Node::Leaf(value, origin) => {
                 self.origins.insert(key, origin.clone());
+                self.reading.origins.insert(full, origin.clone());
                 Some((value, origin))
             }
             Node::Table(_) | Node::List(_) => {

@@ -20,6 +20,8 @@ pub(crate) struct ServerConfig {
     pub(crate) connections_max: usize,
     /// How long open requests may take after a stop was asked for.
     pub(crate) drain_ms: u64,
+    /// Whether a process is refused that was given secrets of another role; `None` leaves it to the database.
+    pub(crate) strict_credentials: Option<bool>,
 }
 
 /// More threads gain nothing: SQLite has one writer, and signing is milliseconds.
@@ -49,7 +51,9 @@ impl ServerConfig {
             .and_then(|most| usize::try_from(most).ok())
             .unwrap_or(4_096);
         let drain_ms = section.number("drain_ms", 0..=120_000).unwrap_or(10_000);
+        let strict_credentials = section.flag("strict_credentials");
         Self {
+            strict_credentials,
             listen: listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 3000))),
             probe_listen,
             docs_base_url: docs_base_url.unwrap_or_else(|| DOCS.to_owned()),
@@ -80,6 +84,9 @@ impl ServerConfig {
         table.insert("worker_threads".into(), super::integer(self.worker_threads as u64));
         table.insert("connections_max".into(), super::integer(self.connections_max as u64));
         table.insert("drain_ms".into(), super::integer(self.drain_ms));
+        if let Some(is_strict) = self.strict_credentials {
+            table.insert("strict_credentials".into(), is_strict.into());
+        }
         table
     }
 }

@@ -1,5 +1,8 @@
 //! What a wrong configuration is told, and what is never told.
 
+mod fleet;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -7,7 +10,7 @@ use super::*;
 /// A minimal right configuration with a secret in every place that takes one directly.
 const SECRET_EVERYWHERE: &str = r#"
 [database]
-url = "mysql://payouts:hunter2@127.0.0.1/payouts"
+url = "mysql://payouts:hunter2@db.example/payouts?ssl-mode=DISABLED"
 [seal]
 key = "1111111111111111111111111111111111111111111111111111111111111111"
 [[seal.previous]]
@@ -291,6 +294,7 @@ fn nothing_that_is_printed_holds_a_secret() {
     let config = load_with(SECRET_EVERYWHERE, &[]).expect("right");
     let refused = ConfigError::Invalid(config.serving_problems(&[])).to_string();
     assert!(refused.contains("database.url = [redacted]"), "{refused}");
+    assert!(refused.contains("is not spoken to without TLS"), "{refused}");
     let printed = toml::to_string(&config.print()).expect("a table");
     for shown in [printed.clone(), format!("{config:?}"), refused] {
         for secret in ["hunter2", "1111111111", "2222222222"] {
@@ -370,13 +374,24 @@ fn every_key_is_in_the_guide() {
     let guide = include_str!("../../../../docs/guide/configuration.md");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("portcullis.toml");
-    let text = "[[seal.previous]]\n[[chain]]\n[[chain.provider]]\n[[chain.cap]]\n";
-    let tree = Node::from_file(text, &path).expect("TOML");
-    let mut reading =
-        Reading { problems: Vec::new(), base: PathBuf::new(), known: BTreeSet::new() };
-    Config::read(&mut reading, tree, None);
-    assert!(reading.known.len() > 30, "{:?}", reading.known);
-    for key in reading.known {
+    let mut known = BTreeSet::new();
+    // Each kind of signer has sections that the others do not know.
+    for signer in [
+        "",
+        "[signer]\nkind = \"kms\"\n[[signer.kms.key]]\n",
+        "[signer]\nkind = \"secrets-manager\"\n",
+        "[signer]\nkind = \"pkcs11\"\n[[signer.pkcs11.key]]\n",
+    ] {
+        let text =
+            format!("[[seal.previous]]\n{signer}[[chain]]\n[[chain.provider]]\n[[chain.cap]]\n");
+        let tree = Node::from_file(&text, &path).expect("TOML");
+        let mut reading = Reading::new(Vec::new(), PathBuf::new());
+        Config::read(&mut reading, tree, None);
+        known.extend(reading.known);
+    }
+    let sorted: Vec<String> = known.iter().cloned().collect();
+    assert_eq!(sorted, super::reference::known_keys(), "the reference has every key");
+    for key in known {
         assert!(guide.contains(&format!("`{key}`")), "{key} is not in the guide");
     }
 }

@@ -108,6 +108,44 @@ impl Node {
         Ok(())
     }
 
+    /// How many `[[name]]` there are at the top.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        match self {
+            Self::Table(table) => match table.get(name) {
+                Some(Self::List(items)) => items.len(),
+                _ => 0,
+            },
+            _ => 0,
+        }
+    }
+
+    /// Which of the `[[name]]` at the top has that text under `key`.
+    pub(crate) fn position(&self, name: &str, key: &str, text: &str) -> Option<usize> {
+        let Self::Table(table) = self else { return None };
+        let Some(Self::List(items)) = table.get(name) else { return None };
+        items.iter().position(|item| {
+            let Self::Table(entries) = item else { return false };
+            matches!(entries.get(key), Some(Self::Leaf(value, _)) if value.as_str() == Some(text))
+        })
+    }
+
+    /// Whether a value is there.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        let mut node = self;
+        for part in path.split('.') {
+            let child = match node {
+                Self::Table(table) => table.get(part),
+                Self::List(items) => part.parse().ok().and_then(|index: usize| items.get(index)),
+                Self::Leaf(..) => None,
+            };
+            match child {
+                Some(child) => node = child,
+                None => return false,
+            }
+        }
+        true
+    }
+
     /// The child by name or index, made where it is absent: an index may be one behind the last.
     fn child(&mut self, part: &str, of_list: bool) -> Option<&mut Self> {
         match self {

@@ -45,7 +45,12 @@ fn with_letter(installation: &Installation) -> String {
 fn fail_five_times(url: String, withdrawal: WithdrawalId) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        let options = StoreOptions { url, readers_max: 1, busy_timeout_ms: 10_000 };
+        let options = StoreOptions {
+            url,
+            readers_max: 1,
+            busy_timeout_ms: 10_000,
+            ..StoreOptions::default()
+        };
         let store = Store::open(&options, Arc::new(LateClock)).await.expect("opens");
         for _ in 0..5 {
             let error = LetterError {

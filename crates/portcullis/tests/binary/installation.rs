@@ -63,6 +63,14 @@ impl Installation {
         std::fs::write(self.config(), drained).expect("writable");
     }
 
+    /// Adds lines to the section `[database]`.
+    pub(crate) fn set_database(&self, lines: &str) {
+        let text = std::fs::read_to_string(self.config()).expect("readable");
+        let moved = text.replace("[database]\n", &format!("[database]\n{lines}\n"));
+        assert_ne!(text, moved);
+        std::fs::write(self.config(), moved).expect("writable");
+    }
+
     /// Runs a command that is to succeed and returns its JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let arguments = [arguments, &["--json"]].concat();
@@ -80,6 +88,11 @@ impl Installation {
     }
 
     pub(crate) fn serve(&self, arguments: &[&str]) -> Server {
+        self.serve_with(&[], arguments)
+    }
+
+    /// With some variables in the environment.
+    pub(crate) fn serve_with(&self, environment: &[(&str, String)], arguments: &[&str]) -> Server {
         // A file, not a pipe: a full pipe would hold the server up.
         let log = self.dir.path().join("server.log");
         let stderr = std::fs::File::create(&log).expect("writable");
@@ -87,6 +100,7 @@ impl Installation {
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
             .stderr(stderr)
             .spawn()
             .expect("the binary starts");

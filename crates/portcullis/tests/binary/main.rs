@@ -3,7 +3,9 @@
 mod copies;
 mod dead_letter;
 mod fake_node;
+mod held_keys;
 mod installation;
+mod mariadb;
 mod refusals;
 
 use std::io::Write;

@@ -82,3 +82,81 @@ fn a_token_without_a_contract_is_refused_unless_forced() {
     let added = installation.json(&words);
     assert!(added["warnings"].to_string().contains("no contract"), "{added}");
 }
+
+#[test]
+fn a_process_that_does_not_sign_is_refused_what_opens_the_keys() {
+    let installation = Installation::new();
+    administrate(&installation);
+    let text = std::fs::read_to_string(installation.config()).expect("readable");
+    let strict = text.replace("[server]\n", "[server]\nstrict_credentials = true\n");
+    assert_ne!(text, strict);
+    std::fs::write(installation.config(), &strict).expect("writable");
+    let serve = ["serve", "--role", "api,processor", "--listen", "127.0.0.1:0"];
+    let told = installation.refused(&serve, 3);
+    for part in ["signer.keystore", "signer.passphrase_file", "only a process with the signer role"]
+    {
+        assert!(told.contains(part), "{told}");
+    }
+    let without = strict.replace("\npassphrase_file = ", "\n# passphrase_file = ");
+    let without = without.replace("\nkeystore = ", "\n# keystore = ");
+    std::fs::write(installation.config(), without).expect("writable");
+    let server = installation.serve(&["--role", "api"]);
+    assert_eq!(server.ask("GET", "/readyz", None, None).map(|(status, _)| status), Some(200));
+}
+
+#[test]
+fn a_redis_that_is_not_there_stops_nothing_and_is_named() {
+    let installation = Installation::new();
+    administrate(&installation);
+    let mut text = std::fs::read_to_string(installation.config()).expect("readable");
+    // Port 9 is nobody's: connections are refused.
+    text.insert_str(0, "[redis]\nurl = \"redis://127.0.0.1:9/\"\n");
+    std::fs::write(installation.config(), text).expect("writable");
+    let server = installation.serve(&["--role", "api"]);
+    let began = std::time::Instant::now();
+    loop {
+        let (status, body) = server.ask("GET", "/readyz", None, None).expect("an answer");
+        assert_eq!(status, 200, "{body}");
+        let is_named = body.to_string().contains("Redis does not answer");
+        if is_named {
+            break;
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{body}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn queues_need_a_type_and_limits_may_come_from_the_configuration() {
+    let installation = Installation::new();
+    let told = installation.refused(&["queues", "init"], 5);
+    assert!(told.contains("queue.type is local"), "{told}");
+    let add = "admin asset add --network localhost --symbol POL --token native --decimals 18";
+    let mut words: Vec<&str> = add.split_whitespace().collect();
+    let told = installation.refused(&words, 2);
+    assert!(told.contains("--min is needed, or asset.min"), "{told}");
+    let text = std::fs::read_to_string(installation.config()).expect("readable");
+    let limits = "[asset]\nmin = \"0.5\"\nmax = \"7\"\ndaily_max = \"20\"\n";
+    std::fs::write(installation.config(), format!("{limits}{text}")).expect("writable");
+    words.extend(["--max", "9"]);
+    let added = installation.json(&words);
+    for (key, value) in [("min", "0.5"), ("max", "9"), ("daily_max", "20")] {
+        assert_eq!(added[key], value, "{key}");
+    }
+}
+
+#[test]
+fn the_configuration_says_where_it_came_from_and_describes_itself() {
+    let installation = Installation::new();
+    let printed = installation.json(&["config", "print"]);
+    assert_eq!(printed["sources"]["server.listen"], "the configuration file");
+    assert_eq!(printed["sources"]["server.drain_ms"], "default");
+    let reference = installation.json(&["config", "reference"]);
+    assert!(
+        reference["reference"]
+            .as_str()
+            .is_some_and(|text| text.contains("queue.prefix") || text.contains("[queue]"))
+    );
+    let schema = installation.json(&["config", "schema"]);
+    assert_eq!(schema["properties"]["redis"]["properties"]["timeout_ms"]["maximum"], 5_000);
+}

@@ -121,7 +121,12 @@ impl Desk {
             node.mine(start.plus_millis(-40_000 + block * BLOCK_MS));
         }
         let url = directory.path().join("desk.db").display().to_string();
-        let options = StoreOptions { url, readers_max: 2, busy_timeout_ms: 10_000 };
+        let options = StoreOptions {
+            url,
+            readers_max: 2,
+            busy_timeout_ms: 10_000,
+            ..StoreOptions::default()
+        };
         let store = Store::open(&options, Arc::clone(&shared)).await.expect("opens");
         store.migrate().await.expect("migrates");
         store.found_deployment(deployment()).await.expect("is founded");

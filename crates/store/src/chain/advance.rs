@@ -8,7 +8,7 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Qu
 
 use super::{ChainAdvance, StoredHeader};
 use crate::convert::{Place, bigint};
-use crate::db::Transaction;
+use crate::db::{Source, Transaction};
 use crate::entity::{header, slot};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
@@ -76,12 +76,10 @@ async fn expect_link(
 }
 
 async fn undo_above(tx: &Transaction, chain_id: u64, ancestor: u64) -> Result<(), StoreError> {
-    let rows = slot::Entity::find()
+    let query = slot::Entity::find()
         .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-        .filter(slot::Column::BlockNumber.gt(bigint(ancestor)))
-        .all(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
+        .filter(slot::Column::BlockNumber.gt(bigint(ancestor)));
+    let rows = tx.inner.holding(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
     if rows.iter().any(|row| row.stage == SlotStage::Final.as_str()) {
         return Err(StoreError::Halted { reason: "a final block left the chain".into() });
     }

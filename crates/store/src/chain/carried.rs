@@ -6,7 +6,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use crate::convert::Place;
 use crate::damage::read_sound_slots;
-use crate::db::Transaction;
+use crate::db::{Source, Transaction};
 use crate::entity::{binding, slot, withdrawal};
 use crate::error::StoreError;
 use crate::ledger::{Purse, ROWS_PER_STATEMENT};
@@ -30,10 +30,13 @@ pub(super) async fn states_of(
 ) -> Result<Vec<Carried>, StoreError> {
     let mut carried = Vec::new();
     for slots in slots.chunks(ROWS_PER_STATEMENT) {
-        let rows: Vec<(Vec<u8>, Vec<u8>, String)> = carried_by(slots)
+        let query = carried_by(slots)
             .column(binding::Column::SlotId)
             .column(binding::Column::WithdrawalId)
-            .column(withdrawal::Column::State)
+            .column(withdrawal::Column::State);
+        let rows: Vec<(Vec<u8>, Vec<u8>, String)> = tx
+            .inner
+            .holding(query)
             .into_tuple()
             .all(&tx.inner)
             .await
@@ -56,14 +59,17 @@ pub(super) async fn stakes_of(
     type Row = (Vec<u8>, Vec<u8>, String, Vec<u8>, String, Vec<u8>, String);
     let mut carried = Vec::new();
     for slots in slots.chunks(ROWS_PER_STATEMENT) {
-        let rows: Vec<Row> = carried_by(slots)
+        let query = carried_by(slots)
             .column(binding::Column::SlotId)
             .column(binding::Column::WithdrawalId)
             .column(withdrawal::Column::State)
             .column(withdrawal::Column::TenantId)
             .column(withdrawal::Column::AccountId)
             .column(withdrawal::Column::AssetId)
-            .column(withdrawal::Column::Amount)
+            .column(withdrawal::Column::Amount);
+        let rows: Vec<Row> = tx
+            .inner
+            .holding(query)
             .into_tuple()
             .all(&tx.inner)
             .await
@@ -89,11 +95,8 @@ pub(super) async fn sound_ones(
     tx: &Transaction,
     slots: &[SlotId],
 ) -> Result<Vec<SlotId>, StoreError> {
-    let rows = slot::Entity::find()
-        .filter(slot::Column::Id.is_in(slot_keys(slots)))
-        .all(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
+    let query = slot::Entity::find().filter(slot::Column::Id.is_in(slot_keys(slots)));
+    let rows = tx.inner.holding(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
     let sound = read_sound_slots(&tx.inner, tx.name, &rows).await?.noted(&tx.damage);
     Ok(sound.iter().map(|open| open.id).collect())
 }

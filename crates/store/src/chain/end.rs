@@ -15,7 +15,7 @@ use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, Quer
 use super::ConsumedSlot;
 use super::carried::{Carried, sound_ones, stakes_of, states_of};
 use crate::convert::{Place, bigint};
-use crate::db::Transaction;
+use crate::db::{Source, Transaction};
 use crate::deployment::raise_in;
 use crate::entity::{binding, slot};
 use crate::error::StoreError;
@@ -74,10 +74,14 @@ async fn still(
     ids: &[Vec<u8>],
 ) -> Result<BTreeMap<SlotId, BlockRef>, StoreError> {
     type Row = (Vec<u8>, Option<i64>, Option<Vec<u8>>);
-    let rows: Vec<Row> = query
-        .filter(slot::Column::Id.is_in(ids.iter().cloned()))
-        .select_only()
-        .columns([slot::Column::Id, slot::Column::BlockNumber, slot::Column::BlockHash])
+    let query = query.filter(slot::Column::Id.is_in(ids.iter().cloned())).select_only().columns([
+        slot::Column::Id,
+        slot::Column::BlockNumber,
+        slot::Column::BlockHash,
+    ]);
+    let rows: Vec<Row> = tx
+        .inner
+        .holding(query)
         .into_tuple()
         .all(&tx.inner)
         .await
@@ -303,12 +307,11 @@ pub(super) async fn expect_consumed_so(
 ) -> Result<(), StoreError> {
     for slots in slots.chunks(ROWS_PER_STATEMENT) {
         let ids: Vec<SlotId> = slots.iter().map(|slot| slot.open.id).collect();
-        let rows = slot::Entity::find()
+        let query = slot::Entity::find()
             .filter(slot::Column::Id.is_in(slot_keys(&ids)))
-            .filter(slot::Column::Stage.eq(SlotStage::Confirmed.as_str()))
-            .all(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
+            .filter(slot::Column::Stage.eq(SlotStage::Confirmed.as_str()));
+        let rows =
+            tx.inner.holding(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
         let mut unchanged = 0;
         for row in &rows {
             let seen = read_consumption(row)?;

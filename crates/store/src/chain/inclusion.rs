@@ -12,7 +12,7 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Qu
 use super::carried::states_of;
 use super::{Adoption, Inclusion};
 use crate::convert::{Place, bigint, wei_bigint};
-use crate::db::Transaction;
+use crate::db::{Source, Transaction};
 use crate::entity::{attempt, binding, header, slot};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
@@ -66,14 +66,12 @@ async fn slots_in_short(
 ) -> Result<BTreeMap<SlotId, SlotInShort>, StoreError> {
     let failed = |error| tx.failed(&error);
     let keys = || inclusions.iter().map(|inclusion| inclusion.slot_id.to_bytes().to_vec());
-    let rows: Vec<(Vec<u8>, i64, String)> = slot::Entity::find()
+    let query = slot::Entity::find()
         .select_only()
         .columns([slot::Column::Id, slot::Column::ChainId, slot::Column::Rail])
-        .filter(slot::Column::Id.is_in(keys()))
-        .into_tuple()
-        .all(&tx.inner)
-        .await
-        .map_err(failed)?;
+        .filter(slot::Column::Id.is_in(keys()));
+    let rows: Vec<(Vec<u8>, i64, String)> =
+        tx.inner.holding(query).into_tuple().all(&tx.inner).await.map_err(failed)?;
     let left: Vec<Vec<u8>> = binding::Entity::find()
         .select_only()
         .column(binding::Column::SlotId)
@@ -239,7 +237,7 @@ fn item_writes(inclusion: &Inclusion) -> Vec<Write> {
                 .col_expr(binding::Column::Item, Expr::value(item.as_str()))
                 .filter(binding::Column::SlotId.eq(inclusion.slot_id.to_bytes().to_vec()))
                 .filter(of_these);
-            Write::new(&written, ids.len())
+            Write::new(written, ids.len())
         }));
     }
     writes
@@ -331,7 +329,7 @@ fn slots_write(tx: &Transaction, set: &[&Inclusion]) -> Option<Write> {
         .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
         .filter(slot::Column::Id.is_in(slot_keys(&ids)))
         .filter(slot::Column::Stage.is_in(UNMINED));
-    Some(Write::new(&written, set.len()))
+    Some(Write::new(written, set.len()))
 }
 
 fn gas_write(set: &[&Inclusion]) -> Write {
@@ -345,7 +343,7 @@ fn gas_write(set: &[&Inclusion]) -> Write {
         .col_expr(attempt::Column::GasUsed, gas)
         .col_expr(attempt::Column::EffectiveGasPriceWei, price)
         .filter(attempt::Column::Hash.is_in(set.iter().map(|inclusion| inclusion.hash.to_vec())));
-    Write::new(&written, set.len())
+    Write::new(written, set.len())
 }
 
 /// A value for each row of one statement.

@@ -4,13 +4,13 @@ use portcullis_core::id::WithdrawalId;
 use portcullis_core::slot::SlotStage;
 use portcullis_core::withdrawal::{HoldReason, StateCode};
 use sea_orm::sea_query::{Expr, ExprTrait, Func};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::write::NEVER_MS;
 use super::{DeadLetterQueue, LetterEnd, LetterOutcome};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::Place;
-use crate::db::Transaction;
+use crate::db::{Source, Transaction};
 use crate::entity::{dead_letter, slot, withdrawal, work};
 use crate::error::StoreError;
 use crate::quarantine::UNBOUND;
@@ -155,9 +155,7 @@ async fn end_letter(
 
 /// Open letters whose work has gone on: a request whose work row is due again, moved on or is gone, and a slot that a
 /// block consumed or a provider took since.
-pub(super) async fn find_resolved<C: ConnectionTrait>(
-    connection: &C,
-) -> Result<Vec<i64>, StoreError> {
+pub(super) async fn find_resolved<C: Source>(connection: &C) -> Result<Vec<i64>, StoreError> {
     let during = "tidy_dead_letters";
     let failed = |error| StoreError::of_statement(during, &error);
     let letters = dead_letter::Entity::find()
@@ -198,7 +196,7 @@ pub(super) async fn find_resolved<C: ConnectionTrait>(
     Ok(resolved)
 }
 
-pub(super) async fn has_ended_before<C: ConnectionTrait>(
+pub(super) async fn has_ended_before<C: Source>(
     connection: &C,
     before: portcullis_core::time::Timestamp,
 ) -> Result<bool, StoreError> {

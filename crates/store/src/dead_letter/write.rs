@@ -8,7 +8,7 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::json;
 
 use super::{DeadLetterQueue, FailedRequest, FailedSlot, LetterError};
-use crate::db::Transaction;
+use crate::db::{Source, Transaction};
 use crate::entity::{attempt, dead_letter, slot, withdrawal, work};
 use crate::error::StoreError;
 use crate::timeline::shortened;
@@ -34,11 +34,10 @@ pub(super) async fn fail_requests_in(
     let mut letters = Vec::new();
     for failed in failed {
         let key = failed.withdrawal.to_bytes().to_vec();
-        let row = work::Entity::find_by_id(key.clone())
-            .filter(work::Column::Stage.is_in([Stage::Validate.as_str(), Stage::Sign.as_str()]))
-            .one(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
+        let query = work::Entity::find_by_id(key.clone())
+            .filter(work::Column::Stage.is_in([Stage::Validate.as_str(), Stage::Sign.as_str()]));
+        let row =
+            tx.inner.holding(query).one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
         // One that moved on meanwhile has not failed.
         let Some(row) = row.filter(|row| row.due_at != NEVER_MS) else { continue };
         let receives = row.receives.saturating_add(1);

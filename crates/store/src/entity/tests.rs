@@ -7,6 +7,7 @@ use portcullis_core::time::{Clock, Timestamp};
 use sea_orm::sea_query::ColumnType;
 use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable};
 
+use crate::dialect::Pool;
 use crate::{Store, StoreOptions};
 
 struct Still;
@@ -20,7 +21,8 @@ impl Clock for Still {
 async fn migrated() -> (Store, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
     let url = directory.path().join("parity.db").to_string_lossy().into_owned();
-    let options = StoreOptions { url, readers_max: 1, busy_timeout_ms: 10_000 };
+    let options =
+        StoreOptions { url, readers_max: 1, busy_timeout_ms: 10_000, ..StoreOptions::default() };
     let store = Store::open(&options, Arc::new(Still)).await.expect("opens");
     store.migrate().await.expect("migrates");
     (store, directory)
@@ -51,11 +53,16 @@ async fn described<E: EntityTrait>(store: &Store, entity: E) -> (String, Columns
     (table, columns.collect())
 }
 
+fn file(store: &Store) -> &sqlx::SqlitePool {
+    let Pool::Sqlite(pool) = &store.pool else { panic!("a file was opened") };
+    pool
+}
+
 async fn columns_of(store: &Store, table: &str) -> Columns {
     let rows: Vec<(String, String, bool)> =
         sqlx::query_as("SELECT name, type, \"notnull\" = 0 FROM pragma_table_info(?)")
             .bind(table)
-            .fetch_all(&store.write_pool)
+            .fetch_all(file(store))
             .await
             .expect("describes");
     let known = |kind: &str| ["INTEGER", "TEXT", "BLOB"].into_iter().find(|name| *name == kind);
@@ -98,7 +105,7 @@ async fn every_table_has_an_entity_of_the_same_columns() {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> '_sqlx_migrations'",
     )
-    .fetch_all(&store.write_pool)
+    .fetch_all(file(&store))
     .await
     .expect("lists");
     assert_eq!(tables.iter().collect::<BTreeSet<_>>(), entities.keys().collect());

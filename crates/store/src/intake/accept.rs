@@ -288,11 +288,11 @@ async fn insert_accepted(
         .collect();
     writes.extend(records.chunks(ROWS_PER_STATEMENT).map(|records| {
         let rows = withdrawal::Entity::insert_many(records.iter().map(withdrawal_row));
-        Write::new(&rows, records.len())
+        Write::new(rows, records.len())
     }));
     writes.extend(
         work.chunks(ROWS_PER_STATEMENT)
-            .map(|work| Write::new(&work::Entity::insert_many(work.iter().cloned()), work.len())),
+            .map(|work| Write::new(work::Entity::insert_many(work.iter().cloned()), work.len())),
     );
     let postings: Vec<NewPosting> = records.iter().map(reservation).collect();
     writes.extend(posting_writes(tx, &postings, picture.balances)?);

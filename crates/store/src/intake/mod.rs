@@ -23,10 +23,11 @@ use portcullis_core::withdrawal::Priority;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::db::{Store, Transaction, WriterTurn, transaction};
+use crate::db::{Store, Transaction, transaction};
 use crate::error::StoreError;
 use crate::ledger::Purse;
 use crate::withdrawal::WithdrawalRecord;
+use crate::writer_turns::WriterTurn;
 
 use accept::accept_in;
 pub(crate) use accept::withdrawal_row;

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_core::id::{ExternalId, TenantId};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::Priority;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Select};
 
 use super::Submission;
 use super::turns::{self, Lines};
 use crate::audit;
 use crate::db::Transaction;
-use crate::deployment::{self, refuse_restored};
+use crate::deployment::{self, hold_off_halts, refuse_restored};
 use crate::entity::{self, balance, line, withdrawal, work};
 use crate::error::StoreError;
 use crate::ledger::{BalanceRow, Purse, ROWS_PER_STATEMENT, balances_of, read_balance};
@@ -43,7 +43,8 @@ struct OfChain {
 }
 
 impl Picture {
-    /// Looks; lines that are at their end are cleared away before.
+    /// Looks; lines that are at their end are cleared away before. Where others accept too, what comes behind the payout
+    /// numbers is looked at when they are through.
     ///
     /// # Errors
     /// [`StoreError::Halted`] while the database may be an old one: a request that it does not know may be paid.
@@ -51,15 +52,16 @@ impl Picture {
         tx: &Transaction,
         submissions: &[&Submission],
     ) -> Result<Self, StoreError> {
+        hold_off_halts(tx).await?;
         let mut trip = Trip::default();
-        let restored = trip.ask(&deployment::restored());
-        let forgotten = trip.ask(&any_forgotten());
+        let restored = trip.ask(deployment::restored());
+        let forgotten = trip.ask(any_forgotten());
         let known = ask_known(&mut trip, submissions);
         let purses: Vec<Purse> = submissions.iter().map(|submission| submission.purse()).collect();
         let balances: Vec<Asked<balance::Model>> =
-            balances_of(&purses).into_iter().map(|select| trip.ask(&select)).collect();
-        let numbers = trip.ask(&deployment::numbers());
-        let audited = trip.ask(&audit::newest());
+            balances_of(&purses).into_iter().map(|select| trip.ask(select)).collect();
+        let numbers = trip.ask(deployment::numbers().lock_exclusive());
+        let audited = trip.ask(audit::newest());
         let chains = ask_chains(&mut trip, tx.now, submissions);
         let mut answers = trip.go(tx).await?;
         refuse_restored(answers.take(&restored)?)?;
@@ -109,7 +111,7 @@ fn ask_known(trip: &mut Trip, submissions: &[&Submission]) -> Vec<Asked<withdraw
     let mut asked = Vec::with_capacity(by_tenant.len());
     for (tenant, ids) in by_tenant {
         asked.extend(
-            ids.chunks(ROWS_PER_STATEMENT).map(|ids| trip.ask(&withdrawals_of(tenant, ids))),
+            ids.chunks(ROWS_PER_STATEMENT).map(|ids| trip.ask(withdrawals_of(tenant, ids))),
         );
     }
     asked
@@ -120,6 +122,7 @@ fn withdrawals_of(tenant: TenantId, ids: &[&ExternalId]) -> Select<withdrawal::E
     withdrawal::Entity::find()
         .filter(withdrawal::Column::TenantId.eq(tenant.to_bytes().to_vec()))
         .filter(withdrawal::Column::ExternalId.is_in(ids))
+        .lock_exclusive()
 }
 
 fn ask_chains(
@@ -135,11 +138,11 @@ fn ask_chains(
     let mut chains = BTreeMap::new();
     for (chain_id, tenants) in accounts {
         turns::clear_lines(trip, chain_id, tenants.keys().copied(), now);
-        let due = turns::due(chain_id, now).map(|select| trip.ask(&select));
+        let due = turns::due(chain_id, now).map(|select| trip.ask(select));
         let mut lines = Vec::with_capacity(tenants.len());
         for (tenant, names) in tenants {
             let selects = turns::lines_of(chain_id, tenant, names);
-            lines.push((tenant, selects.into_iter().map(|select| trip.ask(&select)).collect()));
+            lines.push((tenant, selects.into_iter().map(|select| trip.ask(select)).collect()));
         }
         chains.insert(chain_id, OfChain { due, lines });
     }

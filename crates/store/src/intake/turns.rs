@@ -93,12 +93,12 @@ pub(super) fn clear_lines(
         .fold(Condition::all(), Condition::add);
     let of_chain =
         || line::Entity::delete_many().filter(line::Column::ChainId.eq(bigint(chain_id)));
-    trip.clear(&of_chain().filter(is_due));
+    trip.clear(of_chain().filter(is_due));
     for tenant in tenants {
         let ended = of_chain()
             .filter(line::Column::TenantId.eq(tenant.to_bytes().to_vec()))
             .filter(line::Column::StandardAt.lte(now.as_millis()));
-        trip.clear(&ended);
+        trip.clear(ended);
     }
 }
 
@@ -182,7 +182,7 @@ fn moves(of: (u64, TenantId), known: &Lines, changed: &Lines) -> Vec<Write> {
             .filter(line::Column::ChainId.eq(bigint(of.0)))
             .filter(line::Column::TenantId.eq(of.1.to_bytes().to_vec()))
             .filter(line::Column::AccountId.is_in(names.iter().copied()));
-        Write::new(&removed, names.len())
+        Write::new(removed, names.len())
     });
     let rows: Vec<line::ActiveModel> = changed
         .iter()
@@ -197,6 +197,6 @@ fn moves(of: (u64, TenantId), known: &Lines, changed: &Lines) -> Vec<Write> {
         .collect();
     let inserted = rows
         .chunks(ROWS_PER_STATEMENT)
-        .map(|rows| Write::new(&line::Entity::insert_many(rows.iter().cloned()), rows.len()));
+        .map(|rows| Write::new(line::Entity::insert_many(rows.iter().cloned()), rows.len()));
     removed.chain(inserted).collect()
 }

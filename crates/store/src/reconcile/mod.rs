@@ -22,7 +22,7 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Qu
 
 use crate::audit::{AuditEntry, AuditHead, append_audit};
 use crate::convert::{Place, bigint};
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{deployment, reconciliation};
 use crate::error::StoreError;
 use crate::slot::OpenSlot;
@@ -272,7 +272,9 @@ fn read_next_number(row: Option<deployment::Model>) -> Result<PayoutNumber, Stor
 }
 
 async fn open_epoch_in(tx: &Transaction, above: u64, actor: &str) -> Result<u64, StoreError> {
-    let row = deployment::Entity::find_by_id(1)
+    let row = tx
+        .inner
+        .holding(deployment::Entity::find_by_id(1))
         .one(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;

@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::place::{Truth, place};
 use crate::audit::{AuditEntry, append_audit};
-use crate::db::{Store, Transaction, transaction};
+use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{forgotten, header, slot};
 use crate::error::StoreError;
 use crate::slot::{forget_blocks, open_slots_by_id};
@@ -29,11 +29,9 @@ impl Store {
 
 async fn reopen_in(tx: &Transaction, id: SlotId, actor: &str) -> Result<(), StoreError> {
     let detail = "its final block left the chain";
-    let row = slot::Entity::find_by_id(id.to_bytes().to_vec())
-        .filter(slot::Column::Stage.eq(SlotStage::Final.as_str()))
-        .one(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
+    let query = slot::Entity::find_by_id(id.to_bytes().to_vec())
+        .filter(slot::Column::Stage.eq(SlotStage::Final.as_str()));
+    let row = tx.inner.holding(query).one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
     let Some(row) = row else {
         return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
     };

@@ -17,7 +17,7 @@ use super::place::{between, bind, mark_item_paid, write_work};
 use super::reopen::{JOINED, look_again};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::Place;
-use crate::db::Transaction;
+use crate::db::{Source, Transaction};
 use crate::entity::{slot, withdrawal, work};
 use crate::error::StoreError;
 use crate::intake::{Submission, withdrawal_row};
@@ -176,7 +176,9 @@ pub(crate) async fn revive_in(
     record.number = free_number(tx, forgotten.number).await?;
     record.id = forgotten.withdrawal.unwrap_or(record.id);
     let key = forgotten.slot.to_bytes();
-    let row = slot::Entity::find_by_id(key.to_vec())
+    let row = tx
+        .inner
+        .holding(slot::Entity::find_by_id(key.to_vec()))
         .one(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;

@@ -13,7 +13,7 @@ use super::reopen::{JOINED, look_again};
 use super::{ImportedEnd, ImportedPayment, SlotImport};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::{Place, bigint, wei_bigint};
-use crate::db::Transaction;
+use crate::db::{Source, Transaction};
 use crate::entity::{attempt, sender, slot, withdrawal};
 use crate::error::StoreError;
 use crate::slot::{NewSlot, open_slots_by_id};
@@ -63,13 +63,11 @@ fn detail_of(import: &SlotImport) -> String {
 }
 
 async fn row_of(tx: &Transaction, key: Slot) -> Result<Option<slot::Model>, StoreError> {
-    slot::Entity::find()
+    let query = slot::Entity::find()
         .filter(slot::Column::ChainId.eq(bigint(key.chain_id)))
         .filter(slot::Column::Sender.eq(key.sender.to_vec()))
-        .filter(slot::Column::Nonce.eq(bigint(key.nonce)))
-        .one(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))
+        .filter(slot::Column::Nonce.eq(bigint(key.nonce)));
+    tx.inner.holding(query).one(&tx.inner).await.map_err(|error| tx.failed(&error))
 }
 
 async fn write_slot(tx: &Transaction, import: &SlotImport) -> Result<SlotId, StoreError> {
@@ -264,20 +262,17 @@ async fn find(
 ) -> Result<Vec<WithdrawalRecord>, StoreError> {
     let Some(request) = &payment.request else {
         // Without an index: it is rare, and the number may be another one here.
-        let rows = withdrawal::Entity::find()
-            .filter(withdrawal::Column::Reference.eq(payment.reference.0.to_vec()))
-            .all(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
+        let query = withdrawal::Entity::find()
+            .filter(withdrawal::Column::Reference.eq(payment.reference.0.to_vec()));
+        let rows =
+            tx.inner.holding(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
         return read_withdrawals(&tx.inner, tx.name, rows).await;
     };
     let mut records = withdrawals_by_id(&tx.inner, tx.name, &[request.withdrawal]).await?;
-    let rows = withdrawal::Entity::find()
+    let query = withdrawal::Entity::find()
         .filter(withdrawal::Column::TenantId.eq(request.tenant.to_bytes().to_vec()))
-        .filter(withdrawal::Column::ExternalId.eq(request.external_id.as_str()))
-        .all(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
+        .filter(withdrawal::Column::ExternalId.eq(request.external_id.as_str()));
+    let rows = tx.inner.holding(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
     let by_name = read_withdrawals(&tx.inner, tx.name, rows).await?;
     records.extend(by_name);
     records.dedup_by_key(|record| record.id);

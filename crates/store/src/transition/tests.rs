@@ -32,7 +32,8 @@ fn units(units: u64) -> Amount {
 async fn open(path: &std::path::Path) -> Store {
     let clock: Arc<dyn Clock> = Arc::new(TestClock::at(Timestamp::from_millis(1_795_168_800_000)));
     let url = path.join("portcullis.db").display().to_string();
-    let options = StoreOptions { url, readers_max: 1, busy_timeout_ms: 10_000 };
+    let options =
+        StoreOptions { url, readers_max: 1, busy_timeout_ms: 10_000, ..StoreOptions::default() };
     let store = Store::open(&options, clock).await.expect("opens");
     store.migrate().await.expect("migrates");
     store.found_deployment(DeploymentId::from_bytes([9; 16])).await.expect("is founded");

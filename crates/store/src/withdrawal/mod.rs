@@ -261,7 +261,7 @@ impl Store {
         filter: &WithdrawalFilter,
     ) -> Result<Vec<WithdrawalRecord>, StoreError> {
         let during = "withdrawals";
-        let picture = self.snapshot(during).await?;
+        let picture = self.list_snapshot(during).await?;
         let rows = filter
             .query(tenant)
             .all(&picture)
@@ -280,7 +280,7 @@ impl Store {
         filter: &WithdrawalFilter,
     ) -> Result<Listing, StoreError> {
         let during = "list_withdrawals";
-        let picture = self.snapshot(during).await?;
+        let picture = self.list_snapshot(during).await?;
         let rows = filter
             .query(tenant)
             .all(&picture)

@@ -12,12 +12,11 @@ use portcullis_core::withdrawal::{
     BlockRef, FailureReason, HoldReason, Priority, State, StateCode,
 };
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, Iterable, QueryFilter, QuerySelect, Select,
-};
+use sea_orm::{ColumnTrait, EntityTrait, Iterable, QueryFilter, QuerySelect, Select};
 
 use super::{AttemptRecord, WithdrawalRecord};
 use crate::convert::Place;
+use crate::db::Source;
 use crate::entity::{attempt, binding, slot, withdrawal};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
@@ -35,15 +34,17 @@ pub(crate) struct SlotFacts {
 }
 
 /// Reads withdrawals by id, with their states complete and without their timelines; the order is that of the ids in the table.
-pub(crate) async fn withdrawals_by_id<C: ConnectionTrait>(
+pub(crate) async fn withdrawals_by_id<C: Source>(
     connection: &C,
     during: &'static str,
     ids: &[WithdrawalId],
 ) -> Result<Vec<WithdrawalRecord>, StoreError> {
     let mut records = Vec::with_capacity(ids.len());
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let rows = without_timelines()
-            .filter(withdrawal::Column::Id.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
+        let query = without_timelines()
+            .filter(withdrawal::Column::Id.is_in(ids.iter().map(|id| id.to_bytes().to_vec())));
+        let rows = connection
+            .holding(query)
             .all(connection)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
@@ -53,7 +54,7 @@ pub(crate) async fn withdrawals_by_id<C: ConnectionTrait>(
 }
 
 /// The withdrawals of these bindings. Where this slot carries it, its slot need not be read again.
-pub(crate) async fn records_carried<C: ConnectionTrait>(
+pub(crate) async fn records_carried<C: Source>(
     connection: &C,
     during: &'static str,
     rows: &[slot::Model],
@@ -97,7 +98,7 @@ fn without_timelines() -> Select<withdrawal::Entity> {
 }
 
 /// Reads withdrawals whose live slots are known already, by the withdrawals' keys, without their timelines.
-async fn withdrawals_carried<C: ConnectionTrait>(
+async fn withdrawals_carried<C: Source>(
     connection: &C,
     during: &'static str,
     live: &BTreeMap<Vec<u8>, SlotFacts>,
@@ -105,8 +106,10 @@ async fn withdrawals_carried<C: ConnectionTrait>(
     let keys: Vec<&Vec<u8>> = live.keys().collect();
     let mut records = Vec::with_capacity(keys.len());
     for keys in keys.chunks(ROWS_PER_STATEMENT) {
-        let rows = without_timelines()
-            .filter(withdrawal::Column::Id.is_in(keys.iter().map(|key| (*key).clone())))
+        let query = without_timelines()
+            .filter(withdrawal::Column::Id.is_in(keys.iter().map(|key| (*key).clone())));
+        let rows = connection
+            .holding(query)
             .all(connection)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
@@ -126,7 +129,7 @@ fn is_bound(row: &withdrawal::Model) -> Result<bool, StoreError> {
 }
 
 /// Completes rows to records: a bound state needs its live binding and slot.
-pub(crate) async fn read_withdrawals<C: ConnectionTrait>(
+pub(crate) async fn read_withdrawals<C: Source>(
     connection: &C,
     during: &'static str,
     rows: Vec<withdrawal::Model>,
@@ -154,7 +157,7 @@ pub(crate) async fn read_withdrawals<C: ConnectionTrait>(
     rows.into_iter().map(|row| read_withdrawal(&row, live.get(&row.id))).collect()
 }
 
-pub(crate) async fn bindings_of<C: ConnectionTrait>(
+pub(crate) async fn bindings_of<C: Source>(
     connection: &C,
     during: &'static str,
     ids: &[WithdrawalId],
@@ -173,7 +176,7 @@ pub(crate) async fn bindings_of<C: ConnectionTrait>(
     Ok(bindings)
 }
 
-pub(super) async fn slots_of<C: ConnectionTrait>(
+pub(super) async fn slots_of<C: Source>(
     connection: &C,
     during: &'static str,
     ids: &[Vec<u8>],
@@ -220,7 +223,7 @@ pub(crate) fn read_slot_facts(row: &slot::Model) -> Result<SlotFacts, StoreError
 }
 
 /// How many payments each of these slots was opened with.
-pub(super) async fn payments_in<C: ConnectionTrait>(
+pub(super) async fn payments_in<C: Source>(
     connection: &C,
     during: &'static str,
     slots: &[Vec<u8>],

@@ -30,7 +30,8 @@ pub(crate) async fn plan_of<E: EntityTrait>(store: &Store, query: Select<E>) -> 
 pub(crate) async fn migrated() -> (TempDir, Store) {
     let directory = tempfile::tempdir().expect("a directory");
     let url = directory.path().join("plan.db").to_string_lossy().into_owned();
-    let options = StoreOptions { url, readers_max: 1, busy_timeout_ms: 10_000 };
+    let options =
+        StoreOptions { url, readers_max: 1, busy_timeout_ms: 10_000, ..StoreOptions::default() };
     let store = Store::open(&options, Arc::new(Still)).await.expect("opens");
     store.migrate().await.expect("migrates");
     (directory, store)

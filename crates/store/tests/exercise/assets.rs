@@ -46,7 +46,7 @@ async fn every_sealed_column_is_guarded() {
         "daily_max = '1'",
         "enabled = 0",
         "seal_key_id = 2",
-        "mac = zeroblob(32)",
+        "mac = X'00'",
     ] {
         let fixture = Fixture::open().await;
         assert_eq!(fixture.store.assets(&fixture.keys).await.map(|all| all.len()), Ok(2));

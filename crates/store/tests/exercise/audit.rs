@@ -38,16 +38,16 @@ async fn every_change_is_found() {
         "UPDATE audit SET action = 'tenant.drop' WHERE sequence = 4",
         "UPDATE audit SET subject = 'x' WHERE sequence = 4",
         "UPDATE audit SET detail = 'x' WHERE sequence = 8",
-        "UPDATE audit SET hash = zeroblob(32) WHERE sequence = 4",
-        "UPDATE audit SET previous_hash = zeroblob(32) WHERE sequence = 4",
+        "UPDATE audit SET hash = X'00' WHERE sequence = 4",
+        "UPDATE audit SET previous_hash = X'00' WHERE sequence = 4",
         "UPDATE audit SET sequence = 99 WHERE sequence = 8",
         "DELETE FROM audit WHERE sequence = 1",
         "DELETE FROM audit WHERE sequence = 4",
         "INSERT INTO audit SELECT 9, at, tenant_id, actor, action, subject, detail, previous_hash, \
          hash FROM audit WHERE sequence = 8",
         "INSERT INTO audit SELECT 9, at, tenant_id, actor, action, subject, detail, hash, \
-         zeroblob(32) FROM audit WHERE sequence = 8",
-        "INSERT INTO audit SELECT 0, at, tenant_id, actor, action, subject, detail, zeroblob(32), \
+         X'00' FROM audit WHERE sequence = 8",
+        "INSERT INTO audit SELECT 0, at, tenant_id, actor, action, subject, detail, X'00', \
          hash FROM audit WHERE sequence = 1",
     ] {
         let fixture = with_entries().await;

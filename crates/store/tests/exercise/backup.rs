@@ -25,8 +25,12 @@ async fn a_copy_is_whole_and_says_what_it_is_until_it_is_taken_into_use() {
     let again = fixture.store.back_up(&path).await;
     assert!(again.is_err(), "nothing is overwritten");
     assert!(is_marked(&path).expect("reads"));
-    let options =
-        StoreOptions { url: path.display().to_string(), readers_max: 1, busy_timeout_ms: 1_000 };
+    let options = StoreOptions {
+        url: path.display().to_string(),
+        readers_max: 1,
+        busy_timeout_ms: 1_000,
+        ..StoreOptions::default()
+    };
     let clock: Arc<dyn Clock> = Arc::new(fixture.clock.clone());
     let copy = Store::open(&options, clock).await.expect("opens");
     assert!(copy.is_copy().await.expect("reads"));
@@ -45,7 +49,7 @@ async fn commits_leave_the_file_alone_where_its_watcher_makes_the_checkpoints() 
     let fixture = Fixture::open().await;
     fixture.store.leave_checkpoints_to_caller().await.expect("answers");
     fixture.store.checkpoint().await.expect("writes");
-    let [file, log, _] = files_of(Path::new(fixture.path()));
+    let [file, log, _] = files_of(Path::new(fixture.url()));
     let before = std::fs::read(&file).expect("reads");
     while std::fs::metadata(&log).expect("is there").len() < LOG_BYTES_MAX {
         fixture.fund("alice", 1).await;

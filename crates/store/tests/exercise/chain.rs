@@ -9,7 +9,7 @@ use crate::fixture::{CHAIN, Fixture, units};
 use crate::rail::{NONCE_FIRST, block, blocks, header, inclusion, reorg, signed, slot_at};
 
 fn is_conflict(outcome: &Result<(), StoreError>) -> bool {
-    matches!(outcome, Err(StoreError::Conflict { .. }))
+    matches!(outcome, Err(StoreError::Conflict { .. } | StoreError::Duplicate { .. }))
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn a_forged_deposit_is_not_believed() {
         "amount = '999'",
         "account_id = 'mallory'",
         "asset_id = X'02020202020202020202020202020202'",
-        "mac = zeroblob(32)",
+        "mac = X'00'",
     ] {
         let fixture = Fixture::open().await;
         let new = fixture.deposit_of("alice", 100);

@@ -1,5 +1,6 @@
-//! A fresh database in a temporary file, under a clock that is told, and the first things in it.
+//! A fresh database under a clock that is told, and the first things in it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use alloy_primitives::{Address, B256, U256, keccak256};
@@ -17,12 +18,13 @@ use portcullis_store::deposit::{DepositOutcome, NewDeposit};
 use portcullis_store::intake::{Intake, Submission, Submitted};
 use portcullis_store::ledger::Balance;
 use portcullis_store::withdrawal::{WithdrawalFilter, WithdrawalRecord};
-use portcullis_store::{Store, StoreOptions};
-use portcullis_testkit::{SeededEntropy, TestClock};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
-use sqlx::{AssertSqlSafe, Connection};
+use portcullis_store::{Store, StoreOptions, TimeSource};
+use portcullis_testkit::{MariaDb, SeededEntropy, TestClock};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
+
+use crate::DATABASE;
+use crate::behind::{Behind, Held};
 
 pub(crate) const CHAIN: u64 = 137;
 
@@ -31,6 +33,32 @@ pub(crate) const START_MS: i64 = 1_795_168_800_000;
 
 /// Longer than any test waits for a commit.
 pub(crate) const PATIENCE_MS: u64 = 60_000;
+
+/// Which of the databases a test program is for: each of them runs the same tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "a program for files opens no server")]
+pub(crate) enum Database {
+    /// A file of its own for each test.
+    Sqlite,
+    /// One server for the program, and on it a database of its own for each test.
+    MariaDb,
+}
+
+impl Database {
+    /// The URL of an empty database, and the folder that it goes with.
+    pub(crate) fn fresh(self) -> (String, TempDir) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let url = match self {
+            Self::Sqlite => directory.path().join("portcullis.db").to_string_lossy().into_owned(),
+            Self::MariaDb => {
+                static NUMBER: AtomicU32 = AtomicU32::new(0);
+                let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::SeqCst));
+                MariaDb::shared().create_database(&name).expect("a database of its own")
+            }
+        };
+        (url, directory)
+    }
+}
 
 pub(crate) struct Fixture {
     pub(crate) clock: TestClock,
@@ -42,8 +70,8 @@ pub(crate) struct Fixture {
     pub(crate) native: Asset,
     pub(crate) deployment: DeploymentId,
     entropy: Mutex<SeededEntropy>,
-    path: String,
-    raw: SqlitePool,
+    url: String,
+    behind: Behind,
     _directory: TempDir,
 }
 
@@ -95,11 +123,31 @@ impl Fixture {
     }
 
     pub(crate) async fn open_with(busy_timeout_ms: u64, readers_max: u32) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = directory.path().join("portcullis.db").to_string_lossy().into_owned();
+        let (url, directory) = DATABASE.fresh();
+        Self::open_at(url, directory, busy_timeout_ms, readers_max).await
+    }
+
+    /// The options of a store whose time is told by the test.
+    pub(crate) fn options(url: &str, busy_timeout_ms: u64, readers_max: u32) -> StoreOptions {
+        StoreOptions {
+            url: url.to_owned(),
+            readers_max,
+            writers_max: 4,
+            busy_timeout_ms,
+            time: TimeSource::Process,
+            ..StoreOptions::default()
+        }
+    }
+
+    pub(crate) async fn open_at(
+        url: String,
+        directory: TempDir,
+        busy_timeout_ms: u64,
+        readers_max: u32,
+    ) -> Self {
         let clock = TestClock::at(Timestamp::from_millis(START_MS));
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
-        let options = StoreOptions { url: path.clone(), readers_max, busy_timeout_ms };
+        let options = Self::options(&url, busy_timeout_ms, readers_max);
         let store = Store::open(&options, shared).await.expect("opens");
         store.migrate().await.expect("migrates");
         let deployment = DeploymentId::from_bytes([9; 16]);
@@ -113,11 +161,7 @@ impl Fixture {
             let outcome = store.register_asset(&keys, asset, "test").await.expect("registers");
             assert_eq!(outcome, AssetOutcome::Registered);
         }
-        let raw = SqlitePoolOptions::new()
-            .max_connections(2)
-            .connect_with(SqliteConnectOptions::new().filename(&path))
-            .await
-            .expect("a connection behind the store's back");
+        let behind = Behind::open(&url).await;
         Self {
             clock,
             intake: Intake::new(store.clone(), Arc::clone(&keys)),
@@ -128,8 +172,8 @@ impl Fixture {
             native,
             deployment,
             entropy: Mutex::new(SeededEntropy::new(1)),
-            path,
-            raw,
+            url,
+            behind,
             _directory: directory,
         }
     }
@@ -137,12 +181,12 @@ impl Fixture {
     /// The same database, opened as another process would.
     pub(crate) async fn another(&self, busy_timeout_ms: u64) -> Store {
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        let options = StoreOptions { url: self.path.clone(), readers_max: 2, busy_timeout_ms };
+        let options = Self::options(self.url(), busy_timeout_ms, 2);
         Store::open(&options, clock).await.expect("opens again")
     }
 
-    pub(crate) fn path(&self) -> &str {
-        &self.path
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -156,36 +200,42 @@ impl Fixture {
     /// Runs one statement behind the store's back; returns the rows that it touched.
     pub(crate) async fn sql(&self, statement: impl Into<String>) -> u64 {
         let statement: String = statement.into();
-        sqlx::query(AssertSqlSafe(statement.clone()))
-            .execute(&self.raw)
-            .await
-            .unwrap_or_else(|error| panic!("{statement}: {error}"))
-            .rows_affected()
+        self.try_sql(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"))
+    }
+
+    /// The same, of a statement that the database may refuse.
+    pub(crate) async fn try_sql(&self, statement: &str) -> Result<u64, String> {
+        self.behind.execute(statement).await.map_err(|error| error.to_string())
     }
 
     pub(crate) async fn number(&self, query: impl Into<String>) -> i64 {
         let query: String = query.into();
-        sqlx::query_scalar(AssertSqlSafe(query.clone()))
-            .fetch_one(&self.raw)
-            .await
-            .unwrap_or_else(|error| panic!("{query}: {error}"))
+        let found = self.behind.number(&query).await;
+        found.unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 
     /// Rows of two texts.
     pub(crate) async fn pairs(&self, query: impl Into<String>) -> Vec<(String, String)> {
         let query: String = query.into();
-        sqlx::query_as(AssertSqlSafe(query.clone()))
-            .fetch_all(&self.raw)
-            .await
-            .unwrap_or_else(|error| panic!("{query}: {error}"))
+        let found = self.behind.pairs(&query).await;
+        found.unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 
-    /// Another process that holds the write lock for as long as it is kept.
-    pub(crate) async fn lock(&self) -> SqliteConnection {
-        let options = SqliteConnectOptions::new().filename(&self.path);
-        let mut connection = SqliteConnection::connect_with(&options).await.expect("connects");
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.expect("locks");
-        connection
+    /// Waits for what a dropped future has left at a server.
+    pub(crate) async fn quiesce(&self) {
+        self.behind.quiesce(&self.store).await;
+    }
+
+    /// The same where writers do not wait in one line: what was cut off may be committed after the next step has looked.
+    pub(crate) async fn quiesce_server(&self) {
+        if DATABASE == Database::MariaDb {
+            self.quiesce().await;
+        }
+    }
+
+    /// Another process that keeps intake from committing for as long as it is kept.
+    pub(crate) async fn lock(&self) -> Held {
+        Held::take(&self.url).await
     }
 
     pub(crate) fn submission(&self, name: &str, from: &str, amount: u64) -> Submission {

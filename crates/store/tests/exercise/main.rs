@@ -9,6 +9,7 @@ mod alarms;
 mod assets;
 mod audit;
 mod backup;
+mod behind;
 mod cancellation;
 mod cancels;
 mod chain;
@@ -17,6 +18,7 @@ mod contention;
 mod damage;
 mod dead_letters;
 mod deposit;
+mod files;
 mod fixture;
 mod follow;
 mod gaps;
@@ -47,3 +49,6 @@ mod turns;
 mod validate;
 mod vault;
 mod walk;
+
+/// This program is for files; `mariadb` runs the same tests on a server.
+pub(crate) const DATABASE: fixture::Database = fixture::Database::Sqlite;

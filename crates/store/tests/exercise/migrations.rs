@@ -3,28 +3,35 @@
 use std::sync::Arc;
 
 use portcullis_core::time::{Clock, Timestamp};
-use portcullis_store::{Store, StoreError, StoreOptions};
+use portcullis_store::{Store, StoreError};
 use portcullis_testkit::TestClock;
 use sha2::{Digest, Sha256};
 
-use crate::fixture::{Fixture, START_MS};
+use crate::DATABASE;
+use crate::fixture::{Database, Fixture, START_MS};
 
-async fn open(path: &str) -> Result<Store, StoreError> {
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+
+pub(crate) async fn open(url: &str) -> Result<Store, StoreError> {
     let clock: Arc<dyn Clock> = Arc::new(TestClock::at(Timestamp::from_millis(START_MS)));
-    let options = StoreOptions { url: path.to_owned(), readers_max: 2, busy_timeout_ms: 10_000 };
-    Store::open(&options, clock).await
+    Store::open(&Fixture::options(url, 10_000, 2), clock).await
+}
+
+fn files_of(dialect: &str) -> usize {
+    std::fs::read_dir(format!("{FOLDER}/{dialect}")).expect("is there").count()
 }
 
 #[tokio::test]
 async fn an_empty_database_is_brought_to_the_newest_schema_once() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("fresh.db");
-    let store = open(&format!("sqlite://{}", path.display())).await.expect("opens");
+    let (url, _directory) = DATABASE.fresh();
+    let store = open(&url).await.expect("opens");
     let before = store.schema_status().await.expect("reads");
     // A number may be left out: of two branches one may not need what it reserved.
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite");
-    let files = std::fs::read_dir(folder).expect("is there").count() as u64;
-    assert_eq!((before.current, before.pending), (0, files));
+    let files = match DATABASE {
+        Database::Sqlite => files_of("sqlite"),
+        Database::MariaDb => files_of("mysql"),
+    };
+    assert_eq!((before.current, before.pending), (0, files as u64));
     let refused = store.check_schema().await.expect_err("an empty database is not served");
     assert!(refused.to_string().contains("portcullis migrate up"), "{refused}");
     assert_eq!(store.migrate().await, Ok(before.known));
@@ -33,7 +40,7 @@ async fn an_empty_database_is_brought_to_the_newest_schema_once() {
     assert_eq!((after.current, after.pending), (before.known, 0));
     store.check_schema().await.expect("it is served now");
     store.close().await;
-    let again = open(&path.to_string_lossy()).await.expect("opens by its path");
+    let again = open(&url).await.expect("opens again");
     again.check_schema().await.expect("it stays");
 }
 
@@ -74,32 +81,29 @@ async fn an_edited_or_unfinished_migration_is_refused() {
 
 #[test]
 fn applied_files_are_never_edited() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
-    let listed = std::fs::read_to_string(format!("{folder}/checksums.txt")).expect("is there");
+    let listed = std::fs::read_to_string(format!("{FOLDER}/checksums.txt")).expect("is there");
     let mut count = 0;
     for line in listed.lines() {
         let (sum, file) = line.split_once("  ").expect("sum and file");
-        let text = std::fs::read(format!("{folder}/{file}")).expect("every listed file is there");
+        let text = std::fs::read(format!("{FOLDER}/{file}")).expect("every listed file is there");
         let found = alloy_primitives::hex::encode(Sha256::digest(&text));
         assert_eq!(found, sum, "{file} was edited: write a new migration instead");
         count += 1;
     }
-    let files = std::fs::read_dir(format!("{folder}/sqlite")).expect("is there").count();
-    assert_eq!(count, files, "every file is listed");
+    assert_eq!(count, files_of("sqlite") + files_of("mysql"), "every file is listed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_start_together_migrate_once() {
     for _ in 0..8 {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("shared.db").to_string_lossy().into_owned();
-        let start = |path: String| async move {
-            let store = open(&path).await?;
+        let (url, _directory) = DATABASE.fresh();
+        let start = |url: String| async move {
+            let store = open(&url).await?;
             let version = store.migrate().await?;
             store.check_schema().await?;
             Ok::<_, StoreError>((version, store.schema_status().await?.known))
         };
-        let starts: Vec<_> = (0..4).map(|_| tokio::spawn(start(path.clone()))).collect();
+        let starts: Vec<_> = (0..4).map(|_| tokio::spawn(start(url.clone()))).collect();
         for start in starts {
             let (version, known) = start.await.expect("does not panic").expect("migrates");
             assert_eq!(version, known);
@@ -109,13 +113,12 @@ async fn processes_that_start_together_migrate_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_come_and_go_do_not_lock_each_other_out() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("shared.db").to_string_lossy().into_owned();
+    let (url, _directory) = DATABASE.fresh();
     let visits = (0..4).map(|_| {
-        let path = path.clone();
+        let url = url.clone();
         tokio::spawn(async move {
             for _ in 0..40 {
-                let store = open(&path).await?;
+                let store = open(&url).await?;
                 store.ping().await?;
                 store.close().await;
             }
@@ -125,17 +128,6 @@ async fn processes_that_come_and_go_do_not_lock_each_other_out() {
     for visit in visits.collect::<Vec<_>>() {
         assert_eq!(visit.await.expect("does not panic"), Ok(()));
     }
-}
-
-#[tokio::test]
-async fn a_place_that_cannot_be_opened_says_so() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let missing = directory.path().join("nowhere").join("a.db");
-    let error = open(&missing.to_string_lossy()).await.expect_err("the folder is missing");
-    assert!(error.is_unavailable(), "{error}");
-    assert!(error.to_string().contains("nowhere"), "{error}");
-    let error = open("postgres://localhost/a").await.expect_err("another database");
-    assert!(error.to_string().contains("postgres is not a supported database"), "{error}");
 }
 
 #[tokio::test]

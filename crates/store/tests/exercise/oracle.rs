@@ -6,7 +6,7 @@ use portcullis_core::amount::Amount;
 use portcullis_core::withdrawal::{State, StateCode};
 use portcullis_store::withdrawal::WithdrawalRecord;
 
-use crate::fixture::{CHAIN, Fixture};
+use crate::fixture::Fixture;
 use crate::rail::NONCE_FIRST;
 
 impl Fixture {
@@ -22,11 +22,6 @@ impl Fixture {
         self.check_bindings(&records).await;
         self.check_work(&records).await;
         self.check_slots(&records).await;
-    }
-
-    /// Waits for what a dropped future has left at the writer: these checks are several reads.
-    async fn quiesce(&self) {
-        self.store.register_senders(CHAIN, &[]).await.expect("takes its turn at the writer");
     }
 
     async fn check_numbers(&self, records: &[WithdrawalRecord]) {

@@ -96,7 +96,7 @@ async fn requests_that_wait_for_a_commit_are_bounded() {
     let busy = outcomes.iter().filter(|it| matches!(it, Err(IntakeError::Busy))).count();
     let waited = outcomes.iter().filter(|it| matches!(it, Err(IntakeError::Unavailable))).count();
     assert_eq!((busy, waited), (2, 6), "the leader takes its group out of the queue");
-    drop(lock);
+    lock.release().await;
     // Nobody waits for those any more: they take no room, and nothing of them is written.
     let many = requests(&fixture, &["a", "b", "c", "d", "e"]);
     let outcomes = intake.submit_many(many, PATIENCE_MS).await.expect("answers");

@@ -130,7 +130,7 @@ async fn lines_end_when_nothing_waits_and_are_forgotten_when_they_are_over() {
     fixture.register(1).await;
     queue_many(&fixture, fixture.tenant, "heavy", 400).await;
     assert_eq!(
-        fixture.number("SELECT count(*) FROM lines").await,
+        fixture.number("SELECT count(*) FROM \"lines\"").await,
         2,
         "the account's and the tenant's"
     );
@@ -148,7 +148,7 @@ async fn lines_end_when_nothing_waits_and_are_forgotten_when_they_are_over() {
     );
     fixture.clock.advance(SPACING_MS);
     queue_many(&fixture, fixture.tenant, "another", 1).await;
-    let left = fixture.pairs("SELECT account_id, '' FROM lines ORDER BY 1").await;
+    let left = fixture.pairs("SELECT account_id, '' FROM \"lines\" ORDER BY 1").await;
     let left: Vec<&str> = left.iter().map(|(account, _)| account.as_str()).collect();
     assert_eq!(left, ["", "another"], "what is over is gone");
 }

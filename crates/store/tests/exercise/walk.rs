@@ -38,7 +38,10 @@ macro_rules! write {
     ($walk:expr, $future:expr) => {{
         let (polls, lingering) = $walk.cut_off();
         let outcome = drop_after($future, polls, lingering).await;
-        $walk.cut += u32::from(outcome.is_none());
+        if outcome.is_none() {
+            $walk.cut += 1;
+            $walk.fixture.quiesce_server().await;
+        }
         outcome
     }};
 }

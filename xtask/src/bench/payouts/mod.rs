@@ -13,7 +13,7 @@ use super::feed::{ACCOUNT, Written, orders};
 use super::pace::{Count, Steady};
 use super::points::BlockPoint;
 use super::run::{Before, Judged, Load, Run, judge, pay};
-use super::stage::Stage;
+use super::stage::{Database, Stage};
 use crate::assets::{TestAsset, by_symbol};
 use crate::rail::Rail;
 
@@ -30,6 +30,7 @@ const DEPOSIT: &str = "1000000000";
 Examples:
   cargo xtask bench payouts --rail vault --count 20000 --json
   cargo xtask bench payouts --rail direct --count 10000 --wallets 160 --json
+  cargo xtask bench payouts --database mysql --json
 
 A release build with every role in one process pays N withdrawals of an ERC-20 token to N new addresses, on a chain of
 this machine with one-second blocks of 60 M gas and a base fee that is held at 1 gwei. Requests go over HTTP, in batches of 500,
@@ -41,12 +42,17 @@ beforehand: same token, same calldata, as many payments in each, as many wallets
   start_ms            from the first request to the first block that paid
   cpu_ms_per_payment  user and system time of our process from the first request until nothing is left to do
   peak_mib            VmHWM of our process
+  statements_per_payment  SQL from the first request until nothing is left to do, polls included
+  ratio_to_sqlite     with --database mysql: payments_per_s / the same of a run on SQLite just before
 
 Each payment is judged by the chain's own logs. Exit codes: 0 every withdrawal was paid exactly once; 1 not so.")]
 pub struct PayoutsArgs {
     /// Who pays: hot wallets by themselves, or a vault that they operate
     #[arg(long, value_enum, default_value_t, value_name = "RAIL")]
     pub rail: Rail,
+    /// Where the state is kept: in a file, or on a MariaDB server that is started for it
+    #[arg(long, value_enum, default_value_t, value_name = "DATABASE")]
+    pub database: Database,
     /// How many withdrawals are asked for
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub count: u32,
@@ -87,13 +93,28 @@ impl PayoutsArgs {
 /// # Errors
 /// Something could not be set up, a request failed, or the payments stopped.
 pub async fn run(arguments: &PayoutsArgs) -> Result<PayoutsReport> {
-    let mut stage = Stage::set_up(arguments.dev, arguments.wallets(), arguments.rail).await?;
+    if arguments.database == Database::Sqlite {
+        return pay_once(arguments).await;
+    }
+    eprintln!("first the same on SQLite, to compare with ...");
+    let beside = PayoutsArgs { database: Database::Sqlite, no_ceiling: true, ..arguments.clone() };
+    let beside = pay_once(&beside).await?;
+    let report = pay_once(arguments).await?;
+    Ok(PayoutsReport { sqlite: Some(beside.steady), ..report })
+}
+
+async fn pay_once(arguments: &PayoutsArgs) -> Result<PayoutsReport> {
+    let PayoutsArgs { dev, rail, database, .. } = *arguments;
+    let mut stage = Stage::set_up_on(dev, arguments.wallets(), rail, database).await?;
     let outcome = run_on(&stage, arguments).await;
     if outcome.is_err() {
         stage.keep_files();
     }
     let report = outcome?;
     stage.anvil.stop().await?;
+    if let Some(server) = stage.mariadb.take() {
+        server.stop().await?;
+    }
     Ok(report)
 }
 
@@ -141,6 +162,10 @@ fn fill(
     let paid = judged.paid();
     PayoutsReport {
         rail: arguments.rail,
+        database: arguments.database,
+        sqlite: None,
+        database_cpu_ms_per_payment: Run::each_ms(run.database_cpu, paid),
+        statements: run.statements,
         wallets: arguments.wallets(),
         withdrawals: judged.verdict.paid.len(),
         paid,

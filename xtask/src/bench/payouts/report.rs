@@ -11,6 +11,7 @@ use crate::bench::machine::{machine, mebibytes, number, rounded};
 use crate::bench::metrics::Metrics;
 use crate::bench::pace::Steady;
 use crate::bench::points::BlockPoint;
+use crate::bench::stage::Database;
 use crate::latency::{Latencies, milliseconds};
 use crate::process::CpuTime;
 use crate::rail::Rail;
@@ -19,6 +20,11 @@ use crate::rail::Rail;
 #[derive(Clone, Debug)]
 pub struct PayoutsReport {
     pub(super) rail: Rail,
+    pub(super) database: Database,
+    /// What the same came to on SQLite just before.
+    pub(super) sqlite: Option<Steady>,
+    pub(super) database_cpu_ms_per_payment: f64,
+    pub(super) statements: f64,
     pub(super) wallets: u16,
     pub(super) withdrawals: usize,
     pub(super) paid: usize,
@@ -72,10 +78,23 @@ impl PayoutsReport {
         rounded(self.metrics.rpc_requests() / number(self.paid.max(1)), 3)
     }
 
+    fn statements_per_payment(&self) -> f64 {
+        rounded(self.statements / number(self.paid.max(1)), 3)
+    }
+
+    /// Payments a second, as a part of those on SQLite.
+    fn ratio_to_sqlite(&self) -> Option<f64> {
+        let sqlite = self.sqlite?.payments_per_s();
+        (sqlite > 0.0).then(|| self.steady.payments_per_s() / sqlite)
+    }
+
     fn json(&self) -> Value {
         let mined = self.mined();
         let mut report = json!({
             "rail": self.rail,
+            "database": self.database,
+            "statements_per_payment": self.statements_per_payment(),
+            "database_cpu_ms_per_payment": rounded(self.database_cpu_ms_per_payment, 3),
             "wallets": self.wallets,
             "withdrawals": self.withdrawals,
             "paid": self.paid,
@@ -110,6 +129,10 @@ impl PayoutsReport {
             "machine": machine(),
             "blocks": self.points.iter().map(BlockPoint::json).collect::<Vec<_>>(),
         });
+        if let (Some(sqlite), Some(ratio)) = (self.sqlite, self.ratio_to_sqlite()) {
+            report["sqlite_payments_per_s"] = json!(rounded(sqlite.payments_per_s(), 1));
+            report["ratio_to_sqlite"] = json!(rounded(ratio, 3));
+        }
         if let Some(ceiling) = &self.ceiling {
             let steady = ceiling.steady;
             report["ratio_to_ceiling"] = json!(rounded(ceiling.ratio(&self.steady), 3));
@@ -151,12 +174,18 @@ impl fmt::Display for PayoutsReport {
             row("ceiling, gas a block", format!("{:.2} M", most.gas_per_block / 1e6))?;
             row("ratio to the ceiling", format!("{:.3}", ceiling.ratio(steady)))?;
         }
+        if let (Some(sqlite), Some(ratio)) = (self.sqlite, self.ratio_to_sqlite()) {
+            row("on SQLite, payments a second", format!("{:.1}", sqlite.payments_per_s()))?;
+            row("ratio to SQLite", format!("{ratio:.3}"))?;
+        }
+        row("statements of SQL a payment", format!("{:.3}", self.statements_per_payment()))?;
         row("first request to first payment", format!("{:.0} ms", milliseconds(self.start())))?;
         let mined = self.mined();
         let latency = [50, 95, 99].map(|percent| format!("{:.0}", mined.percentile_ms(percent)));
         row("request to mined, p50/95/99", format!("{} ms", latency.join(" / ")))?;
         row("processor time a payment", format!("{:.3} ms", self.cpu_ms_per_payment))?;
         row("  of the node", format!("{:.3} ms", self.node_cpu_ms_per_payment))?;
+        row("  of the database server", format!("{:.3} ms", self.database_cpu_ms_per_payment))?;
         row("  of this command", format!("{:.3} ms", self.load_cpu_ms_per_payment))?;
         row("requests to the node a payment", format!("{:.3}", self.rpc_requests_per_payment()))?;
         row("memory at most", format!("{:.1} MiB", mebibytes(self.peak_kib)))?;

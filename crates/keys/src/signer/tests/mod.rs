@@ -1,6 +1,7 @@
 //! What the signer signs, and what it does not.
 
 mod append;
+mod holders;
 mod slots;
 mod vault;
 
@@ -19,6 +20,7 @@ use super::*;
 use crate::fixtures::{
     Bench, CHAIN, NOW, caps, clock, deployment, payment, sealed, sealing, token, units,
 };
+use crate::journal::{AttemptRecord, JournaledPayment};
 
 async fn sign_one(signer: &Signer, intent: SigningIntent) -> Outcome {
     let mut outcomes = signer.sign(vec![intent]).await;
@@ -46,7 +48,8 @@ async fn signed_bytes_are_the_senders_and_are_journaled() {
     assert_eq!(decoded.payload.digest(bench.slot(7)), attempt.payload_digest);
     let payload = signer.payload(&bench.pay(7, 1)).expect("one payment");
     assert_eq!(payload.digest(bench.slot(7)), attempt.payload_digest);
-    let (records, paid) = (signer.journal().records_since(1, 10).expect("readable"), payment(1));
+    let (records, paid) =
+        (signer.journal().records_since(1, 10).await.expect("readable"), payment(1));
     let expected = AttemptRecord {
         slot: bench.slot(7),
         purpose: Purpose::Pay,

@@ -6,10 +6,9 @@ use portcullis_core::asset::Asset;
 use portcullis_core::calldata::{Erc20, read_direct_payment, read_transfer};
 use portcullis_core::vault::PayoutVault;
 use portcullis_evm::{BlockTag, CallRequest, Decision, LogQuery, ProviderPool};
-use portcullis_keys::Keystore;
 
 use super::Findings;
-use crate::config::{ChainConfig, Config};
+use crate::config::ChainConfig;
 use crate::wire::{Chain, Foundation};
 
 sol! {
@@ -32,7 +31,7 @@ pub(super) async fn check(
     foundation: &Foundation,
     chain: &Chain,
     configured: &ChainConfig,
-    config: &Config,
+    senders: &[(u64, Address)],
     findings: &mut Findings,
 ) {
     let pool = chain.pool.as_ref();
@@ -48,9 +47,8 @@ pub(super) async fn check(
     let chain_id = pool.chain().chain_id;
     let assets: Vec<Asset> = assets.into_iter().filter(|it| it.chain_id == chain_id).collect();
     check_assets(pool, &assets, findings).await;
-    let keys = Keystore::list(&config.signer.keystore).unwrap_or_default();
     let wallets: Vec<Address> =
-        keys.iter().filter(|key| key.chain_id == chain_id).map(|key| key.address).collect();
+        senders.iter().filter(|(chain, _)| *chain == chain_id).map(|(_, it)| *it).collect();
     check_wallets(pool, &wallets, findings).await;
     let holders: Vec<Address> = wallets.iter().copied().chain(configured.vault).collect();
     check_allowances(pool, &assets, &holders, findings).await;
@@ -132,7 +130,7 @@ async fn check_assets(pool: &ProviderPool, assets: &[Asset], findings: &mut Find
 async fn check_wallets(pool: &ProviderPool, wallets: &[Address], findings: &mut Findings) {
     let network = pool.chain().network;
     if wallets.is_empty() {
-        let detail = "the keystore has none: `portcullis keys new`";
+        let detail = "the signer has no key for it: `portcullis keys new`, or configure one";
         return findings.warn(format!("{network}: hot wallets"), detail);
     }
     let (codes, balances) =

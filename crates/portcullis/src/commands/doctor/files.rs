@@ -3,26 +3,28 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use portcullis_keys::Journal;
 use portcullis_store::backup::file_of;
 
 use super::Findings;
-use crate::config::Config;
+use crate::config::{Config, JournalPlace};
 
 /// Group and others.
 const OTHERS: u32 = 0o077;
 
 pub(super) fn check(config: &Config, findings: &mut Findings) {
     let keystore = &config.signer.keystore;
-    if keystore.exists() {
-        private(keystore, "keystore", findings);
-    } else {
-        let detail = format!("{} is not here: this host cannot sign", keystore.display());
-        findings.warn("keystore", detail);
+    if config.signer.holder.is_keystore() {
+        if keystore.exists() {
+            private(keystore, "keystore", findings);
+        } else {
+            let detail = format!("{} is not here: this host cannot sign", keystore.display());
+            findings.warn("keystore", detail);
+        }
     }
-    let journal = Journal::path_of(keystore);
-    if journal.exists() {
-        private(&journal, "journal file", findings);
+    if let JournalPlace::File(journal) = &config.signer.journal.place
+        && journal.exists()
+    {
+        private(journal, "journal file", findings);
     }
     if let Some(database) = config.database.url().ok().and_then(|url| file_of(&url)) {
         let readable = mode_of(&database).is_some_and(|mode| mode & OTHERS != 0);

@@ -1,0 +1,236 @@
+//! Receives the doorbells of one role, and holds them until what they stand for has left its stage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use portcullis_core::time::{Clock, Timestamp};
+use portcullis_store::Store;
+use tokio::sync::watch;
+
+use super::messenger::{Trouble, stopped};
+use super::queue::{Queue, sets_of};
+use super::sqs::{LONG_POLL_SECONDS, Received, SqsError, SqsQueues};
+use super::{Bell, Doorbells, Rest};
+
+/// Messages that one process holds at most. What is beyond them waits where others see it.
+const HELD_MAX: usize = 50;
+/// How often the database is asked whether the work of what is held is done.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long nothing is received from an SQS that does not answer.
+const RECEIVE_PAUSE: Duration = Duration::from_secs(2);
+/// How long a message stays out of sight whose role failed: then it is somebody's again, and one receive nearer to the
+/// dead letters.
+const RETRY_SECONDS: u32 = 10;
+
+/// See the module.
+pub(super) struct Consumer {
+    queues: Arc<SqsQueues>,
+    queue: Queue,
+    name: String,
+    bell: Bell,
+    doorbells: Doorbells,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    held: Vec<Held>,
+    prolonged_at: Timestamp,
+    trouble: Trouble,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    handle: String,
+    sent_at: Timestamp,
+}
+
+type Receiving = BoxFuture<'static, Result<Vec<Received>, SqsError>>;
+
+impl Consumer {
+    pub(super) fn new(
+        queues: Arc<SqsQueues>,
+        queue: Queue,
+        bell: Bell,
+        doorbells: Doorbells,
+        store: Store,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (name, prolonged_at) = (queues.name(queue), clock.now());
+        let (held, trouble) = (Vec::new(), Trouble::default());
+        Self { queues, queue, name, bell, doorbells, store, clock, held, prolonged_at, trouble }
+    }
+
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut rests = self.doorbells.rests(self.bell);
+        let mut ticks = tokio::time::interval(SETTLE_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Kept over the turns of the loop: a receive that is dropped half-way loses sight of what it was given.
+        let mut receiving = self.receive(Duration::ZERO);
+        let mut rested = Rest::None;
+        loop {
+            tokio::select! {
+                received = &mut receiving => {
+                    let pause = self.take(received);
+                    receiving = self.receive(pause);
+                }
+                changed = rests.changed() => {
+                    if changed.is_err() { break }
+                    rested = *rests.borrow_and_update();
+                }
+                _ = ticks.tick(), if !self.held.is_empty() => {
+                    self.settle(std::mem::take(&mut rested)).await;
+                }
+                () = stopped(&mut stop) => break,
+            }
+        }
+        self.give_back(0).await;
+    }
+
+    /// The next receive, after a pause. Who holds enough only waits.
+    fn receive(&self, pause: Duration) -> Receiving {
+        let room = HELD_MAX.saturating_sub(self.held.len());
+        let (queues, name) = (Arc::clone(&self.queues), self.name.clone());
+        async move {
+            tokio::time::sleep(pause).await;
+            if room == 0 {
+                tokio::time::sleep(SETTLE_INTERVAL).await;
+                return Ok(Vec::new());
+            }
+            queues.receive(&name, room, LONG_POLL_SECONDS).await
+        }
+        .boxed()
+    }
+
+    fn take(&mut self, received: Result<Vec<Received>, SqsError>) -> Duration {
+        match received {
+            Ok(messages) => {
+                if !messages.is_empty() {
+                    self.doorbells.ring_here(self.bell);
+                }
+                self.held.extend(
+                    messages.into_iter().map(|it| Held { handle: it.handle, sent_at: it.sent_at }),
+                );
+                self.trouble.note(self.queue, Ok(()));
+                Duration::ZERO
+            }
+            Err(error) => {
+                self.trouble.note(self.queue, Err(error));
+                RECEIVE_PAUSE
+            }
+        }
+    }
+
+    /// Deletes what is done, keeps the rest out of sight, and gives back what could not be worked on.
+    async fn settle(&mut self, rested: Rest) {
+        if rested == Rest::Failed {
+            return self.give_back(RETRY_SECONDS).await;
+        }
+        let Ok(depths) = self.store.queues().await else { return };
+        let stage = self.queue.stage().map(portcullis_store::transition::Stage::as_str);
+        let Some(depth) = depths.into_iter().find(|depth| Some(depth.stage) == stage) else {
+            return;
+        };
+        let now = self.clock.now();
+        let oldest = depth.oldest_age_ms.map(|age_ms| now.plus_millis(age_ms.saturating_neg()));
+        let (kept, done) = divide(std::mem::take(&mut self.held), depth.depth, oldest);
+        self.held = kept;
+        let handles: Vec<String> = done.into_iter().map(|held| held.handle).collect();
+        if !handles.is_empty() {
+            let deleted = self.queues.delete(&self.name, &handles).await;
+            self.trouble.note(self.queue, deleted);
+        }
+        self.prolong(now, sets_of(depth.depth)).await;
+    }
+
+    /// Keeps what is held out of sight for another while, when half of the last one is over; and lets go what is too much
+    /// among all processes.
+    async fn prolong(&mut self, now: Timestamp, wanted: u64) {
+        let visible_ms = i64::from(self.queue.visibility_seconds()).saturating_mul(1_000);
+        if self.held.is_empty() {
+            self.prolonged_at = now;
+            return;
+        }
+        if now.millis_since(self.prolonged_at) < visible_ms / 3 {
+            return;
+        }
+        self.prolonged_at = now;
+        if let Ok(count) = self.queues.count(&self.name).await {
+            let surplus = usize::try_from(count.total().saturating_sub(wanted)).unwrap_or(0);
+            let from = self.held.len().saturating_sub(surplus);
+            let handles: Vec<String> = self.held.drain(from..).map(|held| held.handle).collect();
+            if !handles.is_empty() {
+                let deleted = self.queues.delete(&self.name, &handles).await;
+                self.trouble.note(self.queue, deleted);
+            }
+        }
+        let handles = self.handles();
+        match self.queues.keep(&self.name, &handles, self.queue.visibility_seconds()).await {
+            Ok(lapsed) => {
+                // They are somebody else's now.
+                let mut place = 0_usize;
+                self.held.retain(|_| {
+                    let is_ours = !lapsed.contains(&place);
+                    place = place.saturating_add(1);
+                    is_ours
+                });
+            }
+            Err(error) => {
+                self.trouble.note(self.queue, Err(error));
+            }
+        }
+    }
+
+    async fn give_back(&mut self, after_seconds: u32) {
+        let handles = self.handles();
+        self.held.clear();
+        if !handles.is_empty() {
+            let given = self.queues.keep(&self.name, &handles, after_seconds).await;
+            self.trouble.note(self.queue, given.map(|_| ()));
+        }
+    }
+
+    fn handles(&self) -> Vec<String> {
+        self.held.iter().map(|held| held.handle.clone()).collect()
+    }
+}
+
+/// What still stands for work, and what does not: a message of before the oldest work that waits is done, and so is every
+/// message beyond the number of sets that wait.
+fn divide(mut held: Vec<Held>, rows: u64, oldest: Option<Timestamp>) -> (Vec<Held>, Vec<Held>) {
+    held.sort_by_key(|held| held.sent_at);
+    let is_done = |held: &Held| oldest.is_none_or(|oldest| held.sent_at < oldest);
+    let (mut done, mut kept): (Vec<Held>, Vec<Held>) = held.into_iter().partition(is_done);
+    let most = usize::try_from(sets_of(rows)).unwrap_or(usize::MAX);
+    done.extend(kept.drain(most.min(kept.len())..));
+    (kept, done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(sent_at: &[i64]) -> Vec<Held> {
+        let held = |at: &i64| Held { handle: at.to_string(), sent_at: Timestamp::from_millis(*at) };
+        sent_at.iter().map(held).collect()
+    }
+
+    #[test]
+    fn a_message_goes_when_what_it_stood_for_has_left() {
+        // messages by the time they were sent, rows that wait, the oldest of them, messages that stay
+        for (row, (sent, rows, oldest, stay)) in [
+            (&[1, 2, 3][..], 0, None, &[][..]),
+            (&[3, 1, 2], 200, Some(1), &[1, 2, 3]),
+            (&[3, 1, 2], 200, Some(2), &[2, 3]),
+            (&[1, 2, 3], 50, Some(1), &[1]),
+            (&[1, 2, 3], 51, Some(1), &[1, 2]),
+            (&[1, 2, 3], 1, Some(4), &[]),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (kept, done) = divide(held(sent), rows, oldest.map(Timestamp::from_millis));
+            assert_eq!(kept, held(stay), "row {row}");
+            assert_eq!(kept.len() + done.len(), sent.len(), "row {row}");
+        }
+    }
+}

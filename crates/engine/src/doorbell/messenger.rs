@@ -1,0 +1,186 @@
+//! Carries rings between processes: out to SQS and Redis, in from both, and keeps the queues at what the database says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_cache::Cache;
+use portcullis_store::Store;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::consumer::Consumer;
+use super::queue::Queue;
+use super::relay::Relay;
+use super::sqs::{SqsError, SqsQueues};
+use super::{Bell, Doorbells};
+use crate::Surroundings;
+
+/// How often the queues are compared with the database.
+const RELAY_INTERVAL: Duration = Duration::from_secs(5);
+/// How long nothing is sent to an SQS that does not answer.
+const SEND_PAUSE: Duration = Duration::from_secs(1);
+
+/// What carries the rings of one process. Everything that it carries may be lost.
+pub struct Messenger {
+    /// The bells of this process.
+    pub doorbells: Doorbells,
+    /// SQS, where one is configured.
+    pub queues: Option<Arc<SqsQueues>>,
+    /// Redis, where one is configured.
+    pub cache: Option<Arc<dyn Cache>>,
+    /// What is true.
+    pub store: Store,
+    /// Time, and the name of this process.
+    pub around: Surroundings,
+    /// How long a lease holds without being prolonged.
+    pub lease_ms: i64,
+}
+
+impl Messenger {
+    /// Carries until `stop`. What was received and is not done goes back at once then.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let mut tasks = JoinSet::new();
+        let served: Vec<Bell> =
+            Bell::ALL.into_iter().filter(|bell| self.doorbells.is_served(*bell)).collect();
+        if let Some(cache) = &self.cache {
+            tasks.spawn(until(stop.clone(), hear(Arc::clone(cache), self.doorbells.clone())));
+        }
+        if let Some(queues) = &self.queues {
+            for bell in served {
+                let Some(queue) = Queue::of(bell) else { continue };
+                let consumer = Consumer::new(
+                    Arc::clone(queues),
+                    queue,
+                    bell,
+                    self.doorbells.clone(),
+                    self.store.clone(),
+                    Arc::clone(&self.around.clock),
+                );
+                tasks.spawn(consumer.run(stop.clone()));
+            }
+            let relay = self.relay(queues);
+            tasks.spawn(until(stop.clone(), keep_up(relay)));
+        }
+        tasks.spawn(until(stop, carry(self.doorbells, self.queues, self.cache)));
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "doorbells are not carried any more: the timers ring");
+            }
+        }
+    }
+
+    fn relay(&self, queues: &Arc<SqsQueues>) -> Relay {
+        Relay::new(Arc::clone(queues), self.store.clone(), self.around.clone(), self.lease_ms)
+    }
+}
+
+/// Runs what never ends until a stop is asked for.
+async fn until(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = stopped(&mut stop) => {}
+    }
+}
+
+/// Until a stop is asked for, or nobody can ask any more.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _asked = stop.wait_for(|stopping| *stopping).await;
+}
+
+/// Rings of this process, for the others.
+async fn carry(
+    doorbells: Doorbells,
+    queues: Option<Arc<SqsQueues>>,
+    cache: Option<Arc<dyn Cache>>,
+) {
+    let mut trouble = Trouble::default();
+    loop {
+        for bell in doorbells.rung_for_others().await {
+            if let Some(cache) = &cache {
+                cache.ring(bell.as_str()).await;
+            }
+            let (Some(queues), Some(queue)) = (&queues, Queue::of(bell)) else { continue };
+            let sent = queues.send(&queues.name(queue), &body_of(queue), 1).await;
+            if trouble.note(queue, sent) {
+                tokio::time::sleep(SEND_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Rings of others, for this process.
+async fn hear(cache: Arc<dyn Cache>, doorbells: Doorbells) {
+    let mut rings = cache.listen();
+    loop {
+        let heard = rings.recv().await;
+        for bell in Bell::ALL.into_iter().filter(|bell| doorbells.is_served(*bell)) {
+            // Who missed some looks everywhere.
+            let is_meant = match &heard {
+                Ok(name) => name == bell.as_str(),
+                Err(RecvError::Lagged(_)) => true,
+                Err(RecvError::Closed) => return,
+            };
+            if is_meant {
+                doorbells.ring_here(bell);
+            }
+        }
+    }
+}
+
+async fn keep_up(relay: Relay) {
+    let mut failing = false;
+    loop {
+        match relay.step().await {
+            Ok(()) if failing => {
+                failing = false;
+                tracing::info!("the queues follow the database again");
+            }
+            Ok(()) => {}
+            Err(error) if failing => tracing::debug!(%error, "the queues do not follow yet"),
+            Err(error) => {
+                failing = true;
+                tracing::warn!(
+                    %error,
+                    "the queues do not follow the database: scalers read old numbers, payments go on"
+                );
+            }
+        }
+        tokio::time::sleep(RELAY_INTERVAL).await;
+    }
+}
+
+/// What a message says, to people: a program that reads it looks into the database.
+pub(super) fn body_of(queue: Queue) -> String {
+    let stage = queue.stage().map_or("none", portcullis_store::transition::Stage::as_str);
+    serde_json::json!({ "queue": queue.as_str(), "stage": stage }).to_string()
+}
+
+/// Tells of failures when they begin and when they are over.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(bool);
+
+impl Trouble {
+    /// Whether it failed.
+    pub(super) fn note(&mut self, queue: Queue, outcome: Result<(), SqsError>) -> bool {
+        let name = queue.as_str();
+        match outcome {
+            Ok(()) => {
+                if std::mem::take(&mut self.0) {
+                    tracing::info!(queue = name, "SQS answers again");
+                }
+                metrics::counter!("portcullis_doorbell_exchanges_total", "queue" => name)
+                    .increment(1);
+                false
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.0, true) {
+                    tracing::warn!(queue = name, %error, "no doorbells by SQS: the timers ring");
+                }
+                metrics::counter!("portcullis_doorbell_failures_total", "queue" => name)
+                    .increment(1);
+                true
+            }
+        }
+    }
+}

@@ -1,0 +1,30 @@
+-- (chain, sender, nonce): what the chain lets happen at most once. due_at, receives and the claim are
+-- the broadcaster's: a slot of the system has no withdrawal and so no work row.
+CREATE TABLE slots (
+    id               VARBINARY(16) NOT NULL PRIMARY KEY,
+    chain_id         BIGINT        NOT NULL,
+    sender           VARBINARY(20) NOT NULL,
+    nonce            BIGINT        NOT NULL,
+    purpose          VARCHAR(32)   NOT NULL,
+    payload_digest   VARBINARY(32) NOT NULL,
+    stage            VARCHAR(32)   NOT NULL,
+    outcome          VARCHAR(32),
+    transaction_hash VARBINARY(32),
+    block_number     BIGINT,
+    block_hash       VARBINARY(32),
+    block_at         BIGINT,
+    cancel_requested INT           NOT NULL,
+    due_at           BIGINT        NOT NULL,
+    receives         INT           NOT NULL,
+    claim            VARCHAR(255),
+    claimed_until    BIGINT        NOT NULL,
+    opened_at        BIGINT        NOT NULL,
+    updated_at       BIGINT        NOT NULL,
+    UNIQUE KEY slots_by_nonce (chain_id, sender, nonce),
+    KEY slots_by_stage (stage, chain_id, due_at),
+    CONSTRAINT slots_nonce_is CHECK (nonce >= 0),
+    CONSTRAINT slots_purpose_is CHECK (purpose IN ('pay', 'fill')),
+    CONSTRAINT slots_stage_is CHECK (stage IN ('bound', 'signed', 'sending', 'sent', 'included', 'confirmed', 'final')),
+    CONSTRAINT slots_outcome_is CHECK (outcome IN ('paid', 'reverted', 'canceled', 'filled')),
+    CONSTRAINT slots_cancel_requested_is CHECK (cancel_requested IN (0, 1))
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

@@ -1,0 +1,284 @@
+//! The processes of a fleet: several of each role, each with the configuration that its role may have.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures::future::join_all;
+use rand::Rng;
+use rand::rngs::StdRng;
+use tokio::process::Command;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::installation::{Installation, own_variables};
+use crate::service::Service;
+use crate::torture::ports;
+use crate::torture::role::Role;
+use crate::torture::tally::Book;
+
+/// How many of each.
+pub(super) const MEMBERS: [(Role, usize); 6] = [
+    (Role::Api, 2),
+    (Role::Processor, 2),
+    (Role::Signer, 2),
+    (Role::Broadcaster, 2),
+    (Role::Monitor, 1),
+    (Role::Recovery, 1),
+];
+
+/// How long a killed process stays away.
+const AWAY_MS: std::ops::Range<u64> = 20..1_500;
+const PATROL_INTERVAL: Duration = Duration::from_millis(300);
+const PROBE_LIMIT: Duration = Duration::from_secs(3);
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+const READY_LIMIT: Duration = Duration::from_mins(1);
+/// The exit code of a process that says: something is out of reach, try again.
+const TRY_AGAIN: i32 = 4;
+/// Longer than the server's own limit for open requests.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// One process, and where it is started from.
+#[derive(Debug)]
+struct Member {
+    role: Role,
+    /// Its place among those of its role.
+    place: usize,
+    address: SocketAddr,
+    service: Option<Service>,
+}
+
+/// All processes.
+#[derive(Debug)]
+pub(super) struct Crew {
+    installation: Installation,
+    /// The keystore of the second signer: each signs with wallets of its own.
+    second_keystore: PathBuf,
+    /// The configuration of everybody who does not sign.
+    without_keys: PathBuf,
+    dir: PathBuf,
+    members: Vec<Mutex<Member>>,
+    book: Book,
+}
+
+impl Crew {
+    /// A crew of nobody yet; `apis` are the addresses of the API's processes.
+    ///
+    /// # Errors
+    /// There are no free ports, or the configuration cannot be read.
+    pub(super) fn new(
+        installation: Installation,
+        second_keystore: PathBuf,
+        dir: &Path,
+        apis: &[SocketAddr],
+        book: Book,
+    ) -> Result<Self> {
+        let without_keys = installation.config().with_file_name("without-keys.toml");
+        let text = std::fs::read_to_string(installation.config())?;
+        std::fs::write(&without_keys, without_section(&text, "signer"))?;
+        let count = MEMBERS.iter().map(|(_, count)| count).sum();
+        let mut ports = ports::reserve(count)?.into_iter();
+        let mut members = Vec::new();
+        for (role, count) in MEMBERS {
+            for place in 0..count {
+                let own = ports.next().context("as many ports as members")?;
+                let address = match (role, apis.get(place)) {
+                    (Role::Api, Some(api)) => *api,
+                    _ => own,
+                };
+                members.push(Mutex::new(Member { role, place, address, service: None }));
+            }
+        }
+        let dir = dir.to_path_buf();
+        Ok(Self { installation, second_keystore, without_keys, dir, members, book })
+    }
+
+    /// How many processes there are.
+    pub(super) fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Starts every process that does not run.
+    ///
+    /// # Errors
+    /// One cannot be started.
+    pub(super) async fn start_all(&self) -> Result<()> {
+        for member in &self.members {
+            let mut member = member.lock().await;
+            if member.service.is_none() {
+                member.service = Some(self.launch(&member)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn launch(&self, member: &Member) -> Result<Service> {
+        let mut command = Command::new(self.installation.binary());
+        for name in own_variables() {
+            command.env_remove(name);
+        }
+        let signs = member.role == Role::Signer;
+        let config = if signs { self.installation.config() } else { &self.without_keys };
+        let name = member.role.name();
+        command
+            .args(["serve", "--role", name, "--log-format", "json", "--config"])
+            .arg(config)
+            .args(["--listen", &member.address.to_string()])
+            .envs(self.installation.variables().iter().cloned())
+            // What a fleet is held to, also where its database is a file.
+            .env("PORTCULLIS__SERVER__STRICT_CREDENTIALS", "true")
+            // The node is on this machine, whatever proxy the environment names.
+            .envs([("NO_PROXY", "127.0.0.1,localhost"), ("no_proxy", "127.0.0.1,localhost")]);
+        if signs && member.place == 1 {
+            command.env("PORTCULLIS__SIGNER__KEYSTORE", &self.second_keystore);
+        }
+        let log = self.dir.join(format!("{name}-{}.log", member.place));
+        Service::start(name, command, &log)
+    }
+
+    /// Waits until every process says that it is ready.
+    ///
+    /// # Errors
+    /// One is not ready within a minute: the message holds its reasons.
+    pub(super) async fn all_ready(&self) -> Result<()> {
+        for member in &self.members {
+            let (role, address) = {
+                let member = member.lock().await;
+                (member.role, member.address)
+            };
+            ready(role, address).await?;
+        }
+        Ok(())
+    }
+
+    /// Kills one process after the other, every `interval` until `end`, and starts it again.
+    ///
+    /// # Errors
+    /// One cannot be started.
+    pub(super) async fn kill_until(
+        &self,
+        end: Instant,
+        interval: Duration,
+        mut random: StdRng,
+    ) -> Result<()> {
+        let mut next = Instant::now() + interval;
+        while next < end {
+            sleep_until(next).await;
+            next += interval;
+            let place = random.random_range(0..self.members.len());
+            let away = Duration::from_millis(random.random_range(AWAY_MS));
+            let Some(member) = self.members.get(place) else { continue };
+            let mut member = member.lock().await;
+            if let Some(service) = member.service.take() {
+                self.end(member.role, service).await;
+            }
+            sleep(away).await;
+            member.service = Some(self.launch(&member)?);
+        }
+        Ok(())
+    }
+
+    /// Starts what ended by itself again, and notes it. Never ends but with an error.
+    ///
+    /// # Errors
+    /// A process cannot be started.
+    pub(super) async fn patrol(&self) -> Result<std::convert::Infallible> {
+        loop {
+            sleep(PATROL_INTERVAL).await;
+            for member in &self.members {
+                let Ok(mut member) = member.try_lock() else { continue };
+                let ended = member.service.as_ref().filter(|service| service.status().is_some());
+                let Some(service) = ended else { continue };
+                self.note_end(service).await;
+                member.service = Some(self.launch(&member)?);
+            }
+        }
+    }
+
+    /// Ends every process with SIGTERM, and notes those that do not end well.
+    pub(super) async fn stop_all(&self) {
+        let stops = self.members.iter().map(async |member| {
+            let mut member = member.lock().await;
+            let Some(service) = member.service.take() else { return };
+            if service.status().is_some() {
+                self.note_end(&service).await;
+            } else if let Err(error) = service.stop(STOP_LIMIT).await {
+                let text = format!("{} at its stop: {error:#}", member.role.name());
+                self.book.note(|tally| tally.failures.push(text));
+            }
+        });
+        join_all(stops).await;
+    }
+
+    /// Notes the end of a process that nobody ended.
+    async fn note_end(&self, service: &Service) {
+        let text = format!("{:#}", service.failure().await);
+        let code = service.status().and_then(|status| status.code());
+        self.book.note(|tally| match code {
+            Some(TRY_AGAIN) => tally.started_again += 1,
+            _ => tally.failures.push(text),
+        });
+    }
+
+    async fn end(&self, role: Role, service: Service) {
+        if service.status().is_some() {
+            self.note_end(&service).await;
+            return;
+        }
+        match service.kill().await {
+            Ok(()) => self.book.note(|tally| tally.kill(role.name())),
+            Err(error) => self.book.note(|tally| tally.failures.push(format!("{error:#}"))),
+        }
+    }
+}
+
+/// The text of a TOML file without one of its sections.
+fn without_section(text: &str, section: &str) -> String {
+    let header = format!("[{section}]");
+    let mut kept = String::new();
+    let mut is_inside = false;
+    for line in text.lines() {
+        if line.starts_with('[') {
+            is_inside = line.trim() == header;
+        }
+        if !is_inside {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// Waits for the first 200 of `/readyz`.
+async fn ready(role: Role, address: SocketAddr) -> Result<()> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(PROBE_LIMIT)
+        .build()
+        .context("cannot set up an HTTP client")?;
+    let url = format!("http://{address}/readyz");
+    let begun = Instant::now();
+    loop {
+        let said = match client.get(&url).send().await {
+            Ok(response) if response.status().is_success() => return Ok(()),
+            Ok(response) => response.text().await.unwrap_or_default(),
+            Err(error) => format!("{:#}", anyhow::Error::new(error)),
+        };
+        if begun.elapsed() > READY_LIMIT {
+            bail!("{} is not ready after {READY_LIMIT:?}: {said}", role.name());
+        }
+        sleep(PROBE_INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_goes_with_its_keys_and_nothing_else_does() {
+        let text = "[a]\nx = 1\n\n[signer]\n# of it\ny = 2\n[[chain]]\nz = 3\n";
+        assert_eq!(without_section(text, "signer"), "[a]\nx = 1\n\n[[chain]]\nz = 3\n");
+    }
+}

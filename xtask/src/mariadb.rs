@@ -1,0 +1,156 @@
+//! A MariaDB server of a run's own: in the run's folder, on a free port of this machine, as durable as one in earnest.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::process::Command;
+use tokio::time::sleep;
+
+use crate::debian;
+use crate::process::CpuTime;
+use crate::server::free_address;
+use crate::service::Service;
+
+/// How long a start may take, and a stop.
+const LIMIT: Duration = Duration::from_mins(1);
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+/// The user, the password and the database: nobody but this machine reaches them, for as long as the run lasts.
+const NAME: &str = "portcullis";
+
+/// A running server. Dropping it kills the process.
+#[derive(Debug)]
+pub struct MariaDb {
+    service: Service,
+    address: SocketAddr,
+}
+
+impl MariaDb {
+    /// Makes a server below `dir`, with one empty database.
+    ///
+    /// # Errors
+    /// MariaDB is not there and cannot be installed, or does not start.
+    pub async fn start(dir: &Path) -> Result<Self> {
+        let program = debian::ensure_program("mariadbd", "mariadb-server")?;
+        let folder = dir.join("mariadb");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let user = user_argument(&folder)?;
+        install(&folder, user).await?;
+        let address = free_address()?;
+        let service = Service::start(
+            "mariadbd",
+            command(program, &folder, address, user),
+            &folder.join("server.log"),
+        )?;
+        let server = Self { service, address };
+        tokio::select! {
+            ready = server.ready() => ready?,
+            error = server.service.failure() => return Err(error),
+        }
+        Ok(server)
+    }
+
+    /// Where Portcullis finds it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("mysql://{NAME}:{NAME}@{}/{NAME}", self.address)
+    }
+
+    /// What it has taken of the processors so far.
+    ///
+    /// # Errors
+    /// See [`CpuTime::of`].
+    pub fn cpu_time(&self) -> Result<CpuTime> {
+        CpuTime::of(self.service.pid())
+    }
+
+    /// How many rows a table has.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn count(&self, table: &str) -> Result<i64> {
+        let output = Command::new("mariadb")
+            .args(["--no-defaults", "--batch", "--skip-column-names", "--protocol=tcp"])
+            .args([
+                format!("--host={}", self.address.ip()),
+                format!("--port={}", self.address.port()),
+            ])
+            .args([format!("--user={NAME}"), format!("--password={NAME}")])
+            .args(["--execute", &format!("SELECT count(*) FROM {table}"), NAME])
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .context("the program mariadb could not be started")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "mariadb ended with {}: {}", output.status, said.trim());
+        Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+    }
+
+    /// Ends it as it should be.
+    ///
+    /// # Errors
+    /// It had ended before, or had to be killed.
+    pub async fn stop(self) -> Result<()> {
+        self.service.stop(LIMIT).await
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let probes = LIMIT.as_millis() / PROBE_INTERVAL.as_millis();
+        for _ in 0..probes {
+            if TcpStream::connect_timeout(&self.address, PROBE_INTERVAL).is_ok() {
+                return Ok(());
+            }
+            sleep(PROBE_INTERVAL).await;
+        }
+        anyhow::bail!("mariadbd is not ready after {LIMIT:?}")
+    }
+}
+
+/// The server refuses to run as the administrator unless it is told so.
+fn user_argument(folder: &Path) -> Result<Option<&'static str>> {
+    let is_root = fs::metadata(folder)?.uid() == 0;
+    Ok(is_root.then_some("--user=root"))
+}
+
+async fn install(folder: &Path, user: Option<&str>) -> Result<()> {
+    let output = Command::new("mariadb-install-db")
+        .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
+        .arg(format!("--datadir={}", folder.join("data").display()))
+        .args(user)
+        .output()
+        .await
+        .context("mariadb-install-db could not be started")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "mariadb-install-db ended with {}: {said}", output.status);
+    let setup = format!(
+        "CREATE DATABASE IF NOT EXISTS {NAME} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;\n\
+         CREATE USER IF NOT EXISTS '{NAME}'@'%' IDENTIFIED BY '{NAME}';\n\
+         GRANT ALL ON {NAME}.* TO '{NAME}'@'%';\n"
+    );
+    fs::write(folder.join("init.sql"), setup)?;
+    Ok(())
+}
+
+fn command(program: PathBuf, folder: &Path, address: SocketAddr, user: Option<&str>) -> Command {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let mut command = Command::new(program);
+    command.arg("--no-defaults").args(user).args([
+        format!("--datadir={}", at("data")),
+        format!("--socket={}", at("socket")),
+        format!("--init-file={}", at("init.sql")),
+        format!("--bind-address={}", address.ip()),
+        format!("--port={}", address.port()),
+    ]);
+    command.args([
+        "--skip-name-resolve",
+        "--skip-log-bin",
+        "--innodb-buffer-pool-size=512M",
+        "--innodb-log-file-size=256M",
+        "--innodb-flush-log-at-trx-commit=1",
+    ]);
+    command
+}
