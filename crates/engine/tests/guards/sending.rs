@@ -22,7 +22,7 @@ async fn nothing_is_sent_before_its_bytes_are_committed() {
     let machine = bench.start().await;
     let id = bench.queue(&machine).await;
     bench.stop.arm("commit_attempts");
-    bench.stop.end_there(machine.signer.step()).await;
+    bench.stop.end_there(Box::pin(machine.signer.step())).await;
     assert!(
         bench.node.pooled_nonces(bench.wallet).is_empty(),
         "a node has bytes that nobody committed"

@@ -1,5 +1,8 @@
 //! Recovery among the real roles: stranded chains, the fee cap, wallets without gas money, gaps, and cancels.
 
+// Statements, transactions, steps and roles are futures of each other.
+#![recursion_limit = "256"]
+
 mod desk;
 
 use alloy_primitives::{B256, U256};
