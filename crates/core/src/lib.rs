@@ -13,6 +13,7 @@ pub mod chain;
 pub mod effect;
 pub mod error_class;
 pub mod fee;
+pub mod host;
 pub mod id;
 pub mod intent;
 pub mod ledger;

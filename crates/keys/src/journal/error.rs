@@ -88,7 +88,7 @@ pub enum JournalError {
         /// What this release reads.
         supported: u32,
     },
-    /// The file was removed, replaced, shortened or written to while it was open.
+    /// The file was removed, replaced, shortened or written to by somebody else while it was open.
     #[error(
         "{path} was changed or replaced while it was open: stop, bring it back, then start again"
     )]
@@ -106,7 +106,17 @@ pub enum JournalError {
         /// What the file system said.
         source: io::Error,
     },
-    /// An earlier append failed, so that nobody knows how much of it is on the disk.
+    /// An append failed, and the file cannot be put in order yet. Nothing is lost, and nothing is signed.
+    #[error(
+        "{place} cannot be written ({reason}): free space or repair the disk; it goes on by itself then, and nothing is signed before"
+    )]
+    Unwritable {
+        /// Where it is.
+        place: String,
+        /// What the file system said.
+        reason: String,
+    },
+    /// The file was found changed, and is not touched any more.
     #[error(
         "{place} failed before ({reason}): repair the cause, then start again to read what is there"
     )]

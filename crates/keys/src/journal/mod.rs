@@ -252,12 +252,24 @@ impl Journal {
         matches!(self.backend, Backend::Sql(_))
     }
 
-    /// Reads what other signers have appended, so that readers see it too.
+    /// Whether an append has failed: [`Journal::catch_up`] then blocks, and does not wait.
+    pub(crate) const fn is_broken(&self) -> bool {
+        match &self.backend {
+            Backend::File(file) => file.is_broken(),
+            Backend::Sql(_) => false,
+        }
+    }
+
+    /// Reads what other signers have appended, so that readers see it too. A file has one writer, and nothing to be read:
+    /// it is mended where an append has failed.
     ///
     /// # Errors
-    /// See [`JournalError`]. A file has one writer, and nothing to be read.
+    /// See [`JournalError`].
     pub(crate) async fn catch_up(&mut self) -> Result<(), JournalError> {
-        let Backend::Sql(sql) = &mut self.backend else { return Ok(()) };
+        let sql = match &mut self.backend {
+            Backend::File(file) => return file.mend(),
+            Backend::Sql(sql) => sql,
+        };
         let index = &self.index;
         sql.read_on(|record| index.write().unwrap_or_else(PoisonError::into_inner).apply(record))
             .await

@@ -56,12 +56,6 @@ impl JournalReader {
         Ok(Self { source, index: Arc::new(RwLock::new(index)) })
     }
 
-    /// Whether several signers write to it.
-    #[must_use]
-    pub const fn is_shared(&self) -> bool {
-        matches!(self.source, Source::Sql(_))
-    }
-
     /// Where the journal is, without any password.
     #[must_use]
     pub fn place(&self) -> String {

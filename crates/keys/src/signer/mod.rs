@@ -184,17 +184,26 @@ impl Signer {
         accept(&self.reader.index(), &self.senders, &self.rulebook, &mut taken, intent).map(|_| ())
     }
 
-    /// Reads what other signers have written to a journal that is shared, and lets go of keys that were kept long enough.
-    /// Called before the journal is compared with anything.
+    /// Reads what other signers have written to a journal that is shared, mends a file that an append has failed on, and
+    /// lets go of keys that were kept long enough. Called before the journal is compared with anything.
     ///
     /// # Errors
     /// See [`JournalError`].
     pub async fn catch_up(&self) -> Result<(), JournalError> {
         self.hand.tidy();
-        if !self.reader.is_shared() {
-            return Ok(());
+        self.caught_up().await.map(|_book| ())
+    }
+
+    /// The book, whose journal knows all that any signer has written, and takes more.
+    async fn caught_up(&self) -> Result<OwnedMutexGuard<Book>, JournalError> {
+        let mut book = Arc::clone(&self.book).lock_owned().await;
+        if !book.journal.is_broken() {
+            book.journal.catch_up().await?;
+            return Ok(book);
         }
-        Arc::clone(&self.book).lock_owned().await.journal.catch_up().await
+        let mending =
+            tokio::task::spawn_blocking(move || block_on(book.journal.catch_up()).map(|()| book));
+        mending.await.unwrap_or(Err(JournalError::Stopping))
     }
 
     /// Signs what is in order, and returns one outcome per intent, in their order. Signed bytes come back only
@@ -204,10 +213,10 @@ impl Signer {
     /// intents can be signed again, by a keystore to the same bytes.
     pub async fn sign(&self, intents: Vec<SigningIntent>) -> Vec<Outcome> {
         let count = intents.len();
-        let mut book = Arc::clone(&self.book).lock_owned().await;
-        if let Err(error) = book.journal.catch_up().await {
-            return refuse_all(count, &error);
-        }
+        let mut book = match self.caught_up().await {
+            Ok(book) => book,
+            Err(error) => return refuse_all(count, &error),
+        };
         let (senders, rulebook) = (Arc::clone(&self.senders), Arc::clone(&self.rulebook));
         let now = self.clock.now();
         let prepared = tokio::task::spawn_blocking(move || {
@@ -312,8 +321,7 @@ impl Signer {
         &self,
         what: impl Fn(&Index) -> Result<Vec<JournalRecord>, JournalError>,
     ) -> Result<(), JournalError> {
-        let mut book = Arc::clone(&self.book).lock_owned().await;
-        book.journal.catch_up().await?;
+        let mut book = self.caught_up().await?;
         let mut failure = JournalError::Stopping;
         for _ in 0..OVERTAKEN_MAX {
             let records = what(&self.reader.index())?;

@@ -250,8 +250,9 @@ pub enum SigningRefusal {
         /// What its holder said.
         reason: KeyError,
     },
-    /// The journal, or the keystore's mark, could not be written, so nothing was signed away.
-    #[error("the journal did not take it ({reason}): repair the cause and restart the signer")]
+    /// The journal, or the keystore's mark, could not be written, so nothing was signed away. What `reason` says is to be
+    /// done.
+    #[error("the journal did not take it, and nothing was signed away: {reason}")]
     Journal {
         /// What happened.
         reason: String,

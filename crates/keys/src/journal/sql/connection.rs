@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use portcullis_core::host::{NOT_WITHOUT_TLS, is_this_machine};
 use secrecy::ExposeSecret;
 use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{ConnectOptions, Connection, MySqlConnection};
@@ -81,23 +82,25 @@ impl Dial {
             what: what.to_owned(),
         };
         // The parser's own words could repeat the password.
-        let mut connect = MySqlConnectOptions::from_str(url).map_err(|_| {
+        let connect = MySqlConnectOptions::from_str(url).map_err(|_| {
             unprepared("it is not a URL like mysql://user:password@host:3306/portcullis_journal")
         })?;
         let Some(database) = connect.get_database().map(str::to_owned) else {
             return Err(unprepared("it names no database"));
         };
         let host = connect.get_host().to_owned();
-        let is_here = connect.get_socket().is_some()
-            || ["localhost", "127.0.0.1", "::1", "[::1]"].contains(&host.as_str());
-        if !is_here && !url.contains("ssl-mode=") && !url.contains("sslmode=") {
-            connect = connect.ssl_mode(MySqlSslMode::VerifyIdentity);
-        }
+        let is_here = connect.get_socket().is_some() || is_this_machine(&host);
+        let mode = match connect.get_ssl_mode() {
+            mode if is_here => mode,
+            MySqlSslMode::Disabled => return Err(unprepared(NOT_WITHOUT_TLS)),
+            MySqlSslMode::Preferred => MySqlSslMode::VerifyIdentity,
+            verified => verified,
+        };
         let place = match connect.get_socket() {
             Some(socket) => format!("mysql:{}/{database}", socket.display()),
             None => format!("mysql://{host}:{}/{database}", connect.get_port()),
         };
-        let connect = connect.charset("utf8mb4").disable_statement_logging();
+        let connect = connect.ssl_mode(mode).charset("utf8mb4").disable_statement_logging();
         Ok(Self { options: connect, place, timeout: options.statement_timeout })
     }
 

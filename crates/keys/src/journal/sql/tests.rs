@@ -31,6 +31,29 @@ fn statements_are_bounded_in_rows_and_bytes() {
     assert_eq!(sizes(&lines(4, BYTES_WRITTEN / 2)), [2, 2]);
 }
 
+#[test]
+fn a_journal_on_another_host_is_spoken_to_over_tls() {
+    let dialled = |url: &str| {
+        let options = SqlJournalOptions {
+            url: url.into(),
+            statement_timeout: std::time::Duration::from_secs(1),
+            tries_max: 1,
+        };
+        SqlDial::new(&options).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let refused = dialled("mysql://signer:secret@10.0.0.7/journal?ssl-mode=DISABLED");
+    let refused = refused.expect_err("no TLS");
+    assert!(refused.contains("TLS") && !refused.contains("secret"), "{refused}");
+    for url in [
+        "mysql://signer@10.0.0.7/journal",
+        "mysql://signer@10.0.0.7/journal?ssl-mode=REQUIRED",
+        "mysql://signer@127.0.0.1:3307/journal?ssl-mode=DISABLED",
+        "mysql://signer@db.example/journal?ssl-mode=DISABLED&socket=/run/mysqld/mysqld.sock",
+    ] {
+        dialled(url).unwrap_or_else(|refused| panic!("{url}: {refused}"));
+    }
+}
+
 async fn open(bench: &Bench, options: &SqlJournalOptions) -> Result<Journal, JournalError> {
     Journal::open_shared(options, &mut bench.keystore().into(), None, NOW).await
 }
