@@ -83,12 +83,15 @@ impl Store {
 
     /// Returns how many pages the log has.
     async fn checkpoint_once(&self) -> Result<i64, StoreError> {
-        let (_busy, pages, _written): (i64, i64, i64) =
+        let asked: Result<(i64, i64, i64), sqlx::Error> =
             sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)")
                 .fetch_one(self.reader.connection().get_sqlite_connection_pool())
-                .await
-                .map_err(|error| StoreError::of_driver("checkpoint", &error))?;
-        Ok(pages)
+                .await;
+        let outcome = asked.map_err(|error| StoreError::of_driver("checkpoint", &error));
+        if outcome.is_err() {
+            self.note_room(&outcome);
+        }
+        outcome.map(|(_busy, pages, _written)| pages)
     }
 
     /// Whether this database is a copy that nobody has taken into use yet. What a server was restored from bears no mark:

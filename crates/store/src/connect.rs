@@ -1,16 +1,20 @@
 //! Opening the database: an SQLite file, or a MySQL or MariaDB server. What differs between the two ends here and in
 //! `dialect`.
 
-use std::net::IpAddr;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use portcullis_core::host::{NOT_WITHOUT_TLS, is_this_machine};
 use sea_orm::{DatabaseConnection, SqlxMySqlConnector, SqlxSqliteConnector};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 
 use crate::db::{StoreOptions, pause_before_retry};
 use crate::dialect::Pool;
@@ -161,15 +165,11 @@ fn mysql_options(url: &str) -> Result<MySqlConnectOptions, String> {
     if options.get_database().is_none_or(str::is_empty) {
         return Err("names no database: mysql://user:password@host:3306/portcullis".to_owned());
     }
-    let is_here = options.get_socket().is_some() || is_loopback(options.get_host());
+    let is_here = options.get_socket().is_some() || is_this_machine(options.get_host());
     let mode = match options.get_ssl_mode() {
         _ if is_here => options.get_ssl_mode(),
         MySqlSslMode::Disabled => {
-            return Err(
-                "a server on another host is not spoken to without TLS: leave ssl-mode out, \
-                        or set it to VERIFY_IDENTITY, VERIFY_CA or REQUIRED"
-                    .to_owned(),
-            );
+            return Err(NOT_WITHOUT_TLS.to_owned());
         }
         MySqlSslMode::Preferred => MySqlSslMode::VerifyIdentity,
         verified => verified,
@@ -182,11 +182,6 @@ fn mysql_options(url: &str) -> Result<MySqlConnectOptions, String> {
         .no_engine_substitution(false)
         .timezone(None)
         .statement_cache_capacity(PREPARED_MAX))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 async fn open_file(options: &StoreOptions) -> Result<Connections, StoreError> {
@@ -203,9 +198,20 @@ async fn open_file(options: &StoreOptions) -> Result<Connections, StoreError> {
         .statement_cache_capacity(512)
         // A whole statement's rows: whoever reads them would wake the connection's thread once for each fifty.
         .row_buffer_size(ROWS_BUFFERED);
-    let pool_options = || SqlitePoolOptions::new().acquire_timeout(busy).test_before_acquire(false);
-    let writers =
-        pool_options().max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool_options = || {
+        let options = SqlitePoolOptions::new().acquire_timeout(busy).test_before_acquire(false);
+        options.before_acquire(|connection, _| Box::pin(is_settled(connection)))
+    };
+    let (file, path) = (Arc::new(OneFile::default()), connect.get_filename().to_owned());
+    let writers = pool_options()
+        .max_connections(1)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(move |connection, _| {
+            let (file, path) = (Arc::clone(&file), path.clone());
+            Box::pin(async move { file.opened(&path, connection).await })
+        });
     // Of KiB where it is negative: <https://www.sqlite.org/pragma.html#pragma_cache_size>.
     let writing = connect.clone().pragma("cache_size", (-WRITER_CACHE_KIB).to_string());
     let pool = connect_file(&writers, &writing).await.map_err(|e| unavailable(url, &e))?;
@@ -218,6 +224,41 @@ async fn open_file(options: &StoreOptions) -> Result<Connections, StoreError> {
         reader,
         pool: Pool::Sqlite(pool),
     })
+}
+
+/// Whether a connection can begin a transaction. SQLite ends one by itself when the disk is full
+/// (<https://www.sqlite.org/lang_transaction.html>): the driver's rollback finds none to roll back then, and goes on
+/// counting it, so that none could begin on this connection ever again. The pool opens another one instead.
+async fn is_settled(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A rollback that was asked for a moment ago comes first.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
+}
+
+/// The file that the first connection has opened. One that is opened later, in its place, has to lead to the same: a
+/// database that was exchanged meanwhile is not written to.
+#[derive(Debug, Default)]
+struct OneFile(OnceLock<(u64, u64)>);
+
+impl OneFile {
+    /// Called on each connection that is opened.
+    async fn opened(
+        &self,
+        path: &Path,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
+        let metadata = std::fs::metadata(path)?;
+        let identity = (metadata.dev(), metadata.ino());
+        let Err(first) = self.0.set(identity).map_err(|_| self.0.get()) else { return Ok(()) };
+        if first.is_some_and(|first| *first != identity) {
+            let what = format!("{} is another file than the one that was opened", path.display());
+            return Err(io::Error::other(what).into());
+        }
+        // Whoever had taken over the checkpoints has them still.
+        connection.execute("PRAGMA wal_autocheckpoint = 0").await.map(|_| ())
+    }
 }
 
 /// Opens a pool. Processes that make a new file a WAL one together would wait for each other, so SQLite

@@ -15,6 +15,7 @@ use crate::connect::{self, Connections, shown};
 use crate::damage::DamageNotes;
 use crate::dialect::{Pool, ServerClock, TimeSource};
 use crate::error::StoreError;
+use crate::room::RoomNotes;
 pub(crate) use crate::session::Source;
 use crate::session::{Picture, Session, Writing};
 use crate::statements;
@@ -74,6 +75,7 @@ pub struct Store {
     pub(crate) clock: Arc<dyn Clock>,
     server_clock: Option<Arc<ServerClock>>,
     pub(crate) damage: DamageNotes,
+    pub(crate) room: RoomNotes,
     /// Who writes next to a file. A server lets all of them.
     turns: Option<Arc<WriterTurns>>,
     gate: Option<Arc<dyn EffectGate>>,
@@ -108,10 +110,21 @@ impl Store {
                 Arc::clone(server) as Arc<dyn Clock>
             }
         };
-        let damage = DamageNotes::default();
+        let (damage, room) = (DamageNotes::default(), RoomNotes::default());
         let patience = Duration::from_millis(options.busy_timeout_ms);
         let turns = pool.is_single_writer().then(|| Arc::new(WriterTurns::new(patience)));
-        Ok(Self { writer, reader, lists, pool, clock, server_clock, damage, turns, gate: None })
+        Ok(Self {
+            writer,
+            reader,
+            lists,
+            pool,
+            clock,
+            server_clock,
+            damage,
+            room,
+            turns,
+            gate: None,
+        })
     }
 
     /// The same store with a gate around each of its commits (simulation).
@@ -319,6 +332,7 @@ macro_rules! transaction {
             };
             let outcome: Result<_, $crate::error::StoreError> =
                 Box::pin($crate::statements::DURING.scope($name, body)).await;
+            $store.note_room(&outcome);
             match outcome {
                 Err(error) if $store.tries_again(&error, retry) => {
                     $crate::db::pause_before_retry($name, retry).await;

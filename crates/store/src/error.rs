@@ -20,6 +20,16 @@ pub enum StoreError {
         /// What the driver said.
         cause: String,
     },
+    /// The disk of the database is full. Nothing was written.
+    #[error(
+        "the disk of the database is full: free space; nothing was written by {during}: {cause}"
+    )]
+    Full {
+        /// The transaction or query.
+        during: &'static str,
+        /// What the driver said.
+        cause: String,
+    },
     /// The answer to COMMIT was lost: the transaction is there, or it is not. Read before repeating.
     #[error("the answer to the commit of {during} was lost, its outcome is unknown: {cause}")]
     OutcomeUnknown {
@@ -104,7 +114,7 @@ impl StoreError {
     /// Whether it may be tried again at once, with nothing written.
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Full { .. })
     }
 
     /// Whether it may have been committed all the same.
@@ -139,6 +149,7 @@ impl StoreError {
             Kind::Contention | Kind::Deadlock | Kind::Connection => {
                 Self::Unavailable { during, cause }
             }
+            Kind::Full => Self::Full { during, cause },
             Kind::Duplicate => Self::Duplicate { during, key: key_of(error) },
             Kind::Other => Self::Database { during, cause },
         }
@@ -156,18 +167,21 @@ impl StoreError {
             Kind::Contention | Kind::Deadlock | Kind::Connection => {
                 Self::Unavailable { during, cause }
             }
+            Kind::Full => Self::Full { during, cause },
             Kind::Duplicate | Kind::Other => Self::Database { during, cause },
         }
     }
 
     /// An error of COMMIT itself. Only a database that says that it did not commit is believed: an SQLite file that was
-    /// locked, and a server that ended this transaction for the sake of another (a cluster finds that out here).
+    /// locked, or whose disk is full (the frame that makes a transaction count is written last, and FULL says that a write
+    /// failed, not that a sync did), and a server that ended this transaction for the sake of another (a cluster finds that out here).
     pub(crate) fn of_commit(during: &'static str, error: &DbErr) -> Self {
         let cause = error.to_string();
         match kind_of(error) {
             Kind::Contention if is_of_sqlite(error) => Self::Unavailable { during, cause },
+            Kind::Full if is_of_sqlite(error) => Self::Full { during, cause },
             Kind::Deadlock => Self::Unavailable { during, cause },
-            Kind::Contention | Kind::Connection | Kind::Duplicate | Kind::Other => {
+            Kind::Contention | Kind::Full | Kind::Connection | Kind::Duplicate | Kind::Other => {
                 Self::OutcomeUnknown { during, cause }
             }
         }
@@ -180,7 +194,9 @@ enum Kind {
     Contention,
     /// Chosen as the one to be ended of two that waited for each other. The server has rolled it back.
     Deadlock,
-    /// The connection cannot be had, or broke, or what holds the database is full, gone, or read only.
+    /// There is no room on the disk.
+    Full,
+    /// The connection cannot be had, or broke, or what holds the database is gone or read only.
     Connection,
     /// Another writer inserted the same key first.
     Duplicate,
@@ -244,10 +260,12 @@ const fn kind_of_mysql(number: u16) -> Kind {
         // a lock that was aborted.
         1205 | 1206 | 1637 | 1969 | 3024 | 1689 => Kind::Contention,
         // Too many connections (of all, of one user), shutdown in progress, host blocked, connection killed, query
-        // interrupted, connection lost as clients number it; then disk full, table full, out of memory, an error of the
+        // interrupted, connection lost as clients number it; then out of memory, an error of the
         // storage engine or of a file, and a server that has become read only, as after a fail-over.
-        1040 | 1203 | 1053 | 1129 | 1927 | 1317 | 2002 | 2003 | 2006 | 2013 | 1021 | 1114
-        | 1037 | 1041 | 1030 | 1026 | 3 | 1290 | 1836 => Kind::Connection,
+        1040 | 1203 | 1053 | 1129 | 1927 | 1317 | 2002 | 2003 | 2006 | 2013 | 1037 | 1041
+        | 1030 | 1026 | 3 | 1290 | 1836 => Kind::Connection,
+        // Disk full, table full.
+        1021 | 1114 => Kind::Full,
         1062 | 1022 | 1169 | 1586 => Kind::Duplicate,
         _ => Kind::Other,
     }
@@ -259,8 +277,9 @@ fn kind_of_sqlite(code: &str) -> Kind {
     match code.parse::<u32>().map(|code| code & 0xff) {
         // BUSY, LOCKED
         Ok(5 | 6) => Kind::Contention,
-        // READONLY (the file was moved), IOERR, FULL, CANTOPEN
-        Ok(8 | 10 | 13 | 14) => Kind::Connection,
+        Ok(13) => Kind::Full,
+        // READONLY (the file was moved), IOERR, CANTOPEN
+        Ok(8 | 10 | 14) => Kind::Connection,
         _ => Kind::Other,
     }
 }
@@ -295,9 +314,10 @@ mod tests {
     fn numbers_of_mysql_say_whether_a_transaction_is_run_again() {
         assert_eq!(kind_of_mysql(1213), Kind::Deadlock);
         assert_eq!(kind_of_mysql(1205), Kind::Contention);
-        for number in [1040, 1053, 1927, 2006, 2013, 1021, 1836] {
+        for number in [1040, 1053, 1927, 2006, 2013, 1836] {
             assert_eq!(kind_of_mysql(number), Kind::Connection, "{number}");
         }
+        assert_eq!((kind_of_mysql(1021), kind_of_mysql(1114)), (Kind::Full, Kind::Full));
         assert_eq!(kind_of_mysql(1062), Kind::Duplicate);
         // Access denied, syntax, data too long, a check that failed
         for number in [1045, 1064, 1406, 3819, 4025] {
@@ -309,8 +329,9 @@ mod tests {
     fn result_codes_of_sqlite_are_told_apart_by_their_low_byte() {
         let unavailable =
             |code: &str| matches!(kind_of_sqlite(code), Kind::Contention | Kind::Connection);
-        // BUSY, BUSY_SNAPSHOT, LOCKED, IOERR_WRITE, FULL, CANTOPEN, READONLY_DBMOVED
-        for code in ["5", "517", "6", "778", "13", "14", "1032"] {
+        assert_eq!(kind_of_sqlite("13"), Kind::Full);
+        // BUSY, BUSY_SNAPSHOT, LOCKED, IOERR_WRITE, CANTOPEN, READONLY_DBMOVED
+        for code in ["5", "517", "6", "778", "14", "1032"] {
             assert!(unavailable(code), "{code}");
         }
         // ERROR, CONSTRAINT_CHECK, MISMATCH, nothing

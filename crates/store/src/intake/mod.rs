@@ -383,7 +383,7 @@ const fn is_of_one(error: &StoreError) -> bool {
 
 fn intake_error(error: StoreError, requests: &[Request]) -> IntakeError {
     match error {
-        StoreError::Unavailable { .. } => given_up(requests),
+        StoreError::Unavailable { .. } | StoreError::Full { .. } => given_up(requests),
         StoreError::OutcomeUnknown { .. } => IntakeError::OutcomeUnknown,
         other => IntakeError::Store(other),
     }
