@@ -5,6 +5,7 @@
 //! on from what the database and the journal say. The simulator steps the very same roles.
 
 mod broadcaster;
+mod concerns;
 mod damage;
 mod doorbell;
 mod driver;
@@ -24,6 +25,7 @@ mod settings;
 mod signer;
 
 pub use broadcaster::Broadcaster;
+pub use concerns::{Component, Concern, Concerns};
 pub use doorbell::{
     Bell, Doorbells, MAX_RECEIVES, Messenger, Queue, QueueCount, RETENTION_SECONDS, Received,
     Redriven, Relay, RelayError, SqsError, SqsOptions, SqsQueues, sets_of,
@@ -105,6 +107,8 @@ pub struct RoleParts {
     pub around: Surroundings,
     /// The doorbells of this process.
     pub doorbells: Doorbells,
+    /// Where the roles report what they lack.
+    pub concerns: Concerns,
 }
 
 impl std::fmt::Debug for RoleParts {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis_cache::{Cache, Facts, GasPrice, Health, MemoryCache, RedisCache};
 use portcullis_core::time::Clock;
-use portcullis_engine::{Bell, Doorbells, Messenger, Role, SqsQueues, Surroundings};
+use portcullis_engine::{Bell, Concerns, Doorbells, Messenger, Role, SqsQueues, Surroundings};
 use portcullis_http::Concern;
 use portcullis_store::Store;
 use tokio::sync::watch;
@@ -67,6 +67,7 @@ impl Fleet {
         store: &Store,
         around: Surroundings,
         lease_ms: i64,
+        concerns: &Concerns,
     ) -> Option<Messenger> {
         if self.queues.is_none() && self.cache.is_none() {
             return None;
@@ -78,6 +79,7 @@ impl Fleet {
             store: store.clone(),
             around,
             lease_ms,
+            concerns: concerns.clone(),
         })
     }
 

@@ -19,6 +19,7 @@ mod session;
 mod signing;
 mod stop;
 mod telemetry;
+mod watch;
 mod wire;
 
 use std::process::ExitCode;

@@ -9,7 +9,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::time::Clock;
-use portcullis_engine::{Doorbells, Engine, EngineParts, RoleParts, Surroundings};
+use portcullis_engine::{Concerns, Doorbells, Engine, EngineParts, RoleParts, Surroundings};
 use portcullis_keys::Signer;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
@@ -26,6 +26,7 @@ use crate::holder::Holder;
 use crate::logging::{self, Identity};
 use crate::roles::Roles;
 use crate::stop::{Signals, stopped};
+use crate::watch::watch_database;
 use crate::wire::{self, Foundation};
 use crate::{random, telemetry};
 
@@ -100,7 +101,10 @@ impl Process {
         let listener = self.listen().await?;
         let foundation = Foundation::lay(&self.config, Arc::clone(&self.clock)).await?;
         let fleet = Fleet::join(&self.config, &self.roles, &self.clock).await?;
-        let engine = self.engine(&foundation, &fleet.doorbells).await?;
+        let concerns = Concerns::default();
+        concerns.show_gauges();
+        tokio::spawn(watch_database(foundation.store.clone(), concerns.clone()));
+        let engine = self.engine(&foundation, &fleet.doorbells, &concerns).await?;
         let files =
             FileGuard::over(&foundation.store, &self.config, Arc::clone(&self.clock)).await?;
         let keeping = files.clone().map(|files| tokio::spawn(files.keep()));
@@ -109,11 +113,13 @@ impl Process {
             config: &self.config,
             metrics,
             fleet: &fleet,
+            concerns: concerns.clone(),
             stopping: stopping.clone(),
         });
         fleet.gossip(&foundation.chains, &self.clock, stopping.clone());
         let lease_ms = self.config.engine.settings.lease_ms;
-        let messenger = fleet.messenger(&foundation.store, self.surroundings(), lease_ms);
+        let messenger =
+            fleet.messenger(&foundation.store, self.surroundings(), lease_ms, &concerns);
         let carrying = messenger.map(|messenger| tokio::spawn(messenger.run(stopping.clone())));
         let router = if self.roles.has_api() { router } else { router.layer(from_fn(only_probes)) };
         let (close, closing) = watch::channel(false);
@@ -191,6 +197,7 @@ impl Process {
         &self,
         foundation: &Foundation,
         doorbells: &Doorbells,
+        concerns: &Concerns,
     ) -> Result<Option<Engine>, Failure> {
         if self.roles.workers().is_empty() {
             guard::notice_old_copy(&foundation.store, None).await?;
@@ -214,6 +221,7 @@ impl Process {
             settings: self.config.engine.settings,
             around: self.surroundings(),
             doorbells: doorbells.clone(),
+            concerns: concerns.clone(),
         };
         let sealing_keys = Arc::clone(&foundation.sealing_keys);
         Ok(Some(Engine::new(EngineParts { roles, signer, sealing_keys })))

@@ -12,7 +12,7 @@ use portcullis_core::fee::FeeBounds;
 use portcullis_core::id::DeploymentId;
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::time::Clock;
-use portcullis_engine::Bell;
+use portcullis_engine::{Bell, Concerns};
 use portcullis_evm::{Decision, GasOracle, HttpEndpoint, PoolLimits, Provider, ProviderPool};
 use portcullis_http::{ApiLimits, ApiParts, ChainAccess, Concern, KeyLimit};
 use portcullis_keys::{ChainCaps, Signer};
@@ -89,12 +89,13 @@ pub(crate) struct RouterParts<'a> {
     pub(crate) config: &'a Config,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) fleet: &'a Fleet,
+    pub(crate) concerns: Concerns,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
 /// The whole API.
 pub(crate) fn router(parts: RouterParts<'_>) -> Router {
-    let RouterParts { foundation, config, metrics, fleet, stopping } = parts;
+    let RouterParts { foundation, config, metrics, fleet, concerns, stopping } = parts;
     let (doorbells, cache) = (fleet.doorbells.clone(), fleet.cache.clone());
     let chains = foundation.chains.iter().map(|chain| ChainAccess {
         pool: ProviderPool::clone(&chain.pool),
@@ -115,7 +116,8 @@ pub(crate) fn router(parts: RouterParts<'_>) -> Router {
         metrics_render: Arc::new(move || metrics.render()),
         concerns: Arc::new(move || {
             let redis = cache.as_deref().and_then(fleet::concern_of);
-            draining(*stopping.borrow()).into_iter().chain(redis).collect()
+            let lacks = concerns.all().into_iter().map(lacking);
+            draining(*stopping.borrow()).into_iter().chain(redis).chain(lacks).collect()
         }),
         doc_url_base: config.server.errors_url(),
         key_limit: config.intake.key_requests_per_second.map(|rate| KeyLimit {
@@ -124,6 +126,13 @@ pub(crate) fn router(parts: RouterParts<'_>) -> Router {
         }),
         limits: ApiLimits { requests_max: config.intake.requests_max, ..ApiLimits::default() },
     })
+}
+
+/// What `/readyz` says of what the parts of this process lack.
+fn lacking(concern: portcullis_engine::Concern) -> Concern {
+    let portcullis_engine::Concern { component, detail } = concern;
+    let (is_blocking, component) = (component.is_blocking(), component.as_str().to_owned());
+    Concern { component, is_blocking, detail }
 }
 
 /// What `/readyz` says while the process stops.

@@ -11,8 +11,8 @@ use portcullis_core::amount::Amount;
 use portcullis_core::batching::BatchingRules;
 use portcullis_core::time::Clock;
 use portcullis_engine::{
-    Broadcaster, Doorbells, EngineError, EngineSettings, Monitor, Processor, Progress, Recovery,
-    RoleParts, SignerRole, Surroundings,
+    Broadcaster, Concerns, Doorbells, EngineError, EngineSettings, Monitor, Processor, Progress,
+    Recovery, RoleParts, SignerRole, Surroundings,
 };
 use portcullis_evm::{GasOracle, PoolLimits, Provider, ProviderPool};
 use portcullis_http::{ApiLimits, ApiParts, ChainAccess, router};
@@ -101,6 +101,7 @@ impl Machine {
             settings: settings(),
             around,
             doorbells: Doorbells::local(),
+            concerns: Concerns::default(),
         };
         let sealing = Arc::clone(&world.sealing);
         Ok(Self {

@@ -9,7 +9,7 @@ use portcullis_core::time::{Clock, Timestamp};
 use portcullis_store::Store;
 use tokio::sync::watch;
 
-use super::messenger::{Trouble, stopped};
+use super::messenger::{Exchanges, stopped};
 use super::queue::{Queue, sets_of};
 use super::sqs::{LONG_POLL_SECONDS, Received, SqsError, SqsQueues};
 use super::{Bell, Doorbells, Rest};
@@ -35,7 +35,7 @@ pub(super) struct Consumer {
     clock: Arc<dyn Clock>,
     held: Vec<Held>,
     prolonged_at: Timestamp,
-    trouble: Trouble,
+    exchanges: Exchanges,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,8 @@ struct Held {
     sent_at: Timestamp,
 }
 
-type Receiving = BoxFuture<'static, Result<Vec<Received>, SqsError>>;
+/// `None` where SQS was not asked.
+type Receiving = BoxFuture<'static, Result<Option<Vec<Received>>, SqsError>>;
 
 impl Consumer {
     pub(super) fn new(
@@ -53,11 +54,12 @@ impl Consumer {
         bell: Bell,
         doorbells: Doorbells,
         store: Store,
-        clock: Arc<dyn Clock>,
+        exchanges: Exchanges,
     ) -> Self {
+        let clock = exchanges.clock();
         let (name, prolonged_at) = (queues.name(queue), clock.now());
-        let (held, trouble) = (Vec::new(), Trouble::default());
-        Self { queues, queue, name, bell, doorbells, store, clock, held, prolonged_at, trouble }
+        let held = Vec::new();
+        Self { queues, queue, name, bell, doorbells, store, clock, held, prolonged_at, exchanges }
     }
 
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
@@ -94,27 +96,28 @@ impl Consumer {
             tokio::time::sleep(pause).await;
             if room == 0 {
                 tokio::time::sleep(SETTLE_INTERVAL).await;
-                return Ok(Vec::new());
+                return Ok(None);
             }
-            queues.receive(&name, room, LONG_POLL_SECONDS).await
+            queues.receive(&name, room, LONG_POLL_SECONDS).await.map(Some)
         }
         .boxed()
     }
 
-    fn take(&mut self, received: Result<Vec<Received>, SqsError>) -> Duration {
+    fn take(&mut self, received: Result<Option<Vec<Received>>, SqsError>) -> Duration {
         match received {
-            Ok(messages) => {
+            Ok(None) => Duration::ZERO,
+            Ok(Some(messages)) => {
                 if !messages.is_empty() {
                     self.doorbells.ring_here(self.bell);
                 }
                 self.held.extend(
                     messages.into_iter().map(|it| Held { handle: it.handle, sent_at: it.sent_at }),
                 );
-                self.trouble.note(self.queue, Ok(()));
+                self.exchanges.note(self.queue, Ok(()));
                 Duration::ZERO
             }
             Err(error) => {
-                self.trouble.note(self.queue, Err(error));
+                self.exchanges.note(self.queue, Err(error));
                 RECEIVE_PAUSE
             }
         }
@@ -137,7 +140,7 @@ impl Consumer {
         let handles: Vec<String> = done.into_iter().map(|held| held.handle).collect();
         if !handles.is_empty() {
             let deleted = self.queues.delete(&self.name, &handles).await;
-            self.trouble.note(self.queue, deleted);
+            self.exchanges.note(self.queue, deleted);
         }
         self.prolong(now, sets_of(depth.depth)).await;
     }
@@ -160,7 +163,7 @@ impl Consumer {
             let handles: Vec<String> = self.held.drain(from..).map(|held| held.handle).collect();
             if !handles.is_empty() {
                 let deleted = self.queues.delete(&self.name, &handles).await;
-                self.trouble.note(self.queue, deleted);
+                self.exchanges.note(self.queue, deleted);
             }
         }
         let handles = self.handles();
@@ -175,7 +178,7 @@ impl Consumer {
                 });
             }
             Err(error) => {
-                self.trouble.note(self.queue, Err(error));
+                self.exchanges.note(self.queue, Err(error));
             }
         }
     }
@@ -185,7 +188,7 @@ impl Consumer {
         self.held.clear();
         if !handles.is_empty() {
             let given = self.queues.keep(&self.name, &handles, after_seconds).await;
-            self.trouble.note(self.queue, given.map(|_| ()));
+            self.exchanges.note(self.queue, given.map(|_| ()));
         }
     }
 

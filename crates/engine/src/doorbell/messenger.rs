@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_cache::Cache;
+use portcullis_core::time::Clock;
 use portcullis_store::Store;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
@@ -15,11 +16,15 @@ use super::relay::Relay;
 use super::sqs::{SqsError, SqsQueues};
 use super::{Bell, Doorbells};
 use crate::Surroundings;
+use crate::concerns::{Component, Concerns};
 
 /// How often the queues are compared with the database.
 const RELAY_INTERVAL: Duration = Duration::from_secs(5);
 /// How long nothing is sent to an SQS that does not answer.
 const SEND_PAUSE: Duration = Duration::from_secs(1);
+
+/// The queue that is asked whether the queues answer.
+const LOOKED_AT: Queue = Queue::ALL[0];
 
 /// What carries the rings of one process. Everything that it carries may be lost.
 pub struct Messenger {
@@ -35,6 +40,8 @@ pub struct Messenger {
     pub around: Surroundings,
     /// How long a lease holds without being prolonged.
     pub lease_ms: i64,
+    /// Where an SQS that does not answer is reported.
+    pub concerns: Concerns,
 }
 
 impl Messenger {
@@ -55,14 +62,16 @@ impl Messenger {
                     bell,
                     self.doorbells.clone(),
                     self.store.clone(),
-                    Arc::clone(&self.around.clock),
+                    Exchanges::new(&self.concerns, &self.around.clock, "receives from"),
                 );
                 tasks.spawn(consumer.run(stop.clone()));
             }
             let relay = self.relay(queues);
-            tasks.spawn(until(stop.clone(), keep_up(relay)));
+            let exchanges = Exchanges::new(&self.concerns, &self.around.clock, "looks at");
+            tasks.spawn(until(stop.clone(), keep_up(relay, Arc::clone(queues), exchanges)));
         }
-        tasks.spawn(until(stop, carry(self.doorbells, self.queues, self.cache)));
+        let exchanges = Exchanges::new(&self.concerns, &self.around.clock, "sends to");
+        tasks.spawn(until(stop, carry(self.doorbells, self.queues, self.cache, exchanges)));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "doorbells are not carried any more: the timers ring");
@@ -93,8 +102,8 @@ async fn carry(
     doorbells: Doorbells,
     queues: Option<Arc<SqsQueues>>,
     cache: Option<Arc<dyn Cache>>,
+    exchanges: Exchanges,
 ) {
-    let mut trouble = Trouble::default();
     loop {
         for bell in doorbells.rung_for_others().await {
             if let Some(cache) = &cache {
@@ -102,7 +111,7 @@ async fn carry(
             }
             let (Some(queues), Some(queue)) = (&queues, Queue::of(bell)) else { continue };
             let sent = queues.send(&queues.name(queue), &body_of(queue), 1).await;
-            if trouble.note(queue, sent) {
+            if exchanges.note(queue, sent) {
                 tokio::time::sleep(SEND_PAUSE).await;
             }
         }
@@ -128,9 +137,16 @@ async fn hear(cache: Arc<dyn Cache>, doorbells: Doorbells) {
     }
 }
 
-async fn keep_up(relay: Relay) {
+/// Keeps the queues at what the database says, and looks whether they answer: in most processes nobody else asks them
+/// anything for long.
+async fn keep_up(relay: Relay, queues: Arc<SqsQueues>, exchanges: Exchanges) {
     let mut failing = false;
     loop {
+        let counted = queues.count(&queues.name(LOOKED_AT)).await;
+        if exchanges.note(LOOKED_AT, counted.map(|_| ())) {
+            tokio::time::sleep(RELAY_INTERVAL).await;
+            continue;
+        }
         match relay.step().await {
             Ok(()) if failing => {
                 failing = false;
@@ -156,27 +172,37 @@ pub(super) fn body_of(queue: Queue) -> String {
     serde_json::json!({ "queue": queue.as_str(), "stage": stage }).to_string()
 }
 
-/// Tells of failures when they begin and when they are over.
-#[derive(Debug, Default)]
-pub(super) struct Trouble(bool);
+/// Counts what was asked of SQS, and reports what it did not do.
+pub(super) struct Exchanges {
+    concerns: Concerns,
+    clock: Arc<dyn Clock>,
+    /// Who asks: each part of the process misses SQS by itself.
+    who: &'static str,
+}
 
-impl Trouble {
+impl Exchanges {
+    pub(super) fn new(concerns: &Concerns, clock: &Arc<dyn Clock>, who: &'static str) -> Self {
+        Self { concerns: concerns.clone(), clock: Arc::clone(clock), who }
+    }
+
+    /// The time.
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Whether it failed.
-    pub(super) fn note(&mut self, queue: Queue, outcome: Result<(), SqsError>) -> bool {
+    pub(super) fn note(&self, queue: Queue, outcome: Result<(), SqsError>) -> bool {
         let name = queue.as_str();
+        let who = format!("{} {name}", self.who);
         match outcome {
             Ok(()) => {
-                if std::mem::take(&mut self.0) {
-                    tracing::info!(queue = name, "SQS answers again");
-                }
+                self.concerns.well(Component::Queues, &who);
                 metrics::counter!("portcullis_doorbell_exchanges_total", "queue" => name)
                     .increment(1);
                 false
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.0, true) {
-                    tracing::warn!(queue = name, %error, "no doorbells by SQS: the timers ring");
-                }
+                self.concerns.failing(Component::Queues, &who, self.clock.now(), &error);
                 metrics::counter!("portcullis_doorbell_failures_total", "queue" => name)
                     .increment(1);
                 true

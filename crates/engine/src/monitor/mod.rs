@@ -84,7 +84,7 @@ impl Monitor {
     /// A monitor.
     #[must_use]
     pub fn new(parts: RoleParts) -> Self {
-        let RoleParts { store, pools, vaults, settings, around, doorbells } = parts;
+        let RoleParts { store, pools, vaults, settings, around, doorbells, concerns: _ } = parts;
         let leases = LeaseHolder::new(store.clone(), around.clone(), settings.lease_ms);
         let narrowing = Narrowing::default();
         let (looked_at, counted) = (Mutex::default(), Mutex::default());

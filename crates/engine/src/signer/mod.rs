@@ -14,6 +14,7 @@ mod plan;
 mod prepare;
 mod release;
 mod resume;
+mod standstill;
 mod transfer_gas;
 mod void;
 mod watch;
@@ -25,7 +26,7 @@ use alloy_primitives::Address;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::fee::{AboveFeeCap, FeeMarket, Fees, first_fees};
 use portcullis_core::intent::SigningIntent;
-use portcullis_core::slot::Rail;
+use portcullis_core::slot::{Rail, Slot};
 use portcullis_core::time::Timestamp;
 use portcullis_evm::{GasOracle, HeadBlock, ProviderPool};
 use portcullis_keys::{Signer, SigningRefusal};
@@ -35,6 +36,8 @@ use portcullis_store::slot::NewAttempt;
 use portcullis_store::transition::Stage;
 
 use self::batch::Learned;
+use self::standstill::Standstill;
+use crate::concerns::{Component, Concerns};
 use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
@@ -54,7 +57,12 @@ pub struct SignerRole {
     settings: EngineSettings,
     around: Surroundings,
     doorbells: Doorbells,
+    concerns: Concerns,
+    standstill: Standstill,
 }
+
+/// Who reads the journal, for the concerns.
+const READING: &str = "the signer reads it";
 
 /// One chain of the signer.
 struct SignerChain {
@@ -92,7 +100,7 @@ impl SignerRole {
     /// A signer's role around `signer`.
     #[must_use]
     pub fn new(parts: RoleParts, signer: Arc<Signer>) -> Self {
-        let RoleParts { store, pools, vaults, settings, around, doorbells } = parts;
+        let RoleParts { store, pools, vaults, settings, around, doorbells, concerns } = parts;
         let chains = pools
             .into_iter()
             .map(|pool| SignerChain {
@@ -106,7 +114,19 @@ impl SignerRole {
             .collect();
         let leases = LeaseHolder::new(store.clone(), around.clone(), settings.lease_ms);
         let compared_at = Mutex::default();
-        Self { store, signer, chains, compared_at, leases, settings, around, doorbells }
+        let standstill = Standstill::new(concerns.clone());
+        Self {
+            store,
+            signer,
+            chains,
+            compared_at,
+            leases,
+            settings,
+            around,
+            doorbells,
+            concerns,
+            standstill,
+        }
     }
 
     /// One set of work for each chain. A halted engine signs nothing. A node that does not answer
@@ -122,8 +142,7 @@ impl SignerRole {
         if !self.store.halts().await?.is_empty() {
             return Ok(Progress::Idle);
         }
-        // Other signers may share the journal.
-        self.signer.catch_up().await?;
+        self.read_journal().await?;
         if !self.still_agrees().await? {
             return Ok(Progress::Idle);
         }
@@ -143,6 +162,19 @@ impl SignerRole {
         failed.map_or(Ok(progress), Err)
     }
 
+    /// Reads what other signers have written, where they share the journal; mends a file.
+    async fn read_journal(&self) -> Result<(), EngineError> {
+        if let Err(error) = self.signer.catch_up().await {
+            let now = self.around.clock.now();
+            self.concerns.failing(Component::Journal, READING, now, &error);
+            return Err(error.into());
+        }
+        if self.concerns.well(Component::Journal, READING) {
+            self.standstill.journal_goes_on();
+        }
+        Ok(())
+    }
+
     /// Gives the leases back, so that another signer need not wait for them to run out.
     ///
     /// # Errors
@@ -160,7 +192,7 @@ impl SignerRole {
         let names: Vec<String> =
             ready.iter().map(|address| format!("sender:{chain_id}:{address}")).collect();
         let leases = self.leases.hold(&names).await?;
-        let held: Vec<Held> = ready
+        let mut held: Vec<Held> = ready
             .into_iter()
             .zip(&names)
             .filter_map(|(address, name)| {
@@ -171,7 +203,19 @@ impl SignerRole {
         if held.is_empty() {
             return Ok(Progress::Idle);
         }
+        let now = self.around.clock.now();
+        let rest_ms = |held: &Held| self.standstill.rest_ms(chain_id, held.address, now);
+        let rests_ms = held.iter().filter_map(rest_ms).min();
+        held.retain(|held| rest_ms(held).is_none());
+        if held.is_empty() {
+            return Ok(rests_ms.map_or(Progress::Idle, Progress::IdleFor));
+        }
         let resumed = self.resume(chain, &held).await?;
+        // A wallet whose key gave nothing has one slot that waits for it, and gets no more.
+        held.retain(|held| !self.standstill.is_on_trial(chain_id, held.address));
+        if held.is_empty() {
+            return Ok(resumed);
+        }
         let commanded = self.obey(chain, &held).await?;
         // One call at most, and before the payments: they would take every free slot for as long as there are any.
         let voided = self.void(chain, &held).await;
@@ -227,16 +271,28 @@ impl SignerRole {
         commands: &[(i64, String)],
     ) -> Result<Vec<(portcullis_core::id::SlotId, SigningRefusal)>, EngineError> {
         let (ids, intents): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        let slots: Vec<Slot> = intents.iter().map(|intent: &SigningIntent| intent.slot).collect();
         let outcomes = self.signer.sign(intents).await;
         let mut attempts = Vec::with_capacity(outcomes.len());
-        let mut refused = Vec::new();
-        for (slot_id, outcome) in ids.into_iter().zip(outcomes) {
+        let (mut refused, mut refused_slots) = (Vec::new(), Vec::new());
+        for ((slot_id, slot), outcome) in ids.into_iter().zip(slots).zip(outcomes) {
             match outcome {
-                Ok(signed) => attempts.push(NewAttempt { slot_id, signed }),
+                Ok(signed) => {
+                    self.standstill.signed(slot);
+                    attempts.push(NewAttempt { slot_id, signed });
+                }
                 Err(refusal) => {
-                    self.report(&refusal).await?;
+                    refused_slots.push(slot);
                     refused.push((slot_id, refusal));
                 }
+            }
+        }
+        // After those that were given: what is throttled gives some and not others.
+        let now = self.around.clock.now();
+        for (slot, (_, refusal)) in refused_slots.into_iter().zip(&refused) {
+            metrics::counter!("portcullis_signing_refusals_total").increment(1);
+            if !self.standstill.refused(slot, refusal, now) {
+                self.report(refusal).await?;
             }
         }
         let commands = if refused.is_empty() { commands } else { &[] };
@@ -248,7 +304,6 @@ impl SignerRole {
 
     async fn report(&self, refusal: &SigningRefusal) -> Result<(), EngineError> {
         tracing::error!(%refusal, "the signer refused");
-        metrics::counter!("portcullis_signing_refusals_total").increment(1);
         if refusal.journal_knows_more() {
             self.store.raise_halt("journal", &refusal.to_string()).await?;
         }

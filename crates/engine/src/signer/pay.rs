@@ -238,6 +238,7 @@ impl SignerRole {
         record: &WithdrawalRecord,
         refusal: &SigningRefusal,
     ) -> Result<(), EngineError> {
+        metrics::counter!("portcullis_signing_refusals_total").increment(1);
         self.report(refusal).await?;
         let ids = [record.id];
         let detail = refusal.to_string();

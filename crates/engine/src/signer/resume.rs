@@ -31,7 +31,15 @@ impl SignerRole {
         held: &[Held],
     ) -> Result<Progress, EngineError> {
         let senders: Vec<_> = held.iter().map(|held| held.address).collect();
-        let open = self.store.unsigned_slots(chain.spec().chain_id, &senders).await?;
+        let chain_id = chain.spec().chain_id;
+        let mut open = self.store.unsigned_slots(chain_id, &senders).await?;
+        let now = self.around.clock.now();
+        for sender in senders {
+            if !open.iter().any(|slot| slot.slot.sender == sender) {
+                self.standstill.has_nothing_bound(chain_id, sender, now);
+            }
+        }
+        self.standstill.tried(&mut open, |slot| slot.slot);
         if open.is_empty() {
             return Ok(Progress::Idle);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_engine::{Bell, MAX_RECEIVES, Queue, Redriven, SqsError};
+use portcullis_engine::{Bell, Component, MAX_RECEIVES, Queue, Redriven, SqsError};
 use portcullis_store::dead_letter::DeadLetterQueue;
 
 use crate::house::{House, until};
@@ -97,17 +97,24 @@ async fn a_server_that_comes_back_empty_is_filled_again() {
     house.accept(5).await;
     rings.ring(Bell::Validate);
     until("the first are judged", || async { house.rows(Queue::TxQueued).await == 5 }).await;
+    assert_eq!(house.concerns.all(), []);
     server.kill();
     house.accept(5).await;
     rings.ring(Bell::Validate);
     let name = queues.name(Queue::TxRequest);
     assert!(matches!(queues.count(&name).await, Err(SqsError::Failed { .. })));
+    until("it is told once, however many miss it", || async {
+        matches!(&house.concerns.all()[..], [one] if one.component == Component::Queues)
+    })
+    .await;
     server.start_again();
     let missing = queues.count(&name).await;
     assert!(matches!(&missing, Err(SqsError::Missing(_))), "{missing:?}");
     queues.create_all().await.expect("makes them again");
     // That ring was lost. The relay of the processes sees what waits.
     until("all are judged", || async { house.rows(Queue::TxQueued).await == 10 }).await;
+    rings.ring(Bell::Validate);
+    until("nobody misses it", || async { house.concerns.all().is_empty() }).await;
     processor.stop().await;
     api.stop().await;
 }

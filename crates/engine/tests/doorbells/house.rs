@@ -14,8 +14,8 @@ use portcullis_core::seal::{SealKeyId, SealingKeys};
 use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::withdrawal::Priority;
 use portcullis_engine::{
-    Bell, Doorbells, Engine, EngineParts, EngineSettings, Messenger, Queue, Relay, Role, RoleParts,
-    SqsQueues, Surroundings,
+    Bell, Concerns, Doorbells, Engine, EngineParts, EngineSettings, Messenger, Queue, Relay, Role,
+    RoleParts, SqsQueues, Surroundings,
 };
 use portcullis_store::deposit::NewDeposit;
 use portcullis_store::intake::{Intake, Submission, Submitted};
@@ -47,6 +47,8 @@ impl Clock for MachineClock {
 /// See the module.
 pub(crate) struct House {
     pub(crate) store: Store,
+    /// What its processes report.
+    pub(crate) concerns: Concerns,
     sealing: Arc<SealingKeys>,
     next: AtomicU64,
     _folder: TempDir,
@@ -97,7 +99,8 @@ impl House {
             request_hash: B256::ZERO,
         };
         store.deposit(&sealing, &deposit).await.expect("credits");
-        Self { store, sealing, next: AtomicU64::new(1), _folder: folder }
+        let concerns = Concerns::default();
+        Self { store, concerns, sealing, next: AtomicU64::new(1), _folder: folder }
     }
 
     /// Accepts so many withdrawals.
@@ -161,6 +164,7 @@ impl House {
             settings,
             around: around("processor"),
             doorbells: doorbells.clone(),
+            concerns: self.concerns.clone(),
         };
         let sealing_keys = Arc::clone(&self.sealing);
         let engine = Engine::new(EngineParts { roles, signer: None, sealing_keys });
@@ -186,6 +190,7 @@ impl House {
             store: self.store.clone(),
             around: around("messenger"),
             lease_ms: 60_000,
+            concerns: self.concerns.clone(),
         }
     }
 }

@@ -17,8 +17,8 @@ use portcullis_core::slot::Slot;
 use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::withdrawal::Priority;
 use portcullis_engine::{
-    Broadcaster, Doorbells, EngineSettings, Monitor, Processor, Progress, RoleParts, SignerRole,
-    Surroundings,
+    Broadcaster, Concerns, Doorbells, EngineSettings, Monitor, Processor, Progress, RoleParts,
+    SignerRole, Surroundings,
 };
 use portcullis_evm::{PoolLimits, Provider, ProviderPool};
 use portcullis_keys::journal::JournalReader;
@@ -231,6 +231,7 @@ impl Bench {
             settings: EngineSettings { batching: self.batching, ..EngineSettings::default() },
             around,
             doorbells: Doorbells::local(),
+            concerns: Concerns::default(),
         };
         let signer = Arc::new(self.open_signer());
         Machine {

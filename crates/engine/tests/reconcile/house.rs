@@ -17,8 +17,8 @@ use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::withdrawal::Priority;
 use portcullis_engine::reconcile::{Reconciler, Reconciliation};
 use portcullis_engine::{
-    Broadcaster, Doorbells, EngineSettings, Monitor, Processor, Progress, Recovery, RoleParts,
-    SignerRole, Surroundings,
+    Broadcaster, Concerns, Doorbells, EngineSettings, Monitor, Processor, Progress, Recovery,
+    RoleParts, SignerRole, Surroundings,
 };
 use portcullis_evm::{PoolLimits, Provider, ProviderPool};
 use portcullis_keys::journal::JournalReader;
@@ -280,6 +280,7 @@ impl House {
                 instance: format!("machine#{:x}", self.random()),
             },
             doorbells: Doorbells::local(),
+            concerns: Concerns::default(),
         };
         Machine {
             intake: Intake::new(store.clone(), Arc::clone(&self.sealing)),

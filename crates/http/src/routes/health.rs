@@ -35,7 +35,7 @@ pub(crate) struct ReadyView {
 /// Something that is wrong.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ConcernView {
-    /// `database`, `schema`, `halts`, `providers`, …
+    /// `database`, `schema`, `disk`, `halts`, `journal`, `keys`, `providers`, `queues`, …
     #[schema(example = "providers")]
     pub(crate) component: String,
     /// Whether requests must not be sent here because of it.
@@ -57,7 +57,7 @@ pub(crate) struct HealthView {
     pub(crate) uptime: i64,
     /// Whether the database answers.
     pub(crate) db_connection: bool,
-    /// Whether the queues answer; they are in the database.
+    /// Whether the queues answer: the database, where they are, and SQS, where doorbells go by it.
     pub(crate) queue_connection: bool,
     /// Of the binary.
     #[schema(value_type = String, example = "0.1.0")]
@@ -135,7 +135,8 @@ pub(crate) async fn health(State(api): State<Api>, context: RequestContext) -> R
         status,
         uptime: api.now().millis_since(api.started_at).max(0) / 1_000,
         db_connection: has_database,
-        queue_connection: has_database,
+        queue_connection: has_database
+            && !concerns.iter().any(|concern| concern.component == QUEUES),
         version: env!("CARGO_PKG_VERSION"),
     };
     (code, Json(view)).into_response()
@@ -203,6 +204,9 @@ async fn tell_alarms(api: &ApiState, context: &RequestContext) {
 }
 
 const DATABASE: &str = "database";
+
+/// What the process that holds this router calls the queues between processes.
+const QUEUES: &str = "queues";
 
 async fn concerns(api: &ApiState, context: &RequestContext) -> Vec<Concern> {
     let mut concerns = match of_database(api, context).await {

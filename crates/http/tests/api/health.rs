@@ -58,6 +58,22 @@ async fn readiness_names_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn queues_that_do_not_answer_are_no_connection_and_payments_go_on() {
+    let house = House::open().await;
+    house.concerns.lock().expect("no panic").push(Concern {
+        component: "queues".to_owned(),
+        is_blocking: false,
+        detail: "sends to tx-request: no route".to_owned(),
+    });
+    let health = house.get("/health").await;
+    assert_eq!((health.status, &health.body["status"]), (StatusCode::OK, &json!("degraded")));
+    assert_eq!(health.body["dbConnection"], true);
+    assert_eq!(health.body["queueConnection"], false);
+    let ready = house.get("/readyz").await;
+    assert_eq!((ready.status, components(&ready.body)), (StatusCode::OK, vec!["queues"]));
+}
+
+#[tokio::test]
 async fn without_a_database_everything_says_so_and_says_retry() {
     let house = House::open().await;
     assert_eq!(house.get("/v1/networks").await.status, StatusCode::OK);

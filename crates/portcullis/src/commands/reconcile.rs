@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis_core::time::Clock;
 use portcullis_engine::reconcile::{AcceptOutcome, Reconciler};
-use portcullis_engine::{Doorbells, RoleParts, Surroundings};
+use portcullis_engine::{Concerns, Doorbells, RoleParts, Surroundings};
 use serde_json::json;
 
 use super::copies::lock_out;
@@ -50,6 +50,7 @@ pub(crate) async fn reconcile(
             instance: format!("reconcile_{:032x}", random::entropy()?),
         },
         doorbells: Doorbells::local(),
+        concerns: Concerns::default(),
     };
     let reconciler = Reconciler::new(parts, journal);
     if let Some(ReconcileAction::Accept { id, reason }) = &arguments.action {

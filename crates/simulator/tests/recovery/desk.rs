@@ -16,8 +16,8 @@ use portcullis_core::slot::{Purpose, Rail, Slot};
 use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::withdrawal::Priority;
 use portcullis_engine::{
-    Broadcaster, Doorbells, EngineSettings, Monitor, Processor, Recovery, RoleParts, SignerRole,
-    Surroundings,
+    Broadcaster, Concerns, Doorbells, EngineSettings, Monitor, Processor, Recovery, RoleParts,
+    SignerRole, Surroundings,
 };
 use portcullis_evm::{PoolLimits, Provider, ProviderPool};
 use portcullis_keys::{ChainCaps, Journal, KdfCost, Keystore, Signer};
@@ -147,6 +147,7 @@ impl Desk {
                 instance: "desk#1".into(),
             },
             doorbells: Doorbells::local(),
+            concerns: Concerns::default(),
         };
         let sealing = Arc::new(keys());
         Self {
