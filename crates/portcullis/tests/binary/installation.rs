@@ -71,6 +71,16 @@ impl Installation {
         std::fs::write(self.config(), moved).expect("writable");
     }
 
+    /// Takes what opens the keys out of the configuration: beside a server, only the signer may have it.
+    pub(crate) fn take_keys_away(&self) {
+        let text = std::fs::read_to_string(self.config()).expect("readable");
+        let opens =
+            |line: &&str| line.starts_with("keystore = ") || line.starts_with("passphrase_file = ");
+        assert_eq!(text.lines().filter(opens).count(), 2, "{text}");
+        let kept: Vec<&str> = text.lines().filter(|line| !opens(line)).collect();
+        std::fs::write(self.config(), kept.join("\n")).expect("writable");
+    }
+
     /// Runs a command that is to succeed and returns its JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let arguments = [arguments, &["--json"]].concat();

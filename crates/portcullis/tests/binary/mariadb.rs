@@ -47,7 +47,8 @@ fn a_server_takes_requests_in_and_keeps_its_password() {
     let printed = run(Some(&installation.config()), &["config", "print"]);
     assert!(text(&printed.stdout).contains("url = \"[redacted]\""), "{}", text(&printed.stdout));
     let secret = administrate(&installation);
-    let server = installation.serve(&[]);
+    installation.take_keys_away();
+    let server = installation.serve(&["--role", "api"]);
     let deposit =
         json!({"external_id": "d-1", "network": "localhost", "asset": "POL", "amount": "10"});
     let (status, answer) = server.call("POST", "/v1/accounts/user-1/deposits", &secret, &deposit);
