@@ -47,7 +47,7 @@ async fn what_is_received_too_often_becomes_a_dead_letter_and_is_sent_again_on_d
     queues.send(&home, "of somebody else", 2).await.expect("sends");
     let mut done = Redriven::default();
     queues.redrive(letters, 100, &mut done).await.expect("redrives");
-    assert_eq!(done, Redriven { sent: 1, foreign: 2 });
+    assert_eq!(done, Redriven { sent: 1, failed: 0, foreign: 2 });
     assert_eq!(queues.count(&home).await.expect("counts").total(), 2, "what is not ours stays");
     let back = queues.receive(&name, 1, 0).await.expect("receives");
     assert_eq!(back.first().map(|message| message.body.as_str()), Some(BODY));

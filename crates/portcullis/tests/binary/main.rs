@@ -6,6 +6,7 @@ mod fake_node;
 mod held_keys;
 mod installation;
 mod mariadb;
+mod queues;
 mod refusals;
 
 use std::io::Write;
