@@ -7,7 +7,7 @@ use portcullis_cache::{Cache, RedisCache, RedisOptions};
 use portcullis_engine::{Bell, Doorbells};
 use portcullis_testkit::{Moto, RedisServer};
 
-use crate::house::{BOUND, House, MachineClock, queues_of};
+use crate::house::{BOUND, House, MachineClock, queues_at, queues_of};
 
 /// Where the bells ring, and where they are waited for.
 async fn exercise(rings: &Doorbells, waits: &Doorbells) {
@@ -63,6 +63,32 @@ async fn redis_keeps_the_promises_between_processes() {
     exercise(&rings, &waits).await;
     one.stop().await;
     other.stop().await;
+}
+
+#[tokio::test]
+async fn an_sqs_that_never_answers_holds_up_no_ring_by_redis() {
+    let (server, house) = (RedisServer::start(), House::new().await);
+    // It accepts whatever comes, and that is all: what it accepted stays open.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let endpoint = format!("http://{}", silent.local_addr().expect("it is bound"));
+    let accepting = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((stream, _)) = silent.accept().await {
+            open.push(stream);
+        }
+    });
+    let queues = Arc::new(queues_at(endpoint).await);
+    let (rings, one) = house.carry(&[], Some(queues), Some(cache_of(&server)));
+    let (waits, other) = house.carry(&[Bell::Sign], None, Some(cache_of(&server)));
+    exercise(&rings, &waits).await;
+    // Each waits for a try at SQS, if it waits for any.
+    for ring in 0..5 {
+        rings.ring(Bell::Sign);
+        assert!(waits.wait(Bell::Sign, BOUND).await, "ring {ring} was held up");
+    }
+    one.stop().await;
+    other.stop().await;
+    accepting.abort();
 }
 
 fn cache_of(server: &RedisServer) -> Arc<dyn Cache> {
