@@ -36,14 +36,7 @@ impl Fleet {
             Some(options) => Some(Arc::new(SqsQueues::new(options).await)),
             None => None,
         };
-        let cache = match config.redis.options()? {
-            Some(options) => {
-                let cache = RedisCache::new(&options, Arc::clone(clock))
-                    .map_err(|error| Failure::failed("redis.url", &error))?;
-                Some(Arc::new(cache))
-            }
-            None => None,
-        };
+        let cache = redis_of(config, clock)?;
         let is_alone = queues.is_none() && cache.is_none();
         let doorbells = if is_alone {
             Doorbells::local()
@@ -53,7 +46,7 @@ impl Fleet {
         Ok(Self { doorbells, cache, queues })
     }
 
-    /// Where rates are counted: together with others, or by this process alone.
+    /// Where is remembered and counted: together with others, or by this process alone.
     pub(crate) fn memory(&self, clock: &Arc<dyn Clock>) -> Arc<dyn Cache> {
         match &self.cache {
             Some(cache) => Arc::clone(cache) as Arc<dyn Cache>,
@@ -92,6 +85,17 @@ impl Fleet {
         let chains: Vec<Chain> = chains.to_vec();
         tokio::spawn(gossip(cache, chains, Arc::clone(clock), stopping));
     }
+}
+
+/// Redis, where one is configured. Nothing is connected yet.
+pub(crate) fn redis_of(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<RedisCache>>, Failure> {
+    let Some(options) = config.redis.options()? else { return Ok(None) };
+    let cache = RedisCache::new(&options, Arc::clone(clock))
+        .map_err(|error| Failure::failed("redis.url", &error))?;
+    Ok(Some(Arc::new(cache)))
 }
 
 /// What `/readyz` says of Redis: nothing stops because of it.
