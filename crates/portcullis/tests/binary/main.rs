@@ -7,6 +7,7 @@ mod held_keys;
 mod installation;
 mod mariadb;
 mod queues;
+mod rates;
 mod refusals;
 
 use std::io::Write;
@@ -219,6 +220,19 @@ fn a_server_accepts_while_its_node_is_down_and_stops_gracefully() {
     let path = format!("/v1/withdrawals/{}", answer["id"].as_str().expect("an id"));
     let (status, found) = server.call("GET", &path, &secret, &json!({}));
     assert_eq!((status, &found["id"]), (200, &answer["id"]), "it survives the restart");
+}
+
+#[test]
+fn a_second_process_with_all_roles_on_one_file_is_refused() {
+    let installation = Installation::new();
+    installation.json(&["keys", "new", "--network", "localhost"]);
+    let first = installation.serve(&[]);
+    let told = installation.refused(&["serve", "--listen", "127.0.0.1:0"], 5);
+    assert!(told.contains("one such process serves an embedded database"), "{told}");
+    let (status, _) = first.ask("GET", "/readyz", None, None).expect("the first goes on");
+    assert_eq!(status, 200);
+    assert_eq!(first.stop().0, Some(0));
+    assert_eq!(installation.serve(&[]).stop().0, Some(0), "what it held is free again");
 }
 
 #[test]
