@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use portcullis_cache::{Cache, Rate};
+use portcullis_cache::{Cache, Facts, Rate};
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::seal::SealingKeys;
 use portcullis_core::time::Clock;
@@ -38,6 +38,8 @@ pub struct ApiParts {
     pub limits: ApiLimits,
     /// How often one API key may ask; `None` is no limit.
     pub key_limit: Option<KeyLimit>,
+    /// What fee estimates need not ask again: balances that are some seconds old.
+    pub facts: Facts,
 }
 
 /// How often one API key may ask, and where it is counted.

@@ -58,7 +58,7 @@ pub(crate) fn serve(
     logging::install(&config.log, identity, Arc::clone(&clock))
         .map_err(|error| Failure::failed("cannot start logging", &error))?;
     logging::tell_panics();
-    let holder = Holder::claim(&config.home(), &roles, &instance)?;
+    let holder = Holder::claim(&config.home(), config.database.is_embedded(), &roles, &instance)?;
     let threads = config.server.worker_threads;
     let (working, answering) = (runtime(threads, "roles")?, runtime(threads, "requests")?);
     let requests = answering.handle().clone();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
-use portcullis_cache::Rate;
+use portcullis_cache::{Facts, Rate};
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::fee::FeeBounds;
 use portcullis_core::id::DeploymentId;
@@ -122,6 +122,7 @@ pub(crate) fn router(parts: RouterParts<'_>) -> Router {
             cache: fleet.memory(&foundation.clock),
             rate: Rate::per_second(rate, rate.saturating_mul(2)),
         }),
+        facts: Facts::new(fleet.memory(&foundation.clock)),
         limits: ApiLimits { requests_max: config.intake.requests_max, ..ApiLimits::default() },
     })
 }

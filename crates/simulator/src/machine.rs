@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use alloy_primitives::{Address, U256};
 use alloy_rpc_client::RpcClient;
 use axum::Router;
+use portcullis_cache::{Facts, MemoryCache};
 use portcullis_core::amount::Amount;
 use portcullis_core::batching::BatchingRules;
 use portcullis_core::time::Clock;
@@ -210,6 +211,7 @@ fn api_parts(
             ..ApiLimits::default()
         },
         key_limit: None,
+        facts: Facts::new(Arc::new(MemoryCache::new(Arc::clone(&around.clock)))),
     }
 }
 

@@ -142,8 +142,8 @@ impl Consumer {
         self.prolong(now, sets_of(depth.depth)).await;
     }
 
-    /// Keeps what is held out of sight for another while, when half of the last one is over; and lets go what is too much
-    /// among all processes.
+    /// Keeps what is held out of sight for another while, when a third of the last one is over, so that two tries may fail;
+    /// and lets go what is too much among all processes.
     async fn prolong(&mut self, now: Timestamp, wanted: u64) {
         let visible_ms = i64::from(self.queue.visibility_seconds()).saturating_mul(1_000);
         if self.held.is_empty() {
@@ -207,11 +207,69 @@ fn divide(mut held: Vec<Held>, rows: u64, oldest: Option<Timestamp>) -> (Vec<Hel
 
 #[cfg(test)]
 mod tests {
+    use portcullis_store::StoreOptions;
+    use portcullis_testkit::{Moto, TestClock};
+
+    use super::super::sqs::SqsOptions;
     use super::*;
 
     fn held(sent_at: &[i64]) -> Vec<Held> {
         let held = |at: &i64| Held { handle: at.to_string(), sent_at: Timestamp::from_millis(*at) };
         sent_at.iter().map(held).collect()
+    }
+
+    /// A consumer of the processor's queue that has received whatever is there.
+    async fn consumer_of(queues: &Arc<SqsQueues>, clock: &TestClock, store: &Store) -> Consumer {
+        let queue = Queue::TxRequest;
+        let mut consumer = Consumer::new(
+            Arc::clone(queues),
+            queue,
+            Bell::Validate,
+            Doorbells::local(),
+            store.clone(),
+            Arc::new(clock.clone()),
+        );
+        let received = queues.receive(&queues.name(queue), 10, 0).await;
+        assert_eq!(consumer.take(received), Duration::ZERO);
+        consumer
+    }
+
+    #[tokio::test]
+    async fn what_is_held_stays_out_of_sight_for_as_long_as_it_is_held() {
+        let (moto, folder) = (Moto::start(), tempfile::tempdir().expect("a folder"));
+        let queues = Arc::new(
+            SqsQueues::new(SqsOptions {
+                region: "eu-central-1".to_owned(),
+                endpoint: Some(moto.endpoint()),
+                is_emulated: true,
+                prefix: String::new(),
+            })
+            .await,
+        );
+        queues.create_all().await.expect("makes them");
+        let clock = TestClock::at(Timestamp::from_millis(1_795_190_400_000));
+        let url = folder.path().join("portcullis.db").display().to_string();
+        let options = StoreOptions { url, ..StoreOptions::default() };
+        let store = Store::open(&options, Arc::new(clock.clone())).await.expect("opens");
+        let name = queues.name(Queue::TxRequest);
+        let third_ms = i64::from(Queue::TxRequest.visibility_seconds()) * 1_000 / 3;
+        for (waited_ms, is_kept) in [(third_ms - 1, false), (third_ms, true)] {
+            queues.send(&name, "{}", 1).await.expect("sends");
+            let mut consumer = consumer_of(&queues, &clock, &store).await;
+            assert_eq!(consumer.held.len(), 1);
+            // As if most of the time were over, by the server's clock, which nobody can set.
+            queues.keep(&name, &consumer.handles(), 2).await.expect("shortens");
+            clock.advance(waited_ms);
+            consumer.prolong(clock.now(), 1).await;
+            assert_eq!(consumer.held.len(), 1, "it is ours");
+            let others = queues.receive(&name, 1, 5).await.expect("waits for it");
+            assert_eq!(others.is_empty(), is_kept, "after {waited_ms} ms");
+            let seen = if is_kept { consumer.handles() } else { vec![others[0].handle.clone()] };
+            queues.delete(&name, &seen).await.expect("deletes");
+            clock.advance(third_ms);
+            consumer.prolong(clock.now(), 1).await;
+            assert_eq!(consumer.held, [], "what is gone is not held");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::consumer::Consumer;
 use super::queue::Queue;
 use super::relay::Relay;
 use super::sqs::{SqsError, SqsQueues};
-use super::{Bell, Doorbells};
+use super::{Bell, Doorbells, Way};
 use crate::Surroundings;
 
 /// How often the queues are compared with the database.
@@ -45,6 +45,10 @@ impl Messenger {
             Bell::ALL.into_iter().filter(|bell| self.doorbells.is_served(*bell)).collect();
         if let Some(cache) = &self.cache {
             tasks.spawn(until(stop.clone(), hear(Arc::clone(cache), self.doorbells.clone())));
+            tasks.spawn(until(
+                stop.clone(),
+                carry_by_redis(self.doorbells.clone(), Arc::clone(cache)),
+            ));
         }
         if let Some(queues) = &self.queues {
             for bell in served {
@@ -61,8 +65,11 @@ impl Messenger {
             }
             let relay = self.relay(queues);
             tasks.spawn(until(stop.clone(), keep_up(relay)));
+            tasks.spawn(until(
+                stop.clone(),
+                carry_by_sqs(self.doorbells.clone(), Arc::clone(queues)),
+            ));
         }
-        tasks.spawn(until(stop, carry(self.doorbells, self.queues, self.cache)));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "doorbells are not carried any more: the timers ring");
@@ -89,18 +96,20 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Rings of this process, for the others.
-async fn carry(
-    doorbells: Doorbells,
-    queues: Option<Arc<SqsQueues>>,
-    cache: Option<Arc<dyn Cache>>,
-) {
+async fn carry_by_redis(doorbells: Doorbells, cache: Arc<dyn Cache>) {
+    loop {
+        for bell in doorbells.rung_for_others(Way::Redis).await {
+            cache.ring(bell.as_str()).await;
+        }
+    }
+}
+
+/// The same by SQS, which may take half a minute to be silent.
+async fn carry_by_sqs(doorbells: Doorbells, queues: Arc<SqsQueues>) {
     let mut trouble = Trouble::default();
     loop {
-        for bell in doorbells.rung_for_others().await {
-            if let Some(cache) = &cache {
-                cache.ring(bell.as_str()).await;
-            }
-            let (Some(queues), Some(queue)) = (&queues, Queue::of(bell)) else { continue };
+        for bell in doorbells.rung_for_others(Way::Sqs).await {
+            let Some(queue) = Queue::of(bell) else { continue };
             let sent = queues.send(&queues.name(queue), &body_of(queue), 1).await;
             if trouble.note(queue, sent) {
                 tokio::time::sleep(SEND_PAUSE).await;

@@ -15,11 +15,12 @@ use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::withdrawal::Priority;
 use portcullis_engine::{
     Bell, Doorbells, Engine, EngineParts, EngineSettings, Messenger, Queue, Relay, Role, RoleParts,
-    SqsQueues, Surroundings,
+    SqsOptions, SqsQueues, Surroundings,
 };
 use portcullis_store::deposit::NewDeposit;
 use portcullis_store::intake::{Intake, Submission, Submitted};
 use portcullis_store::{Store, StoreOptions};
+use portcullis_testkit::Moto;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,6 +32,22 @@ const ASSET: AssetId = AssetId::from_bytes([2; 16]);
 
 /// Far above what anything here takes.
 pub(crate) const BOUND: Duration = Duration::from_mins(1);
+
+/// A client of its own process.
+pub(crate) async fn queues_of(server: &Moto) -> SqsQueues {
+    queues_at(server.endpoint()).await
+}
+
+/// The same of whatever listens there.
+pub(crate) async fn queues_at(endpoint: String) -> SqsQueues {
+    SqsQueues::new(SqsOptions {
+        region: "eu-central-1".to_owned(),
+        endpoint: Some(endpoint),
+        is_emulated: true,
+        prefix: "test-".to_owned(),
+    })
+    .await
+}
 
 /// The machine's clock: the servers have one that nobody can set.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use alloy_rpc_client::RpcClient;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use portcullis_cache::{Facts, MemoryCache};
 use portcullis_core::amount::Amount;
 use portcullis_core::asset::Asset;
 use portcullis_core::chain::ChainSpec;
@@ -54,6 +55,7 @@ pub(crate) struct House {
     pub(crate) accepted_rings: Arc<AtomicU64>,
     pub(crate) concerns: Arc<Mutex<Vec<Concern>>>,
     pub(crate) revoked_id: ApiKeyId,
+    pub(crate) facts: Facts,
     router: Router,
     _directory: tempfile::TempDir,
 }
@@ -170,6 +172,7 @@ impl House {
         let parts =
             ApiParts { limits, intake, key_limit, ..parts(&gated, &keys, chains, shared, seen) };
         let house = Self {
+            facts: parts.facts.clone(),
             router: portcullis_http::router(parts),
             store,
             clock,
@@ -295,6 +298,7 @@ fn parts(
 ) -> ApiParts {
     let entropy = Mutex::new(SeededEntropy::new(1));
     let (rings, concerns) = (Arc::clone(seen.0), Arc::clone(seen.1));
+    let facts = Facts::new(Arc::new(MemoryCache::new(Arc::clone(&clock))));
     ApiParts {
         store: store.clone(),
         intake: Intake::new(store.clone(), Arc::clone(keys)),
@@ -310,6 +314,7 @@ fn parts(
         doc_url_base: "https://docs.example/errors.md".to_owned(),
         limits: ApiLimits::default(),
         key_limit: None,
+        facts,
     }
 }
 

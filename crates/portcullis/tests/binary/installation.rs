@@ -104,7 +104,8 @@ impl Installation {
     /// With some variables in the environment.
     pub(crate) fn serve_with(&self, environment: &[(&str, String)], arguments: &[&str]) -> Server {
         // A file, not a pipe: a full pipe would hold the server up.
-        let log = self.dir.path().join("server.log");
+        let logs = (0_u32..).map(|number| self.dir.path().join(format!("server-{number}.log")));
+        let log = logs.into_iter().find(|log| !log.exists()).expect("one is free");
         let stderr = std::fs::File::create(&log).expect("writable");
         let child = command(Some(&self.config()))
             .arg("serve")

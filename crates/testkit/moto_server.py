@@ -1,4 +1,4 @@
-"""Serves moto's API of AWS on a free port of this machine, for the tests of this crate.
+"""Serves moto's API of AWS on this machine, for tests: at the port that is its argument, else at a free one.
 
 moto 5.2.5 signs SHA-256 of the message whatever MessageType says. KMS signs a message of type DIGEST as it is, and
 that is what Portcullis sends, so it is mended here. The port is the first line of the output; the server ends when
@@ -52,7 +52,7 @@ KmsResponse.sign = sign_request
 ECDSAPrivateKey.sign = sign
 server = make_server(
     "127.0.0.1",
-    0,
+    int(sys.argv[1]) if len(sys.argv) > 1 else 0,
     DomainDispatcherApplication(create_backend_app),
     threaded=True,
     request_handler=Silent,
