@@ -6,7 +6,7 @@ use std::time::Duration;
 use portcullis_cache::{Cache, RedisCache, RedisOptions};
 use portcullis_engine::{Bell, Doorbells};
 
-use crate::house::{BOUND, House, MachineClock};
+use crate::house::{BOUND, House};
 use crate::servers::Server;
 
 /// Where the bells ring, and where they are waited for.
@@ -64,7 +64,7 @@ async fn redis_keeps_the_promises_between_processes() {
             prefix: "test".to_owned(),
             timeout: BOUND,
         };
-        Arc::new(RedisCache::new(&options, Arc::new(MachineClock)).expect("a URL of Redis"))
+        Arc::new(RedisCache::new(&options, house.store.clock()).expect("a URL of Redis"))
     };
     let (rings, one) = house.carry(&[], None, Some(cache()));
     let (waits, other) = house.carry(&[Bell::Sign], None, Some(cache()));
