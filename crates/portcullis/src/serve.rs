@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 
 use crate::cli::ServeArgs;
+use crate::clock::ClockWatch;
 use crate::config::{Config, ConfigError};
 use crate::connections::{ConnectionLimits, serve_http};
 use crate::failure::Failure;
@@ -112,6 +113,7 @@ impl Process {
             stopping: stopping.clone(),
         });
         fleet.gossip(&foundation.chains, &foundation.clock, stopping.clone());
+        tokio::spawn(ClockWatch::over(foundation.store.clone()).keep());
         let lease_ms = self.config.engine.settings.lease_ms;
         let messenger = fleet.messenger(&foundation.store, self.surroundings(), lease_ms);
         let carrying = messenger.map(|messenger| tokio::spawn(messenger.run(stopping.clone())));
