@@ -6,13 +6,12 @@ use std::sync::Arc;
 use portcullis_cache::{Cache, Facts, Rate};
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::seal::SealingKeys;
-use portcullis_core::time::Clock;
 use portcullis_evm::{GasOracle, ProviderPool};
 use portcullis_store::Store;
 use portcullis_store::intake::Intake;
 
-/// Everything that the router needs. It starts nothing in the background, and reads no clock and no
-/// randomness but these.
+/// Everything that the router needs. It starts nothing in the background, and has no randomness but this. What time it is
+/// the store tells; how long a request may wait is counted by a clock that nobody sets.
 pub struct ApiParts {
     /// The database.
     pub store: Store,
@@ -22,8 +21,6 @@ pub struct ApiParts {
     pub sealing_keys: Arc<SealingKeys>,
     /// The chains that this deployment pays on.
     pub chains: Vec<ChainAccess>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
     /// 128 random bits for an id. Ids are no secrets, but must not repeat.
     pub entropy: Arc<dyn Fn() -> u128 + Send + Sync>,
     /// Called after a commit that accepted withdrawals: the doorbell of the processor.

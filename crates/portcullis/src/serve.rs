@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 
 use crate::cli::ServeArgs;
+use crate::clock::ClockWatch;
 use crate::config::{Config, ConfigError};
 use crate::connections::{ConnectionLimits, serve_http};
 use crate::failure::Failure;
@@ -99,7 +100,7 @@ impl Process {
         // Before anything is opened: a second process on the same port ends here.
         let listener = self.listen().await?;
         let foundation = Foundation::lay(&self.config, Arc::clone(&self.clock)).await?;
-        let fleet = Fleet::join(&self.config, &self.roles, &self.clock).await?;
+        let fleet = Fleet::join(&self.config, &self.roles, &foundation.clock).await?;
         let engine = self.engine(&foundation, &fleet.doorbells).await?;
         let files =
             FileGuard::over(&foundation.store, &self.config, Arc::clone(&self.clock)).await?;
@@ -111,7 +112,8 @@ impl Process {
             fleet: &fleet,
             stopping: stopping.clone(),
         });
-        fleet.gossip(&foundation.chains, &self.clock, stopping.clone());
+        fleet.gossip(&foundation.chains, &foundation.clock, stopping.clone());
+        tokio::spawn(ClockWatch::over(foundation.store.clone()).keep());
         let lease_ms = self.config.engine.settings.lease_ms;
         let messenger = fleet.messenger(&foundation.store, self.surroundings(), lease_ms);
         let carrying = messenger.map(|messenger| tokio::spawn(messenger.run(stopping.clone())));
@@ -179,11 +181,7 @@ impl Process {
     }
 
     fn surroundings(&self) -> Surroundings {
-        Surroundings {
-            clock: Arc::clone(&self.clock),
-            entropy: random::source(),
-            instance: self.holder.name.clone(),
-        }
+        Surroundings { entropy: random::source(), instance: self.holder.name.clone() }
     }
 
     /// The engine; `None` in a process that only takes requests in.
@@ -198,7 +196,7 @@ impl Process {
         }
         let signer = if self.roles.has_signer() {
             let sealing = SealingKeys::clone(&foundation.sealing_keys);
-            let (deployment, clock) = (foundation.deployment.id, Arc::clone(&self.clock));
+            let (deployment, clock) = (foundation.deployment.id, Arc::clone(&foundation.clock));
             let signer = wire::signer(&self.config, sealing, deployment, clock);
             Some(Arc::new(Box::pin(signer).await?))
         } else {

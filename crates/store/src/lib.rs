@@ -32,6 +32,7 @@ mod quarantine;
 pub mod reconcile;
 pub mod send;
 pub mod sender;
+mod server_clock;
 mod session;
 pub mod slot;
 mod slot_rows;

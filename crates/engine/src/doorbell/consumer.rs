@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use portcullis_core::time::{Clock, Timestamp};
+use portcullis_core::time::Timestamp;
 use portcullis_store::Store;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::messenger::{Trouble, stopped};
 use super::queue::{Queue, sets_of};
@@ -32,9 +33,8 @@ pub(super) struct Consumer {
     bell: Bell,
     doorbells: Doorbells,
     store: Store,
-    clock: Arc<dyn Clock>,
     held: Vec<Held>,
-    prolonged_at: Timestamp,
+    prolonged_at: Instant,
     trouble: Trouble,
 }
 
@@ -53,11 +53,10 @@ impl Consumer {
         bell: Bell,
         doorbells: Doorbells,
         store: Store,
-        clock: Arc<dyn Clock>,
     ) -> Self {
-        let (name, prolonged_at) = (queues.name(queue), clock.now());
+        let (name, prolonged_at) = (queues.name(queue), Instant::now());
         let (held, trouble) = (Vec::new(), Trouble::default());
-        Self { queues, queue, name, bell, doorbells, store, clock, held, prolonged_at, trouble }
+        Self { queues, queue, name, bell, doorbells, store, held, prolonged_at, trouble }
     }
 
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
@@ -130,7 +129,8 @@ impl Consumer {
         let Some(depth) = depths.into_iter().find(|depth| Some(depth.stage) == stage) else {
             return;
         };
-        let now = self.clock.now();
+        // By the clock that the age was told by.
+        let now = self.store.now();
         let oldest = depth.oldest_age_ms.map(|age_ms| now.plus_millis(age_ms.saturating_neg()));
         let (kept, done) = divide(std::mem::take(&mut self.held), depth.depth, oldest);
         self.held = kept;
@@ -139,18 +139,19 @@ impl Consumer {
             let deleted = self.queues.delete(&self.name, &handles).await;
             self.trouble.note(self.queue, deleted);
         }
-        self.prolong(now, sets_of(depth.depth)).await;
+        self.prolong(sets_of(depth.depth)).await;
     }
 
     /// Keeps what is held out of sight for another while, when a third of the last one is over, so that two tries may fail;
     /// and lets go what is too much among all processes.
-    async fn prolong(&mut self, now: Timestamp, wanted: u64) {
-        let visible_ms = i64::from(self.queue.visibility_seconds()).saturating_mul(1_000);
+    async fn prolong(&mut self, wanted: u64) {
+        let now = Instant::now();
+        let visible = Duration::from_secs(u64::from(self.queue.visibility_seconds()));
         if self.held.is_empty() {
             self.prolonged_at = now;
             return;
         }
-        if now.millis_since(self.prolonged_at) < visible_ms / 3 {
+        if now.duration_since(self.prolonged_at) < visible / 3 {
             return;
         }
         self.prolonged_at = now;

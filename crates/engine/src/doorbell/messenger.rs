@@ -31,7 +31,7 @@ pub struct Messenger {
     pub cache: Option<Arc<dyn Cache>>,
     /// What is true.
     pub store: Store,
-    /// Time, and the name of this process.
+    /// The name of this process.
     pub around: Surroundings,
     /// How long a lease holds without being prolonged.
     pub lease_ms: i64,
@@ -59,7 +59,6 @@ impl Messenger {
                     bell,
                     self.doorbells.clone(),
                     self.store.clone(),
-                    Arc::clone(&self.around.clock),
                 );
                 tasks.spawn(consumer.run(stop.clone()));
             }

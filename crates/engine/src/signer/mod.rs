@@ -96,7 +96,7 @@ impl SignerRole {
         let chains = pools
             .into_iter()
             .map(|pool| SignerChain {
-                oracle: GasOracle::new(pool.as_ref().clone(), Arc::clone(&around.clock)),
+                oracle: GasOracle::new(pool.as_ref().clone(), store.clock()),
                 vault: vaults.get(&pool.chain().chain_id).copied(),
                 ready: Mutex::default(),
                 learned: Mutex::default(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_engine::{Queue, QueueCount, SqsQueues, sets_of};
+use portcullis_engine::{Bell, Queue, QueueCount, SqsQueues, sets_of};
 use portcullis_testkit::Moto;
 
 use crate::house::{House, queues_of, until};
@@ -74,4 +74,24 @@ async fn one_process_relays_and_the_others_leave_it_to_it() {
     second.step().await.expect("has nothing to do");
     first.step().await.expect("relays");
     assert_eq!(messages(&queues, Queue::TxRequest).await.total(), 1);
+}
+
+#[tokio::test]
+async fn a_fast_clock_drops_no_message_whose_work_waits() {
+    let (server, house) = (Moto::start(), House::on_server(90_000).await);
+    let queues = Arc::new(queues_of(&server).await);
+    queues.create_all().await.expect("makes them");
+    // It holds the lease: no other relay mends what a consumer does.
+    house.relay(&queues).step().await.expect("relays");
+    house.accept(1).await;
+    let name = queues.name(Queue::TxRequest);
+    queues.send(&name, "{\"queue\":\"tx-request\"}", 3).await.expect("sends");
+    let (_doorbells, carrying) = house.carry(&[Bell::Validate], Some(Arc::clone(&queues)), None);
+    until("what is too much went", || async {
+        messages(&queues, Queue::TxRequest).await.total() <= 1
+    })
+    .await;
+    assert_eq!(messages(&queues, Queue::TxRequest).await.total(), 1, "the work waits");
+    carrying.stop().await;
+    assert_eq!(messages(&queues, Queue::TxRequest).await.visible, 1, "it was given back");
 }

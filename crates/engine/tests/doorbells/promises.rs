@@ -7,7 +7,7 @@ use portcullis_cache::{Cache, RedisCache, RedisOptions};
 use portcullis_engine::{Bell, Doorbells};
 use portcullis_testkit::{Moto, RedisServer};
 
-use crate::house::{BOUND, House, MachineClock, queues_at, queues_of};
+use crate::house::{BOUND, House, queues_at, queues_of};
 
 /// Where the bells ring, and where they are waited for.
 async fn exercise(rings: &Doorbells, waits: &Doorbells) {
@@ -58,8 +58,8 @@ async fn sqs_keeps_the_promises_between_processes() {
 #[tokio::test]
 async fn redis_keeps_the_promises_between_processes() {
     let (server, house) = (RedisServer::start(), House::new().await);
-    let (rings, one) = house.carry(&[], None, Some(cache_of(&server)));
-    let (waits, other) = house.carry(&[Bell::Sign], None, Some(cache_of(&server)));
+    let (rings, one) = house.carry(&[], None, Some(cache_of(&server, &house)));
+    let (waits, other) = house.carry(&[Bell::Sign], None, Some(cache_of(&server, &house)));
     exercise(&rings, &waits).await;
     one.stop().await;
     other.stop().await;
@@ -78,8 +78,8 @@ async fn an_sqs_that_never_answers_holds_up_no_ring_by_redis() {
         }
     });
     let queues = Arc::new(queues_at(endpoint).await);
-    let (rings, one) = house.carry(&[], Some(queues), Some(cache_of(&server)));
-    let (waits, other) = house.carry(&[Bell::Sign], None, Some(cache_of(&server)));
+    let (rings, one) = house.carry(&[], Some(queues), Some(cache_of(&server, &house)));
+    let (waits, other) = house.carry(&[Bell::Sign], None, Some(cache_of(&server, &house)));
     exercise(&rings, &waits).await;
     // Each waits for a try at SQS, if it waits for any.
     for ring in 0..5 {
@@ -91,8 +91,8 @@ async fn an_sqs_that_never_answers_holds_up_no_ring_by_redis() {
     accepting.abort();
 }
 
-fn cache_of(server: &RedisServer) -> Arc<dyn Cache> {
+fn cache_of(server: &RedisServer, house: &House) -> Arc<dyn Cache> {
     let options =
         RedisOptions { url: server.url().into(), prefix: "test".to_owned(), timeout: BOUND };
-    Arc::new(RedisCache::new(&options, Arc::new(MachineClock)).expect("a URL of Redis"))
+    Arc::new(RedisCache::new(&options, house.store.clock()).expect("a URL of Redis"))
 }

@@ -169,8 +169,7 @@ impl House {
         };
         let seen = (&accepted_rings, &concerns);
         let intake = Intake::bounded(gated.clone(), Arc::clone(&keys), intake);
-        let parts =
-            ApiParts { limits, intake, key_limit, ..parts(&gated, &keys, chains, shared, seen) };
+        let parts = ApiParts { limits, intake, key_limit, ..parts(&gated, &keys, chains, seen) };
         let house = Self {
             facts: parts.facts.clone(),
             router: portcullis_http::router(parts),
@@ -293,7 +292,6 @@ fn parts(
     store: &Store,
     keys: &Arc<SealingKeys>,
     chains: Vec<ChainAccess>,
-    clock: Arc<dyn Clock>,
     seen: (&Arc<AtomicU64>, &Arc<Mutex<Vec<Concern>>>),
 ) -> ApiParts {
     let entropy = Mutex::new(SeededEntropy::new(1));
@@ -304,7 +302,6 @@ fn parts(
         intake: Intake::new(store.clone(), Arc::clone(keys)),
         sealing_keys: Arc::clone(keys),
         chains,
-        clock,
         entropy: Arc::new(move || entropy.lock().expect("no panic").next_u128()),
         on_accepted: Arc::new(move || {
             rings.fetch_add(1, Ordering::SeqCst);
