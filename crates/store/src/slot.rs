@@ -12,7 +12,7 @@ use portcullis_core::withdrawal::{Event, State};
 use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
     ColumnTrait, EntityTrait, Iterable, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    Select,
+    Select, UpdateMany,
 };
 
 use crate::commit::commit_in;
@@ -327,14 +327,23 @@ pub(crate) fn slot_moves(
     to: SlotStage,
 ) -> Vec<Write> {
     let move_set = |ids: &[SlotId]| {
-        let moved = slot::Entity::update_many()
-            .col_expr(slot::Column::Stage, Expr::value(to.as_str()))
-            .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
-            .filter(slot::Column::Id.is_in(slot_keys(ids)))
-            .filter(slot::Column::Stage.eq(from.as_str()));
-        Write::new(moved, ids.len())
+        let named = slot::Entity::update_many().filter(slot::Column::Id.is_in(slot_keys(ids)));
+        Write::new(moved(tx, named, from, to), ids.len())
     };
     ids.chunks(ROWS_PER_STATEMENT).map(move_set).collect()
+}
+
+/// The same update, which moves its slots from one stage to the next besides.
+pub(crate) fn moved(
+    tx: &Transaction,
+    update: UpdateMany<slot::Entity>,
+    from: SlotStage,
+    to: SlotStage,
+) -> UpdateMany<slot::Entity> {
+    update
+        .col_expr(slot::Column::Stage, Expr::value(to.as_str()))
+        .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
+        .filter(slot::Column::Stage.eq(from.as_str()))
 }
 
 /// Takes back what is written down of the blocks that consumed these slots: they are sent again, and the monitor reads
