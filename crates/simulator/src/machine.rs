@@ -209,7 +209,7 @@ fn api_parts(
             ..ApiLimits::default()
         },
         key_limit: None,
-        facts: Facts::new(Arc::new(MemoryCache::new(Arc::clone(&around.clock)))),
+        facts: Facts::new(Arc::new(MemoryCache::new(store.clock()))),
     }
 }
 

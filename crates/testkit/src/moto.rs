@@ -96,9 +96,10 @@ fn interpreter(server: &Path) -> OsString {
             server.display()
         )
     });
-    named_interpreter(&script).map(OsString::from).unwrap_or_else(|| {
+    let Some(interpreter) = named_interpreter(&script) else {
         panic!("{} is no script of Python: {VARIABLE} names a moto_server", server.display())
-    })
+    };
+    OsString::from(interpreter)
 }
 
 /// `#!/usr/bin/python3`, or `#!/usr/bin/env python3`.

@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// A consumer of the processor's queue that has received whatever is there.
-    async fn consumer_of(queues: &Arc<SqsQueues>, clock: &TestClock, store: &Store) -> Consumer {
+    async fn consumer_of(queues: &Arc<SqsQueues>, store: &Store) -> Consumer {
         let queue = Queue::TxRequest;
         let mut consumer = Consumer::new(
             Arc::clone(queues),
@@ -228,7 +228,6 @@ mod tests {
             Bell::Validate,
             Doorbells::local(),
             store.clone(),
-            Arc::new(clock.clone()),
         );
         let received = queues.receive(&queues.name(queue), 10, 0).await;
         assert_eq!(consumer.take(received), Duration::ZERO);
@@ -251,24 +250,24 @@ mod tests {
         let clock = TestClock::at(Timestamp::from_millis(1_795_190_400_000));
         let url = folder.path().join("portcullis.db").display().to_string();
         let options = StoreOptions { url, ..StoreOptions::default() };
-        let store = Store::open(&options, Arc::new(clock.clone())).await.expect("opens");
+        let store = Store::open(&options, Arc::new(clock)).await.expect("opens");
         let name = queues.name(Queue::TxRequest);
-        let third_ms = i64::from(Queue::TxRequest.visibility_seconds()) * 1_000 / 3;
-        for (waited_ms, is_kept) in [(third_ms - 1, false), (third_ms, true)] {
+        let third = Duration::from_secs(u64::from(Queue::TxRequest.visibility_seconds())) / 3;
+        for (waited, is_kept) in [(third / 2, false), (third, true)] {
             queues.send(&name, "{}", 1).await.expect("sends");
-            let mut consumer = consumer_of(&queues, &clock, &store).await;
+            let mut consumer = consumer_of(&queues, &store).await;
             assert_eq!(consumer.held.len(), 1);
             // As if most of the time were over, by the server's clock, which nobody can set.
             queues.keep(&name, &consumer.handles(), 2).await.expect("shortens");
-            clock.advance(waited_ms);
-            consumer.prolong(clock.now(), 1).await;
+            consumer.prolonged_at -= waited;
+            consumer.prolong(1).await;
             assert_eq!(consumer.held.len(), 1, "it is ours");
             let others = queues.receive(&name, 1, 5).await.expect("waits for it");
-            assert_eq!(others.is_empty(), is_kept, "after {waited_ms} ms");
+            assert_eq!(others.is_empty(), is_kept, "after {waited:?}");
             let seen = if is_kept { consumer.handles() } else { vec![others[0].handle.clone()] };
             queues.delete(&name, &seen).await.expect("deletes");
-            clock.advance(third_ms);
-            consumer.prolong(clock.now(), 1).await;
+            consumer.prolonged_at -= third;
+            consumer.prolong(1).await;
             assert_eq!(consumer.held, [], "what is gone is not held");
         }
     }

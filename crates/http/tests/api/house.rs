@@ -296,7 +296,7 @@ fn parts(
 ) -> ApiParts {
     let entropy = Mutex::new(SeededEntropy::new(1));
     let (rings, concerns) = (Arc::clone(seen.0), Arc::clone(seen.1));
-    let facts = Facts::new(Arc::new(MemoryCache::new(Arc::clone(&clock))));
+    let facts = Facts::new(Arc::new(MemoryCache::new(store.clock())));
     ApiParts {
         store: store.clone(),
         intake: Intake::new(store.clone(), Arc::clone(keys)),
