@@ -35,6 +35,7 @@ pub mod sender;
 mod server_clock;
 mod session;
 pub mod slot;
+mod slot_moves;
 mod slot_rows;
 mod statements;
 mod timeline;

@@ -15,7 +15,7 @@ use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{attempt, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::slot::{moved, slot_keys};
+use crate::slot_moves::{moved, slot_keys, slots_named};
 use crate::timeline::shortened;
 use crate::transition::move_carried;
 use crate::trip::Write;
@@ -197,11 +197,10 @@ async fn claim_in(
     }
     let until = tx.now.plus_millis(claim_ms);
     let claim_set = |ids: &[SlotId], is_first: bool| {
-        let mut claimed = slot::Entity::update_many()
+        let mut claimed = slots_named(ids)
             .col_expr(slot::Column::Claim, Expr::value(claim))
             .col_expr(slot::Column::ClaimedUntil, Expr::value(until.as_millis()))
             .col_expr(slot::Column::Receives, Expr::col(slot::Column::Receives).add(1))
-            .filter(slot::Column::Id.is_in(slot_keys(ids)))
             .filter(slot::Column::ClaimedUntil.lte(tx.now.as_millis()));
         if is_first {
             claimed = moved(tx, claimed, SlotStage::Signed, SlotStage::Sending);
@@ -380,7 +379,7 @@ async fn held_slots(
 }
 
 fn ending_write(tx: &Transaction, claim: &str, ending: Ending, ids: &[SlotId]) -> Write {
-    let mut ended = slot::Entity::update_many().filter(slot::Column::Id.is_in(slot_keys(ids)));
+    let mut ended = slots_named(ids);
     if let Some((due_at, accepted)) = ending.returned {
         ended = ended
             .col_expr(slot::Column::Claim, Expr::value(Option::<String>::None))
