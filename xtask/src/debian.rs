@@ -14,14 +14,22 @@ pub fn ensure_program(program: &str, package: &str) -> Result<PathBuf> {
     if let Some(found) = find(program) {
         return Ok(found);
     }
+    install(package).with_context(|| format!("{program} was not found"))?;
+    find(program).with_context(|| format!("{package} was installed, and brought no {program}"))
+}
+
+/// Installs a package.
+///
+/// # Errors
+/// This is no Debian, or not its administrator; or apt failed.
+pub fn install(package: &str) -> Result<()> {
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
     if !is_root || find("apt-get").is_none() {
-        bail!("{program} was not found: install the package {package} and run this again");
+        bail!("install the package {package} and run this again");
     }
     eprintln!("installing {package} (apt-get) ...");
     apt_get(&["update", "--quiet"])?;
-    apt_get(&["install", "--yes", "--quiet", "--no-install-recommends", package])?;
-    find(program).with_context(|| format!("{package} was installed, and brought no {program}"))
+    apt_get(&["install", "--yes", "--quiet", "--no-install-recommends", package])
 }
 
 fn apt_get(arguments: &[&str]) -> Result<()> {

@@ -71,6 +71,11 @@ struct ApiKey {
     secret: String,
 }
 
+#[derive(Deserialize)]
+struct BegunJournal {
+    journal: String,
+}
+
 impl Installation {
     /// What is, or will be, in `dir`.
     #[must_use]
@@ -147,6 +152,33 @@ impl Installation {
         let made: Keys =
             self.administer(&["keys", "new", "--network", NETWORK, "--count", &count])?;
         Ok(made.keys.into_iter().map(|key| key.address).collect())
+    }
+
+    /// The addresses of the keys that the configuration names.
+    ///
+    /// # Errors
+    /// As [`Installation::init`].
+    pub fn keys(&self) -> Result<Vec<Address>> {
+        let listed: Keys = self.administer(&["keys", "list"])?;
+        Ok(listed.keys.into_iter().map(|key| key.address).collect())
+    }
+
+    /// Encrypts the keys of a secret anew.
+    ///
+    /// # Errors
+    /// As [`Installation::init`].
+    pub fn rotate_keys(&self) -> Result<()> {
+        self.administer::<Value>(&["keys", "rotate"])?;
+        Ok(())
+    }
+
+    /// Begins the journal of keys that are held elsewhere, and gives its name.
+    ///
+    /// # Errors
+    /// As [`Installation::init`].
+    pub fn begin_journal(&self) -> Result<String> {
+        let begun: BegunJournal = self.administer(&["keys", "journal"])?;
+        Ok(begun.journal)
     }
 
     /// Adds a tenant.

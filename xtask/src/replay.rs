@@ -13,12 +13,22 @@ use tokio::time::sleep;
 
 use crate::chain::Rpc;
 use crate::judge::{BalanceSheet, Scope, observe};
+use crate::mariadb;
 
 /// Blocks in which something could come of it.
 const BLOCKS: u64 = 3;
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// A node that makes no block for that long has stopped.
 const POLLS_MAX: u32 = 600;
+
+/// Where everything that was ever signed is.
+#[derive(Clone, Copy, Debug)]
+pub enum DatabasePlace<'a> {
+    /// In a file; a copy of it is read.
+    File(&'a Path),
+    /// On a server at this URL.
+    Server(&'a str),
+}
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -31,14 +41,16 @@ pub struct Replay {
     pub paid: usize,
 }
 
-/// Offers every signed transaction in a copy of the database at `database` to the node again. The
-/// processes that work on it have ended.
+/// Offers every signed transaction in the database of processes that have ended to the node again.
 ///
 /// # Errors
-/// The database cannot be copied or read, holds no signed bytes, or the node fails.
-pub async fn replay(rpc: &Rpc, scope: &Scope, database: &Path) -> Result<Replay> {
-    let raws = signed_bytes(database)?;
-    ensure!(!raws.is_empty(), "{} holds nothing that was signed", database.display());
+/// The database cannot be read, holds no signed bytes, or the node fails.
+pub async fn replay(rpc: &Rpc, scope: &Scope, database: DatabasePlace<'_>) -> Result<Replay> {
+    let raws = match database {
+        DatabasePlace::File(path) => signed_bytes(path)?,
+        DatabasePlace::Server(url) => signed_bytes_on(url).await?,
+    };
+    ensure!(!raws.is_empty(), "the database holds nothing that was signed");
     let payers = scope.payers();
     let start = rpc.block_number().await?;
     let before = BalanceSheet::read(rpc, &scope.tokens, &payers).await?;
@@ -84,6 +96,17 @@ fn signed_bytes(database: &Path) -> Result<Vec<Bytes>> {
     )?;
     let rows = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
     rows.map(|raw| Ok(Bytes::from(raw?))).collect()
+}
+
+/// The same of a server.
+async fn signed_bytes_on(url: &str) -> Result<Vec<Bytes>> {
+    let told = mariadb::ask(
+        url,
+        "SELECT HEX(raw) FROM attempts JOIN slots ON slots.id = attempts.slot_id \
+         WHERE LENGTH(raw) > 0 ORDER BY slots.sender, slots.nonce, attempts.ordinal",
+    )
+    .await?;
+    told.lines().map(|line| Ok(Bytes::from(hex::decode(line)?))).collect()
 }
 
 fn with_end(path: &Path, end: &str) -> std::path::PathBuf {

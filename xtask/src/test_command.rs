@@ -2,6 +2,7 @@
 //! checks need is installed first. The test runner comes last and its output is passed on untouched,
 //! so that its totals are the last thing to be read.
 
+mod back_ends;
 mod cargo_deny;
 mod servers;
 
@@ -64,7 +65,16 @@ fn steps(root: &Path, options: TestOptions) -> Vec<Step<'_>> {
         cargo_step("formatting", &["fmt", "--all", "--check"]),
         Step::new("house rules", move || tidy::check(root).map(|()| Outcome::Passed)),
     ];
+    let install_servers = Step::new("servers for the tests", move || {
+        servers::ensure_all(root).map(|_versions| Outcome::Passed)
+    });
+    let name_back_ends = Step::new("suites and their back ends", move || {
+        back_ends::print(&mut std::io::stdout(), &servers::ensure_all(root)?, options.quick)?;
+        Ok(Outcome::Passed)
+    });
     if options.quick {
+        // The unit tests of the keys start some.
+        steps.extend([install_servers, name_back_ends]);
         steps.push(cargo_step(
             "unit tests",
             &["test", "--locked", "--workspace", "--lib", "--bins"],
@@ -74,9 +84,7 @@ fn steps(root: &Path, options: TestOptions) -> Vec<Step<'_>> {
     steps.push(Step::new("npm packages", move || {
         toolchain::ensure_node_packages(root).map(|()| Outcome::Passed)
     }));
-    steps.push(Step::new("servers for the tests", move || {
-        servers::ensure_all(root).map(|()| Outcome::Passed)
-    }));
+    steps.push(install_servers);
     steps.push(Step::new("contract artefacts", move || {
         contracts::check(root).map(|()| Outcome::Passed)
     }));
@@ -97,6 +105,7 @@ fn steps(root: &Path, options: TestOptions) -> Vec<Step<'_>> {
     ));
     // The end-to-end tests start this executable.
     steps.push(cargo_step("the binary", &["build", "--locked", "--package", "portcullis"]));
+    steps.push(name_back_ends);
     steps.push(cargo_step("tests", &["test", "--locked", "--workspace"]));
     steps
 }
@@ -181,7 +190,11 @@ mod tests {
         assert_eq!(full.last(), Some(&"tests"));
         assert!(full.contains(&"clippy") && full.contains(&"contract tests"), "{full:?}");
         let quick = names(TestOptions { quick: true, without_deny: false });
-        assert_eq!(quick, ["formatting", "house rules", "unit tests"]);
+        let servers = ["servers for the tests", "suites and their back ends"];
+        assert_eq!(quick[..2], ["formatting", "house rules"]);
+        assert_eq!(quick[2..4], servers);
+        assert_eq!(quick[4..], ["unit tests"]);
+        assert_eq!(full[full.len() - 2], servers[1]);
         let bare = names(TestOptions { quick: false, without_deny: true });
         assert_eq!(bare.len(), full.len() - 2);
         assert!(bare.iter().all(|name| !name.starts_with("dependencies")), "{bare:?}");

@@ -95,6 +95,21 @@ pub async fn furnish(
     listen: SocketAddr,
     (wallets, rail): (u16, Rail),
 ) -> Result<Furnished> {
+    let make_keys = async || installation.new_keys(wallets);
+    furnish_with(installation, chain, listen, rail, make_keys).await
+}
+
+/// The same with keys that `make_keys` makes, once the configuration is there.
+///
+/// # Errors
+/// As [`furnish`]; or the keys cannot be made.
+pub async fn furnish_with(
+    installation: &Installation,
+    chain: &TestChain,
+    listen: SocketAddr,
+    rail: Rail,
+    make_keys: impl AsyncFnOnce() -> Result<Vec<Address>>,
+) -> Result<Furnished> {
     let assets = TestAsset::all(&chain.deployment);
     let mut caps = Vec::new();
     for asset in &assets {
@@ -106,7 +121,7 @@ pub async fn furnish(
         Rail::Vault => Some(vault::deploy(rpc, &toolchain::workspace_root(), &assets).await?),
     };
     installation.init(&NewInstallation { rpc_url: rpc.url(), listen, caps: &caps, vault })?;
-    let wallets = installation.new_keys(wallets)?;
+    let wallets = make_keys().await?;
     if let Some(vault) = vault {
         vault::set_operators(rpc, vault, &wallets).await?;
     }

@@ -20,7 +20,7 @@ use xtask::client::{Answer, ApiClient, ApiRequest};
 use xtask::installation::{Installation, NETWORK};
 use xtask::judge::{BalanceSheet, Promise, Scope, Verdict, observe};
 use xtask::rail::Rail;
-use xtask::replay::replay;
+use xtask::replay::{DatabasePlace, replay};
 use xtask::server::{Server, ServerOptions, free_address};
 use xtask::testbed::{self, CONFIRMATIONS, TestChain};
 use xtask::toolchain;
@@ -380,7 +380,9 @@ fn a_backup_that_is_restored_pays_nothing_twice_and_goes_on() {
         stage.is_closed().await;
         stage.goes_on(&paid).await;
         // What only the replaced database still has the bytes of.
-        let replayed = replay(&stage.chain.rpc, &stage.scope, Path::new(kept)).await.unwrap();
+        let replayed = replay(&stage.chain.rpc, &stage.scope, DatabasePlace::File(Path::new(kept)))
+            .await
+            .unwrap();
         assert_eq!((replayed.accepted, replayed.paid), (0, 0), "{replayed:?}");
         stage.end(server).await;
     });

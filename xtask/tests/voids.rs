@@ -3,7 +3,6 @@
 //! operator does about it. The real binary and a real node.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -19,7 +18,7 @@ use xtask::client::{Answer, ApiClient, ApiRequest, Withdrawal};
 use xtask::installation::{Installation, NETWORK};
 use xtask::judge::{Scope, observe};
 use xtask::rail::Rail;
-use xtask::replay::replay;
+use xtask::replay::{DatabasePlace, replay};
 use xtask::server::{Server, free_address};
 use xtask::testbed::{self, Payers, TestChain};
 use xtask::toolchain;
@@ -247,7 +246,8 @@ async fn what_the_vault_could_not_pay_is_taken_back_once_its_number_is_void() {
     scene.order(unBlacklistCall { account: BARRED }.abi_encode()).await;
     scene.pay_again(&voided).await;
     let database = scene.installation.database();
-    let replayed = replay(&scene.chain.rpc, &scene.scope(), Path::new(&database)).await.unwrap();
+    let replayed =
+        replay(&scene.chain.rpc, &scene.scope(), DatabasePlace::File(&database)).await.unwrap();
     assert_eq!((replayed.accepted, replayed.paid), (0, 0), "{replayed:?}");
     let rpc = &scene.chain.rpc;
     assert_eq!(rpc.token_balance_of(scene.usdc, &[BARRED]).await.unwrap(), [U256::ZERO]);

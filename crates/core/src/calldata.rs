@@ -12,6 +12,7 @@ sol! {
         function transfer(address to, uint256 amount) external returns (bool);
         function balanceOf(address account) external view returns (uint256);
         function decimals() external view returns (uint8);
+        function symbol() external view returns (string memory);
         event Transfer(address indexed from, address indexed to, uint256 value);
     }
 }

@@ -76,7 +76,8 @@ impl Broadcaster {
         let transactions: Vec<(B256, Bytes)> =
             sendable.iter().map(|sendable| (sendable.hash, sendable.raw.clone())).collect();
         let outcomes = pool.send(&transactions).await;
-        let mut pauses = Pauses { around: &self.around, due: BTreeMap::new() };
+        let mut pauses =
+            Pauses { now: self.store.now(), around: &self.around, due: BTreeMap::new() };
         let results: Vec<SendResult> = sendable
             .iter()
             .zip(&outcomes)
@@ -108,7 +109,7 @@ impl Broadcaster {
                         let (queue, why) = (DeadLetterQueue::SignedTx, letter_error(&error));
                         fail_slot(&self.store, &self.around, queue, slot, why).await?;
                         let pause_ms = backoff_ms(u32::MAX);
-                        let until = self.around.clock.now().plus_millis(pause_ms);
+                        let until = self.store.now().plus_millis(pause_ms);
                         self.store.postpone_send(slot, until).await?;
                     }
                 }
@@ -207,6 +208,7 @@ impl Broadcaster {
 /// When the pauses of one set end. Jitter keeps processes apart, not the slots of one set: those that pause equally
 /// long are due together, so that one statement records them.
 struct Pauses<'a> {
+    now: Timestamp,
     around: &'a Surroundings,
     due: BTreeMap<i64, Timestamp>,
 }
@@ -215,7 +217,7 @@ impl Pauses<'_> {
     fn end_of(&mut self, pause_ms: i64) -> Timestamp {
         *self.due.entry(pause_ms).or_insert_with(|| {
             let jitter_ms = self.around.jitter_ms(pause_ms / 8);
-            self.around.clock.now().plus_millis(pause_ms.saturating_add(jitter_ms))
+            self.now.plus_millis(pause_ms.saturating_add(jitter_ms))
         })
     }
 }

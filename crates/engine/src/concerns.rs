@@ -10,6 +10,8 @@ use portcullis_core::time::Timestamp;
 /// What can be lacking. A new one needs its name, what it stops, and what an operator does about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Component {
+    /// A clock that shows the time of the database server.
+    Clock,
     /// Room on the disk of the database.
     Disk,
     /// The signer's journal.
@@ -22,12 +24,13 @@ pub enum Component {
 
 impl Component {
     /// Every component.
-    pub const ALL: [Self; 4] = [Self::Disk, Self::Journal, Self::Keys, Self::Queues];
+    pub const ALL: [Self; 5] = [Self::Clock, Self::Disk, Self::Journal, Self::Keys, Self::Queues];
 
     /// The stable name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Clock => "clock",
             Self::Disk => "disk",
             Self::Journal => "journal",
             Self::Keys => "keys",
@@ -44,6 +47,9 @@ impl Component {
     /// What it stops, and what to do.
     const fn remedy(self) -> &'static str {
         match self {
+            Self::Clock => {
+                "payments go on by the server's; the times in this log are wrong, or the server's are: set the clock"
+            }
             Self::Disk => {
                 "nothing is accepted or paid, and nothing is lost: free space; it goes on by itself"
             }
@@ -62,7 +68,7 @@ impl Component {
 
     /// Whether payments go on without it.
     const fn is_dispensable(self) -> bool {
-        matches!(self, Self::Queues)
+        matches!(self, Self::Clock | Self::Queues)
     }
 }
 

@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 use alloy_primitives::Address;
 use portcullis_core::id::SlotId;
-use portcullis_core::time::Clock;
+use portcullis_core::time::Timestamp;
 use portcullis_evm::ProviderPool;
 use portcullis_store::Store;
 
@@ -80,11 +80,10 @@ impl Progress {
     }
 }
 
-/// Time and randomness, injected: the machine's in production, the scheduler's in simulation.
+/// Randomness, injected: the machine's in production, the scheduler's in simulation; and who this process is. The time
+/// is the store's alone: what a process's own clock says must not be compared with rows that another one wrote.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// The time.
-    pub clock: Arc<dyn Clock>,
     /// 128 random bits a call.
     pub entropy: Arc<dyn Fn() -> u128 + Send + Sync>,
     /// Who this process is among those that share the database: the holder of its leases, as
@@ -103,7 +102,7 @@ pub struct RoleParts {
     pub vaults: BTreeMap<u64, Address>,
     /// How the roles work.
     pub settings: EngineSettings,
-    /// Time, randomness and the name of this process.
+    /// Randomness and the name of this process.
     pub around: Surroundings,
     /// The doorbells of this process.
     pub doorbells: Doorbells,
@@ -124,8 +123,8 @@ impl std::fmt::Debug for Surroundings {
 }
 
 impl Surroundings {
-    fn slot_id(&self) -> SlotId {
-        SlotId::from_parts(self.clock.now(), (self.entropy)())
+    fn slot_id(&self, now: Timestamp) -> SlotId {
+        SlotId::from_parts(now, (self.entropy)())
     }
 
     /// A delay of up to `most_ms`, so that many do not come back at once.

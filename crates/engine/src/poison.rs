@@ -81,7 +81,7 @@ pub(crate) async fn fail_request(
     pause_ms: i64,
 ) -> Result<(), EngineError> {
     let pause_ms = pause_ms.saturating_add(around.jitter_ms(pause_ms / 8));
-    let retry_at = around.clock.now().plus_millis(pause_ms);
+    let retry_at = store.now().plus_millis(pause_ms);
     let class = error.class;
     let message = error.message.clone();
     let failed = FailedRequest { withdrawal, error, retry_at, chance: chance(around) };

@@ -348,6 +348,11 @@ impl ProviderPool {
         first_answer!(self, "eth_call", upstream => upstream.token_decimals(tokens))
     }
 
+    /// See [`Upstream::token_symbols`].
+    pub async fn token_symbols(&self, tokens: &[Address]) -> Result<Vec<String>, ReadError> {
+        first_answer!(self, "eth_call", upstream => upstream.token_symbols(tokens))
+    }
+
     /// See [`Upstream::codes`].
     pub async fn codes(&self, addresses: &[Address]) -> Result<Vec<bool>, ReadError> {
         first_answer!(self, "eth_getCode", upstream => upstream.codes(addresses))

@@ -118,6 +118,19 @@ impl Upstream {
             .await
     }
 
+    /// What each token calls itself: text that nobody vouches for.
+    ///
+    /// # Errors
+    /// See [`ReadError`]. A token of the early days that answers with 32 bytes instead of text is [`RpcFailure::Contract`].
+    pub async fn token_symbols(&self, tokens: &[Address]) -> Result<Vec<String>, ReadError> {
+        let params: Vec<Value> = tokens
+            .iter()
+            .map(|token| view_call(*token, &Erc20::symbolCall {}, BlockTag::Latest))
+            .collect();
+        self.ask(CALL, &params, |index, raw| decode_view::<Erc20::symbolCall>(tokens[index], raw))
+            .await
+    }
+
     /// Whether there is code at each address: a contract, or an EIP-7702 delegation.
     ///
     /// # Errors

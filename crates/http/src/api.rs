@@ -12,6 +12,7 @@ use portcullis_core::time::Timestamp;
 use portcullis_store::StoreError;
 use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use crate::auth::KeyCache;
 use crate::catalog::Catalog;
@@ -37,19 +38,20 @@ pub(crate) struct ApiState {
 #[derive(Clone, Debug)]
 pub(crate) struct RequestContext {
     pub(crate) request_id: Arc<str>,
-    pub(crate) ends_at: Timestamp,
+    pub(crate) ends_at: Instant,
 }
 
 impl ApiState {
     pub(crate) fn new(parts: ApiParts, document: Bytes) -> Self {
-        let started_at = parts.clock.now();
+        let started_at = parts.store.now();
         let under_way = Semaphore::new(parts.limits.requests_max);
         let (keys, catalog) = (KeyCache::default(), Mutex::new(None));
         Self { parts, keys, started_at, document, catalog, under_way }
     }
 
+    /// By the store's clock: what is shown and compared is timed by it.
     pub(crate) fn now(&self) -> Timestamp {
-        self.parts.clock.now()
+        self.parts.store.now()
     }
 
     /// Lets a request with a body in, for as long as the permit is kept: what is under way is bounded, in
@@ -69,7 +71,7 @@ impl ApiState {
         request: Request,
         bytes_max: usize,
     ) -> Result<Map<String, Value>, ApiError> {
-        let began_at = self.now();
+        let began = Instant::now();
         let reading = read_object(request, bytes_max);
         let object = if self.parts.limits.has_timers {
             let wait = Duration::from_millis(self.parts.limits.body_wait_ms);
@@ -78,14 +80,15 @@ impl ApiState {
         } else {
             reading.await?
         };
-        context.ends_at = context.ends_at.plus_millis(self.now().millis_since(began_at).max(0));
+        context.ends_at = later(context.ends_at, began.elapsed());
         Ok(object)
     }
 
     /// Milliseconds that the request may still wait for the database; at least one, so that a wait that
     /// has an answer at hand gets it.
-    pub(crate) fn remaining_ms(&self, context: &RequestContext) -> u64 {
-        u64::try_from(context.ends_at.millis_since(self.now())).unwrap_or(0).max(1)
+    pub(crate) fn remaining_ms(context: &RequestContext) -> u64 {
+        let remaining = context.ends_at.saturating_duration_since(Instant::now());
+        u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
     /// Waits for a read: not longer than the request may.
@@ -115,7 +118,7 @@ impl ApiState {
         if !self.parts.limits.has_timers {
             return Ok(work.await?);
         }
-        let wait = Duration::from_millis(self.remaining_ms(context));
+        let wait = Duration::from_millis(Self::remaining_ms(context));
         if let Ok(outcome) = tokio::time::timeout(wait, work).await {
             return Ok(outcome?);
         }
@@ -158,6 +161,11 @@ impl ApiState {
         let chains = self.parts.chains.iter().map(ChainAccess::spec).collect();
         Ok(Catalog::new(chains, assets, own))
     }
+}
+
+/// An instant, moved on. One that lies beyond the end of time stays where it is.
+pub(crate) fn later(instant: Instant, by: Duration) -> Instant {
+    instant.checked_add(by).unwrap_or(instant)
 }
 
 /// The outermost layer puts it there.

@@ -124,7 +124,7 @@ async fn submit(
     if submissions.is_empty() {
         return Ok(Vec::new());
     }
-    let wait_ms = api.remaining_ms(context);
+    let wait_ms = ApiState::remaining_ms(context);
     let submitting =
         api.parts.intake.submit_many(submissions, wait_ms.saturating_sub(INTAKE_MARGIN_MS).max(1));
     if !api.parts.limits.has_timers {

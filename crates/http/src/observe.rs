@@ -1,15 +1,17 @@
 //! The outermost layer: request ids, the span and the line in the log, metrics, the error envelope.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::api::{Api, RequestContext};
+use crate::api::{Api, RequestContext, later};
 use crate::error::{ApiError, ErrorEnvelope};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -19,14 +21,14 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Runs the request with all that is told of it.
 pub(crate) async fn observe(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let started_at = api.now();
+    let started = Instant::now();
     let given = given_request_id(request.headers());
     let request_id: Arc<str> =
         given.unwrap_or_else(|| format!("req_{:032x}", (api.parts.entropy)()).into());
-    let wait_ms = i64::try_from(api.parts.limits.database_wait_ms).unwrap_or(i64::MAX);
+    let wait = Duration::from_millis(api.parts.limits.database_wait_ms);
     request.extensions_mut().insert(RequestContext {
         request_id: Arc::clone(&request_id),
-        ends_at: started_at.plus_millis(wait_ms),
+        ends_at: later(started, wait),
     });
     let method = method_label(request.method());
     let route: Arc<str> = request
@@ -44,24 +46,24 @@ pub(crate) async fn observe(State(api): State<Api>, mut request: Request, next: 
         if route.starts_with("/v1/") {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        let latency_ms = api.now().millis_since(started_at).max(0);
-        record(method, &route, response.status().as_u16(), latency_ms);
+        record(method, &route, response.status().as_u16(), started.elapsed());
         response
     }
     .instrument(span)
     .await
 }
 
-fn record(method: &'static str, route: &str, status: u16, latency_ms: i64) {
+fn record(method: &'static str, route: &str, status: u16, latency: Duration) {
+    let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(method, route, status, latency_ms, "answered");
     let labels = [
         ("route", route.to_owned()),
         ("method", method.to_owned()),
         ("status", status.to_string()),
     ];
-    let seconds = f64::from(u32::try_from(latency_ms).unwrap_or(u32::MAX)) / 1_000.0;
     metrics::counter!("portcullis_http_requests_total", &labels).increment(1);
-    metrics::histogram!("portcullis_http_request_duration_seconds", &labels).record(seconds);
+    metrics::histogram!("portcullis_http_request_duration_seconds", &labels)
+        .record(latency.as_secs_f64());
 }
 
 /// Metrics have a label for each method that exists, not for each that a client invents.

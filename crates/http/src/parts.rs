@@ -3,16 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use portcullis_cache::{Cache, Rate};
+use portcullis_cache::{Cache, Facts, Rate};
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::seal::SealingKeys;
-use portcullis_core::time::Clock;
 use portcullis_evm::{GasOracle, ProviderPool};
 use portcullis_store::Store;
 use portcullis_store::intake::Intake;
 
-/// Everything that the router needs. It starts nothing in the background, and reads no clock and no
-/// randomness but these.
+/// Everything that the router needs. It starts nothing in the background, and has no randomness but this. What time it is
+/// the store tells; how long a request may wait is counted by a clock that nobody sets.
 pub struct ApiParts {
     /// The database.
     pub store: Store,
@@ -22,8 +21,6 @@ pub struct ApiParts {
     pub sealing_keys: Arc<SealingKeys>,
     /// The chains that this deployment pays on.
     pub chains: Vec<ChainAccess>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
     /// 128 random bits for an id. Ids are no secrets, but must not repeat.
     pub entropy: Arc<dyn Fn() -> u128 + Send + Sync>,
     /// Called after a commit that accepted withdrawals: the doorbell of the processor.
@@ -38,6 +35,8 @@ pub struct ApiParts {
     pub limits: ApiLimits,
     /// How often one API key may ask; `None` is no limit.
     pub key_limit: Option<KeyLimit>,
+    /// What fee estimates need not ask again: balances that are some seconds old.
+    pub facts: Facts,
 }
 
 /// How often one API key may ask, and where it is counted.

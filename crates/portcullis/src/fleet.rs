@@ -36,14 +36,7 @@ impl Fleet {
             Some(options) => Some(Arc::new(SqsQueues::new(options).await)),
             None => None,
         };
-        let cache = match config.redis.options()? {
-            Some(options) => {
-                let cache = RedisCache::new(&options, Arc::clone(clock))
-                    .map_err(|error| Failure::failed("redis.url", &error))?;
-                Some(Arc::new(cache))
-            }
-            None => None,
-        };
+        let cache = redis_of(config, clock)?;
         let is_alone = queues.is_none() && cache.is_none();
         let doorbells = if is_alone {
             Doorbells::local()
@@ -53,7 +46,7 @@ impl Fleet {
         Ok(Self { doorbells, cache, queues })
     }
 
-    /// Where rates are counted: together with others, or by this process alone.
+    /// Where is remembered and counted: together with others, or by this process alone.
     pub(crate) fn memory(&self, clock: &Arc<dyn Clock>) -> Arc<dyn Cache> {
         match &self.cache {
             Some(cache) => Arc::clone(cache) as Arc<dyn Cache>,
@@ -94,6 +87,17 @@ impl Fleet {
         let chains: Vec<Chain> = chains.to_vec();
         tokio::spawn(gossip(cache, chains, Arc::clone(clock), stopping));
     }
+}
+
+/// Redis, where one is configured. Nothing is connected yet.
+pub(crate) fn redis_of(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<RedisCache>>, Failure> {
+    let Some(options) = config.redis.options()? else { return Ok(None) };
+    let cache = RedisCache::new(&options, Arc::clone(clock))
+        .map_err(|error| Failure::failed("redis.url", &error))?;
+    Ok(Some(Arc::new(cache)))
 }
 
 /// What `/readyz` says of Redis: nothing stops because of it.
@@ -181,4 +185,96 @@ async fn exchange(
         }
     }
     told.retain(|(_, _, until)| *until > now.as_millis());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use portcullis_cache::RedisOptions;
+    use portcullis_core::chain::ChainSpec;
+    use portcullis_core::time::Timestamp;
+    use portcullis_evm::{GasOracle, HttpEndpoint, PoolLimits, Provider, ProviderPool};
+    use portcullis_testkit::{RedisServer, TestClock};
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    /// What one process has of it.
+    struct Process {
+        facts: Facts,
+        chain: Chain,
+        told: BTreeSet<(u64, String, i64)>,
+    }
+
+    impl Process {
+        fn new(redis: &RedisServer, clock: &TestClock, node: &str) -> Self {
+            let options = RedisOptions {
+                url: redis.url().into(),
+                prefix: "test".to_owned(),
+                timeout: Duration::from_secs(20),
+            };
+            let cache = RedisCache::new(&options, Arc::new(SystemClock)).expect("a URL of Redis");
+            let shared: Arc<dyn Clock> = Arc::new(clock.clone());
+            let endpoint = HttpEndpoint {
+                name: "dead".to_owned(),
+                operator: "nobody".to_owned(),
+                url: node.to_owned().into(),
+                timeout_ms: 1_000,
+            };
+            let provider = Provider::http(endpoint).expect("a URL");
+            let spec = ChainSpec::by_id(31_337).expect("the local chain");
+            let limits = PoolLimits::default();
+            let pool = ProviderPool::new(spec, vec![provider], Arc::clone(&shared), limits);
+            let pool = pool.expect("one provider");
+            let oracle = Arc::new(GasOracle::new(pool.clone(), shared));
+            let chain = Chain { pool: Arc::new(pool), oracle };
+            Self { facts: Facts::new(Arc::new(cache)), chain, told: BTreeSet::new() }
+        }
+
+        async fn exchange(&mut self, clock: &TestClock) {
+            exchange(&self.facts, &self.chain, clock, &mut self.told).await;
+        }
+
+        /// Until when it leaves the provider alone.
+        fn left_alone(&self) -> Option<Timestamp> {
+            self.chain.pool.open_breakers().first().map(|(_, until)| *until)
+        }
+
+        /// Asks until the provider is left alone for so long that nothing of this test takes as long.
+        async fn find_out(&self, clock: &TestClock) {
+            for _ in 0..100 {
+                let left = self.left_alone().map_or(0, |until| until.millis_since(clock.now()));
+                if left >= 10_000 {
+                    return;
+                }
+                clock.advance(left);
+                self.chain.pool.head().await.expect_err("nobody is there");
+            }
+            panic!("it is never left alone for long");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_one_process_finds_failing_the_others_leave_alone() {
+        let redis = RedisServer::start();
+        let clock = TestClock::at(Timestamp::from_millis(1_795_190_400_000));
+        let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let node = format!("http://{}", nobody.local_addr().expect("it is bound"));
+        drop(nobody);
+        let [mut one, mut other] = [(), ()].map(|()| Process::new(&redis, &clock, &node));
+        other.exchange(&clock).await;
+        assert_eq!(other.left_alone(), None, "nobody has found anything out");
+        one.find_out(&clock).await;
+        one.exchange(&clock).await;
+        other.exchange(&clock).await;
+        assert_eq!(other.left_alone(), one.left_alone());
+        assert!(other.left_alone().is_some() && !other.chain.pool.statuses()[0].healthy);
+        assert_eq!(other.chain.pool.statuses()[0].failures_in_a_row, 0, "it did not ask itself");
+        let until = one.left_alone().expect("as before");
+        clock.advance(until.millis_since(clock.now()));
+        other.exchange(&clock).await;
+        assert_eq!(other.left_alone(), None, "it is over for both at once");
+    }
 }

@@ -22,6 +22,7 @@ impl Holder {
     /// Takes the identity of these roles in this directory: that of the embedded database, else that of the data.
     pub(crate) fn claim(
         directory: &Path,
+        is_embedded: bool,
         roles: &Roles,
         incarnation: &str,
     ) -> Result<Self, Failure> {
@@ -42,9 +43,13 @@ impl Holder {
                 Ok(Self { name: format!("{identity}#{incarnation}"), _lock: Some(file) })
             }
             Err(TryLockError::WouldBlock) if roles.is_everything() => {
+                let what_to_do = if is_embedded {
+                    "one such process serves an embedded database; stop it first, or serve single roles"
+                } else {
+                    "it has the identity that lies there; stop it first, or give this one a data.dir of its own"
+                };
                 Err(Failure::Refused(format!(
-                    "another `serve --role all` runs on {}: one such process serves an embedded \
-                     database; stop it first, or serve single roles",
+                    "another `serve --role all` runs on {}: {what_to_do}",
                     directory.display()
                 )))
             }
@@ -90,7 +95,7 @@ mod tests {
     fn only_one_process_has_the_identity() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let claim = |roles: &[RoleName], number| {
-            Holder::claim(directory.path(), &Roles::of(roles), &run(number))
+            Holder::claim(directory.path(), true, &Roles::of(roles), &run(number))
         };
         let identity =
             |holder: &Holder| holder.name.split_once('#').expect("two parts").0.to_owned();
@@ -111,8 +116,8 @@ mod tests {
     fn two_machines_with_the_same_paths_are_two() {
         let (one, other) = (tempfile::tempdir().expect("a"), tempfile::tempdir().expect("b"));
         let roles = Roles::of(&[RoleName::Signer]);
-        let one = Holder::claim(one.path(), &roles, &run(1)).expect("free");
-        let other = Holder::claim(other.path(), &roles, &run(2)).expect("free");
+        let one = Holder::claim(one.path(), true, &roles, &run(1)).expect("free");
+        let other = Holder::claim(other.path(), true, &roles, &run(2)).expect("free");
         assert_eq!(one.name, format!("{0}#{0}", run(1)));
         assert_eq!(other.name, format!("{0}#{0}", run(2)));
     }
@@ -126,8 +131,8 @@ mod tests {
         )
         .expect("writable");
         let roles = Roles::of(&[RoleName::Api]);
-        drop(Holder::claim(directory.path(), &roles, &run(1)).expect("free"));
-        let next = Holder::claim(directory.path(), &roles, &run(2)).expect("free");
+        drop(Holder::claim(directory.path(), true, &roles, &run(1)).expect("free"));
+        let next = Holder::claim(directory.path(), true, &roles, &run(2)).expect("free");
         assert_eq!(next.name, format!("{}#{}", run(1), run(2)));
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 
 use crate::cli::ServeArgs;
+use crate::clock::ClockWatch;
 use crate::config::{Config, ConfigError};
 use crate::connections::{ConnectionLimits, serve_http};
 use crate::failure::Failure;
@@ -59,7 +60,7 @@ pub(crate) fn serve(
     logging::install(&config.log, identity, Arc::clone(&clock))
         .map_err(|error| Failure::failed("cannot start logging", &error))?;
     logging::tell_panics();
-    let holder = Holder::claim(&config.home(), &roles, &instance)?;
+    let holder = Holder::claim(&config.home(), config.database.is_embedded(), &roles, &instance)?;
     let threads = config.server.worker_threads;
     let (working, answering) = (runtime(threads, "roles")?, runtime(threads, "requests")?);
     let requests = answering.handle().clone();
@@ -100,7 +101,7 @@ impl Process {
         // Before anything is opened: a second process on the same port ends here.
         let listener = self.listen().await?;
         let foundation = Foundation::lay(&self.config, Arc::clone(&self.clock)).await?;
-        let fleet = Fleet::join(&self.config, &self.roles, &self.clock).await?;
+        let fleet = Fleet::join(&self.config, &self.roles, &foundation.clock).await?;
         let concerns = Concerns::default();
         concerns.show_gauges();
         tokio::spawn(watch_database(foundation.store.clone(), concerns.clone()));
@@ -116,7 +117,8 @@ impl Process {
             concerns: concerns.clone(),
             stopping: stopping.clone(),
         });
-        fleet.gossip(&foundation.chains, &self.clock, stopping.clone());
+        fleet.gossip(&foundation.chains, &foundation.clock, stopping.clone());
+        tokio::spawn(ClockWatch::over(foundation.store.clone(), concerns.clone()).keep());
         let lease_ms = self.config.engine.settings.lease_ms;
         let messenger =
             fleet.messenger(&foundation.store, self.surroundings(), lease_ms, &concerns);
@@ -185,11 +187,7 @@ impl Process {
     }
 
     fn surroundings(&self) -> Surroundings {
-        Surroundings {
-            clock: Arc::clone(&self.clock),
-            entropy: random::source(),
-            instance: self.holder.name.clone(),
-        }
+        Surroundings { entropy: random::source(), instance: self.holder.name.clone() }
     }
 
     /// The engine; `None` in a process that only takes requests in.
@@ -205,7 +203,7 @@ impl Process {
         }
         let signer = if self.roles.has_signer() {
             let sealing = SealingKeys::clone(&foundation.sealing_keys);
-            let (deployment, clock) = (foundation.deployment.id, Arc::clone(&self.clock));
+            let (deployment, clock) = (foundation.deployment.id, Arc::clone(&foundation.clock));
             let signer = wire::signer(&self.config, sealing, deployment, clock);
             Some(Arc::new(Box::pin(signer).await?))
         } else {

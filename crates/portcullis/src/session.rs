@@ -16,6 +16,7 @@ use crate::output::Output;
 pub(crate) struct Session {
     pub(crate) store: Store,
     pub(crate) config: Config,
+    /// The store's.
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) output: Output,
     /// Who does it, as the audit log names them.
@@ -29,7 +30,8 @@ impl Session {
         clock: Arc<dyn Clock>,
         output: Output,
     ) -> Result<Self, Failure> {
-        let store = open_store(&config, Arc::clone(&clock)).await?;
+        let store = open_store(&config, clock).await?;
+        let clock = store.clock();
         ready_schema(&store, &config).await?;
         Ok(Self { store, config, clock, output, actor: crate::actor::actor() })
     }

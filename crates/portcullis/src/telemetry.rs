@@ -25,6 +25,7 @@ pub(crate) fn install() -> Result<PrometheusHandle, Failure> {
         .install_recorder()
         .map_err(failed)?;
     portcullis_evm::describe_metrics();
+    crate::clock::describe_metrics();
     Ok(handle)
 }
 

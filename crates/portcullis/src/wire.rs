@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
-use portcullis_cache::Rate;
+use portcullis_cache::{Facts, Rate};
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::fee::FeeBounds;
 use portcullis_core::id::DeploymentId;
@@ -34,6 +34,7 @@ pub(crate) struct Foundation {
     pub(crate) deployment: Deployment,
     pub(crate) sealing_keys: Arc<SealingKeys>,
     pub(crate) chains: Vec<Chain>,
+    /// The store's: what a process compares with rows, blocks and other processes goes by it.
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -49,6 +50,11 @@ impl Foundation {
     /// prepares the providers. No node is asked anything.
     pub(crate) async fn lay(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
         let sealing_keys = Arc::new(config.seal.keys()?);
+        if config.chains.is_empty() {
+            return Err(Config::missing_chain().into());
+        }
+        let store = open_store(config, clock).await?;
+        let clock = store.clock();
         let mut chains = Vec::with_capacity(config.chains.len());
         for chain in &config.chains {
             let pool = provider_pool(chain, &clock)?;
@@ -59,10 +65,6 @@ impl Foundation {
             let oracle = Arc::new(GasOracle::new(pool.clone(), Arc::clone(&clock)));
             chains.push(Chain { pool: Arc::new(pool), oracle });
         }
-        if chains.is_empty() {
-            return Err(Config::missing_chain().into());
-        }
-        let store = open_store(config, Arc::clone(&clock)).await?;
         ready_schema(&store, config).await?;
         let fits = store
             .sealing_key_fits(&sealing_keys)
@@ -110,7 +112,6 @@ pub(crate) fn router(parts: RouterParts<'_>) -> Router {
         ),
         sealing_keys: Arc::clone(&foundation.sealing_keys),
         chains: chains.collect(),
-        clock: Arc::clone(&foundation.clock),
         entropy: random::source(),
         on_accepted: Arc::new(move || doorbells.ring(Bell::Validate)),
         metrics_render: Arc::new(move || metrics.render()),
@@ -124,6 +125,7 @@ pub(crate) fn router(parts: RouterParts<'_>) -> Router {
             cache: fleet.memory(&foundation.clock),
             rate: Rate::per_second(rate, rate.saturating_mul(2)),
         }),
+        facts: Facts::new(fleet.memory(&foundation.clock)),
         limits: ApiLimits { requests_max: config.intake.requests_max, ..ApiLimits::default() },
     })
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use alloy_primitives::{Address, U256};
 use alloy_rpc_client::RpcClient;
 use axum::Router;
+use portcullis_cache::{Facts, MemoryCache};
 use portcullis_core::amount::Amount;
 use portcullis_core::batching::BatchingRules;
 use portcullis_core::time::Clock;
@@ -87,7 +88,6 @@ impl Machine {
         };
         let random = Arc::new(Mutex::new(entropy.split()));
         let around = Surroundings {
-            clock,
             entropy: Arc::new(move || {
                 random.lock().unwrap_or_else(PoisonError::into_inner).next_u128()
             }),
@@ -193,13 +193,12 @@ fn api_parts(
     around: &Surroundings,
 ) -> ApiParts {
     let pool = pool.as_ref().clone();
-    let oracle = Arc::new(GasOracle::new(pool.clone(), Arc::clone(&around.clock)));
+    let oracle = Arc::new(GasOracle::new(pool.clone(), store.clock()));
     ApiParts {
         store: store.clone(),
         intake: Intake::new(store.clone(), Arc::clone(&world.sealing)),
         sealing_keys: Arc::clone(&world.sealing),
         chains: vec![ChainAccess { pool, oracle }],
-        clock: Arc::clone(&around.clock),
         entropy: Arc::clone(&around.entropy),
         on_accepted: Arc::new(|| {}),
         metrics_render: Arc::new(String::new),
@@ -211,6 +210,7 @@ fn api_parts(
             ..ApiLimits::default()
         },
         key_limit: None,
+        facts: Facts::new(Arc::new(MemoryCache::new(store.clock()))),
     }
 }
 

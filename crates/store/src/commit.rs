@@ -17,9 +17,8 @@ use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::send::send_from;
-use crate::slot::{
-    NewAttempt, OpenAttempt, attempts_in_short, read_open_attempt, sign_slots, slot_keys,
-};
+use crate::slot::{NewAttempt, OpenAttempt, attempts_in_short, read_open_attempt, sign_slots};
+use crate::slot_moves::slot_keys;
 use crate::slot_rows::{attempt_row, complete_attempts};
 use crate::trip::{Trip, Write};
 use crate::withdrawal::read_slot_facts;

@@ -13,9 +13,10 @@ use sea_orm::{
 
 use crate::connect::{self, Connections, shown};
 use crate::damage::DamageNotes;
-use crate::dialect::{Pool, ServerClock, TimeSource};
+use crate::dialect::{Pool, TimeSource};
 use crate::error::StoreError;
 use crate::room::RoomNotes;
+use crate::server_clock::ServerClock;
 pub(crate) use crate::session::Source;
 use crate::session::{Picture, Session, Writing};
 use crate::statements;
@@ -36,7 +37,7 @@ pub struct StoreOptions {
     pub replica_url: Option<String>,
     /// Statements that take as long or longer are logged, with the transaction that they belong to. 0 logs none.
     pub slow_query_ms: u64,
-    /// Whose clock decides about leases.
+    /// Whose clock rows and leases are timed by.
     pub time: TimeSource,
 }
 
@@ -134,10 +135,34 @@ impl Store {
         self
     }
 
-    /// The time by the clock that decides about leases, as well as this process knows it.
+    /// The time by the clock that times rows and leases, as well as this process knows it.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// That clock: whatever is compared with rows, or with what other processes say, goes by it. A database server's runs
+    /// on in a process whose own clock is wrong, or is set.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
+    /// How far this process's own clock is ahead of the database server's, negative where it is behind. `None` where the
+    /// process's is the only one. Harmless, but its logs lie.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        self.server_clock.as_deref().map(ServerClock::own_ahead_ms)
+    }
+
+    /// Asks a database server for its time, as every transaction does: for a process that has none under way.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn read_clock(&self) -> Result<(), StoreError> {
+        let Some(server) = &self.server_clock else { return Ok(()) };
+        let read = server.read(&self.reader).await;
+        read.map(|_| ()).map_err(|error| StoreError::of_statement("read_clock", &error))
     }
 
     /// Whether the database answers.

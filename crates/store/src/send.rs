@@ -1,6 +1,6 @@
 //! Sending: which committed bytes are due, and what their sends came to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use alloy_primitives::{B256, Bytes};
 use portcullis_core::id::SlotId;
@@ -15,7 +15,7 @@ use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{attempt, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::slot::{slot_keys, slot_moves};
+use crate::slot_moves::{moved, slot_keys, slots_named};
 use crate::timeline::shortened;
 use crate::transition::move_carried;
 use crate::trip::Write;
@@ -177,25 +177,14 @@ async fn claim_in(
         .all(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;
-    let until = tx.now.plus_millis(claim_ms);
-    let claim_set = |rows: &[DueSlot]| {
-        let claimed = slot::Entity::update_many()
-            .col_expr(slot::Column::Claim, Expr::value(claim))
-            .col_expr(slot::Column::ClaimedUntil, Expr::value(until.as_millis()))
-            .col_expr(slot::Column::Receives, Expr::col(slot::Column::Receives).add(1))
-            .filter(slot::Column::Id.is_in(rows.iter().map(|(id, ..)| id.clone())))
-            .filter(slot::Column::ClaimedUntil.lte(tx.now.as_millis()));
-        Write::new(claimed, rows.len())
-    };
-    let mut writes: Vec<Write> = rows.chunks(ROWS_PER_STATEMENT).map(claim_set).collect();
     let mut bytes = bytes_to_send(tx, &rows).await?;
-    let (mut sendable, mut first) = (Vec::with_capacity(rows.len()), Vec::new());
+    let mut sendable = Vec::with_capacity(rows.len());
+    let (mut first, mut again) = (Vec::new(), Vec::new());
     for (id, sender, nonce, stage, receives) in &rows {
         let place = Place { table: "slots", row: id };
         let slot_id = SlotId::from_bytes(place.id("id", id)?);
-        if place.known("stage", SlotStage::parse(stage))? == SlotStage::Signed {
-            first.push(slot_id);
-        }
+        let is_first = place.known("stage", SlotStage::parse(stage))? == SlotStage::Signed;
+        if is_first { &mut first } else { &mut again }.push(slot_id);
         let sender = place.address("sender", sender)?;
         let (hash, raw) = place.known("stage", bytes.remove(id))?;
         sendable.push(Sendable {
@@ -206,7 +195,21 @@ async fn claim_in(
             receives: place.unsigned("receives", i64::from(*receives))?,
         });
     }
-    writes.extend(slot_moves(tx, &first, SlotStage::Signed, SlotStage::Sending));
+    let until = tx.now.plus_millis(claim_ms);
+    let claim_set = |ids: &[SlotId], is_first: bool| {
+        let mut claimed = slots_named(ids)
+            .col_expr(slot::Column::Claim, Expr::value(claim))
+            .col_expr(slot::Column::ClaimedUntil, Expr::value(until.as_millis()))
+            .col_expr(slot::Column::Receives, Expr::col(slot::Column::Receives).add(1))
+            .filter(slot::Column::ClaimedUntil.lte(tx.now.as_millis()));
+        if is_first {
+            claimed = moved(tx, claimed, SlotStage::Signed, SlotStage::Sending);
+        }
+        Write::new(claimed, ids.len())
+    };
+    let mut writes: Vec<Write> =
+        again.chunks(ROWS_PER_STATEMENT).map(|ids| claim_set(ids, false)).collect();
+    writes.extend(first.chunks(ROWS_PER_STATEMENT).map(|ids| claim_set(ids, true)));
     let started = (Event::SendStarted, None);
     move_carried(tx, writes, &first, |slot| State::Signed { slot }, started).await?;
     sendable.sort_by_key(|sendable| (sendable.slot.sender, sendable.slot.nonce));
@@ -295,39 +298,102 @@ impl Store {
     }
 }
 
+/// What the end of a send changes of its slot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Ending {
+    /// When it is due again, and whether a provider has the bytes; `None` where its claim ran out meanwhile: it belongs to its
+    /// next claimer.
+    returned: Option<(Timestamp, bool)>,
+    /// Whether `Sending` becomes `Sent`. A slot that a block consumed meanwhile is left as it is.
+    is_sent: bool,
+}
+
 async fn record_in(
     tx: &Transaction,
     claim: &str,
     results: &[SendResult],
 ) -> Result<(), StoreError> {
+    let ids: Vec<SlotId> = results.iter().map(|result| result.slot_id).collect();
+    let held = held_slots(tx, claim, &ids).await?;
     let mut by_outcome: BTreeMap<&str, Vec<B256>> = BTreeMap::new();
-    let mut by_due: BTreeMap<(Timestamp, bool), Vec<SlotId>> = BTreeMap::new();
+    let mut by_ending: BTreeMap<Ending, Vec<SlotId>> = BTreeMap::new();
     for result in results {
         by_outcome.entry(shortened(&result.outcome)).or_default().push(result.hash);
-        by_due.entry((result.due_at, result.accepted)).or_default().push(result.slot_id);
+        let Some(HeldSlot { stage, is_ours }) = held.get(&result.slot_id) else { continue };
+        let ending = Ending {
+            returned: is_ours.then_some((result.due_at, result.accepted)),
+            is_sent: result.accepted && *stage == SlotStage::Sending,
+        };
+        if ending.returned.is_some() || ending.is_sent {
+            by_ending.entry(ending).or_default().push(result.slot_id);
+        }
     }
     let mut writes = Vec::new();
     for (outcome, hashes) in &by_outcome {
         let sets = hashes.chunks(ROWS_PER_STATEMENT);
         writes.extend(sets.map(|hashes| outcome_write(tx, outcome, hashes)));
     }
-    for ((due_at, accepted), ids) in by_due {
-        let none = if accepted { Expr::value(0) } else { Expr::col(slot::Column::Receives) };
-        for ids in ids.chunks(ROWS_PER_STATEMENT) {
-            // One whose claim ran out meanwhile belongs to its next claimer.
-            slot::Entity::update_many()
-                .col_expr(slot::Column::Claim, Expr::value(Option::<String>::None))
-                .col_expr(slot::Column::ClaimedUntil, Expr::value(0))
-                .col_expr(slot::Column::DueAt, Expr::value(due_at.as_millis()))
-                .col_expr(slot::Column::Receives, none.clone())
-                .filter(slot::Column::Id.is_in(slot_keys(ids)))
-                .filter(slot::Column::Claim.eq(claim))
-                .exec(&tx.inner)
-                .await
-                .map_err(|error| tx.failed(&error))?;
+    let mut sent = Vec::new();
+    for (ending, ids) in &by_ending {
+        let sets = ids.chunks(ROWS_PER_STATEMENT);
+        writes.extend(sets.map(|ids| ending_write(tx, claim, *ending, ids)));
+        sent.extend(ids.iter().filter(|_| ending.is_sent));
+    }
+    let accepted = (Event::SendAccepted, None);
+    move_carried(tx, writes, &sent, |slot| State::Broadcasting { slot }, accepted).await
+}
+
+/// A slot whose send ended.
+struct HeldSlot {
+    stage: SlotStage,
+    /// Whether the claim under which it was sent still holds.
+    is_ours: bool,
+}
+
+async fn held_slots(
+    tx: &Transaction,
+    claim: &str,
+    ids: &[SlotId],
+) -> Result<BTreeMap<SlotId, HeldSlot>, StoreError> {
+    let mut held = BTreeMap::new();
+    for ids in ids.chunks(ROWS_PER_STATEMENT) {
+        let query = slot::Entity::find()
+            .select_only()
+            .columns([slot::Column::Id, slot::Column::Stage, slot::Column::Claim])
+            .filter(slot::Column::Id.is_in(slot_keys(ids)));
+        let rows: Vec<(Vec<u8>, String, Option<String>)> = tx
+            .inner
+            .holding(query)
+            .into_tuple()
+            .all(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
+        for (id, stage, claimed_by) in rows {
+            let place = Place { table: "slots", row: &id };
+            let stage = place.known("stage", SlotStage::parse(&stage))?;
+            let is_ours = claimed_by.as_deref() == Some(claim);
+            held.insert(SlotId::from_bytes(place.id("id", &id)?), HeldSlot { stage, is_ours });
         }
     }
-    finish_sends(tx, writes, results).await
+    Ok(held)
+}
+
+fn ending_write(tx: &Transaction, claim: &str, ending: Ending, ids: &[SlotId]) -> Write {
+    let mut ended = slots_named(ids);
+    if let Some((due_at, accepted)) = ending.returned {
+        ended = ended
+            .col_expr(slot::Column::Claim, Expr::value(Option::<String>::None))
+            .col_expr(slot::Column::ClaimedUntil, Expr::value(0))
+            .col_expr(slot::Column::DueAt, Expr::value(due_at.as_millis()))
+            .filter(slot::Column::Claim.eq(claim));
+        if accepted {
+            ended = ended.col_expr(slot::Column::Receives, Expr::value(0));
+        }
+    }
+    if ending.is_sent {
+        ended = moved(tx, ended, SlotStage::Sending, SlotStage::Sent);
+    }
+    Write::new(ended, ids.len())
 }
 
 fn outcome_write(tx: &Transaction, outcome: &str, hashes: &[B256]) -> Write {
@@ -339,36 +405,4 @@ fn outcome_write(tx: &Transaction, outcome: &str, hashes: &[B256]) -> Write {
         .col_expr(attempt::Column::LastOutcome, Expr::value(outcome))
         .filter(attempt::Column::Hash.is_in(hashes.iter().map(|hash| hash.to_vec())));
     Write::new(recorded, hashes.len())
-}
-
-/// `Sending` becomes `Sent` for slots whose bytes a provider has; those that a block consumed
-/// meanwhile are left as they are.
-async fn finish_sends(
-    tx: &Transaction,
-    mut writes: Vec<Write>,
-    results: &[SendResult],
-) -> Result<(), StoreError> {
-    let accepted: Vec<SlotId> =
-        results.iter().filter(|result| result.accepted).map(|result| result.slot_id).collect();
-    let mut sending: BTreeSet<Vec<u8>> = BTreeSet::new();
-    for ids in accepted.chunks(ROWS_PER_STATEMENT) {
-        let query = slot::Entity::find()
-            .select_only()
-            .column(slot::Column::Id)
-            .filter(slot::Column::Id.is_in(slot_keys(ids)))
-            .filter(slot::Column::Stage.eq(SlotStage::Sending.as_str()));
-        let found: Vec<Vec<u8>> = tx
-            .inner
-            .holding(query)
-            .into_tuple()
-            .all(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-        sending.extend(found);
-    }
-    let is_sending = |id: &&SlotId| sending.contains(id.to_bytes().as_slice());
-    let sent: Vec<SlotId> = accepted.iter().filter(is_sending).copied().collect();
-    writes.extend(slot_moves(tx, &sent, SlotStage::Sending, SlotStage::Sent));
-    let accepted = (Event::SendAccepted, None);
-    move_carried(tx, writes, &sent, |slot| State::Broadcasting { slot }, accepted).await
 }

@@ -9,7 +9,7 @@ use portcullis_core::intent::SignedAttempt;
 use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, Slot, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, State};
-use sea_orm::sea_query::{Expr, SimpleExpr};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, EntityTrait, Iterable, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
     Select,
@@ -25,6 +25,7 @@ use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::sender::nonces_write;
+use crate::slot_moves::{slot_keys, slot_moves};
 use crate::slot_rows::slot_inserts;
 use crate::transition::{Stage, alike_writes, apply, move_carried};
 use crate::trip::Write;
@@ -307,73 +308,6 @@ pub(crate) async fn sign_slots(
     writes.extend(slot_moves(tx, slots, SlotStage::Bound, SlotStage::Signed));
     let committed = (Event::AttemptCommitted, None);
     move_carried(tx, writes, slots, |slot| State::Signing { slot }, committed).await
-}
-
-/// Moves slots from one stage to the next, all of them or none.
-pub(crate) async fn move_slots(
-    tx: &Transaction,
-    ids: &[SlotId],
-    from: SlotStage,
-    to: SlotStage,
-) -> Result<(), StoreError> {
-    tx.write_together(slot_moves(tx, ids, from, to)).await
-}
-
-/// What [`move_slots`] writes.
-pub(crate) fn slot_moves(
-    tx: &Transaction,
-    ids: &[SlotId],
-    from: SlotStage,
-    to: SlotStage,
-) -> Vec<Write> {
-    let move_set = |ids: &[SlotId]| {
-        let moved = slot::Entity::update_many()
-            .col_expr(slot::Column::Stage, Expr::value(to.as_str()))
-            .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
-            .filter(slot::Column::Id.is_in(slot_keys(ids)))
-            .filter(slot::Column::Stage.eq(from.as_str()));
-        Write::new(moved, ids.len())
-    };
-    ids.chunks(ROWS_PER_STATEMENT).map(move_set).collect()
-}
-
-/// Takes back what is written down of the blocks that consumed these slots: they are sent again, and the monitor reads
-/// what became of each payment. All of them or none: `compare` is what their rows were read to be.
-pub(crate) async fn forget_blocks(
-    tx: &Transaction,
-    ids: &[SlotId],
-    compare: SimpleExpr,
-) -> Result<(), StoreError> {
-    let none = || Expr::value(Option::<Vec<u8>>::None);
-    for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let undone = slot::Entity::update_many()
-            .col_expr(slot::Column::Stage, Expr::value(SlotStage::Sent.as_str()))
-            .col_expr(slot::Column::Outcome, Expr::value(Option::<String>::None))
-            .col_expr(slot::Column::TransactionHash, none())
-            .col_expr(slot::Column::BlockHash, none())
-            .col_expr(slot::Column::BlockNumber, Expr::value(Option::<i64>::None))
-            .col_expr(slot::Column::BlockAt, Expr::value(Option::<i64>::None))
-            .col_expr(slot::Column::DueAt, Expr::value(tx.now.as_millis()))
-            .col_expr(slot::Column::Receives, Expr::value(0))
-            .col_expr(slot::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
-            .filter(slot::Column::Id.is_in(slot_keys(ids)))
-            .filter(compare.clone())
-            .exec(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-        tx.expect_rows(undone.rows_affected, ids.len())?;
-        binding::Entity::update_many()
-            .col_expr(binding::Column::Item, Expr::value(Option::<String>::None))
-            .filter(binding::Column::SlotId.is_in(slot_keys(ids)))
-            .exec(&tx.inner)
-            .await
-            .map_err(|error| tx.failed(&error))?;
-    }
-    Ok(())
-}
-
-pub(crate) fn slot_keys(ids: &[SlotId]) -> impl Iterator<Item = Vec<u8>> + '_ {
-    ids.iter().map(|id| id.to_bytes().to_vec())
 }
 
 pub(crate) async fn open_slots_by_id<C: Source>(

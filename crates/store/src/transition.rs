@@ -15,7 +15,7 @@ use crate::entity::{binding, withdrawal, work};
 use crate::error::StoreError;
 use crate::ledger::{NewPosting, Purse, ROWS_PER_STATEMENT, load_balances, posting_writes};
 use crate::sender::binding_to_withdrawal;
-use crate::slot::slot_keys;
+use crate::slot_moves::slot_keys;
 use crate::timeline;
 use crate::trip::Write;
 use crate::withdrawal::WithdrawalRecord;

@@ -30,6 +30,8 @@ mod damage;
 mod dead_letters;
 #[path = "exercise/deposit.rs"]
 mod deposit;
+#[path = "mariadb/encrypted.rs"]
+mod encrypted;
 #[path = "exercise/fixture.rs"]
 mod fixture;
 #[path = "exercise/follow.rs"]

@@ -67,6 +67,7 @@ pub enum MariaDbError {
 pub struct MariaDb {
     directory: PathBuf,
     port: u16,
+    arguments: Vec<String>,
     supervisor: Child,
 }
 
@@ -76,11 +77,19 @@ impl MariaDb {
     /// # Errors
     /// See [`MariaDbError`].
     pub fn start() -> Result<Self, MariaDbError> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with arguments of the test's own, which win over those that every server gets.
+    ///
+    /// # Errors
+    /// See [`MariaDbError`].
+    pub fn start_with(arguments: &[String]) -> Result<Self, MariaDbError> {
         let directory = new_directory()?;
         install(&directory)?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let supervisor = spawn(&directory, port)?;
-        let mut server = Self { directory, port, supervisor };
+        let supervisor = spawn(&directory, port, arguments)?;
+        let mut server = Self { directory, port, arguments: arguments.to_vec(), supervisor };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -92,6 +101,12 @@ impl MariaDb {
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<MariaDb> = OnceLock::new();
         SHARED.get_or_init(|| Self::start().unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    /// Where it listens, on the loopback.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// The URL of a database of it; of none where the name is empty.
@@ -115,15 +130,24 @@ impl MariaDb {
     /// # Errors
     /// The server refuses one, or does not answer.
     pub fn execute(&self, database: &str, statements: &str) -> Result<(), MariaDbError> {
+        self.query(database, statements).map(|_rows| ())
+    }
+
+    /// The same, and what was answered: a row a line, its values between tabs.
+    ///
+    /// # Errors
+    /// The server refuses one, or does not answer.
+    pub fn query(&self, database: &str, statements: &str) -> Result<String, MariaDbError> {
         let program = "mariadb";
         let output = Command::new(program)
             .args(["--no-defaults", "--protocol=tcp", "--host=127.0.0.1"])
+            .args(["--batch", "--skip-column-names"])
             .args([format!("--port={}", self.port), format!("--user={USER}")])
             .args([&format!("--password={PASSWORD}"), "--execute", statements, database])
             .output()
             .map_err(|error| missing(program, error))?;
         if output.status.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         Err(MariaDbError::Refused(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
@@ -153,7 +177,7 @@ impl MariaDb {
     /// # Errors
     /// See [`MariaDbError`].
     pub fn start_again(&mut self) -> Result<(), MariaDbError> {
-        self.supervisor = spawn(&self.directory, self.port)?;
+        self.supervisor = spawn(&self.directory, self.port, &self.arguments)?;
         self.wait_until_ready()
     }
 
@@ -221,7 +245,7 @@ fn install(directory: &Path) -> Result<(), MariaDbError> {
     Ok(())
 }
 
-fn spawn(directory: &Path, port: u16) -> Result<Child, MariaDbError> {
+fn spawn(directory: &Path, port: u16, arguments: &[String]) -> Result<Child, MariaDbError> {
     let program = server_program()?;
     let at = |name: &str| directory.join(name).display().to_string();
     let child = Command::new("sh")
@@ -247,6 +271,7 @@ fn spawn(directory: &Path, port: u16) -> Result<Child, MariaDbError> {
             "--innodb-flush-log-at-trx-commit=2",
             "--innodb-flush-method=nosync",
         ])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -29,7 +29,7 @@ use crate::client::ApiClient;
 use crate::installation::Installation;
 use crate::judge::{BalanceSheet, Observation, Promise, Scope, Verdict, observe};
 use crate::rail::Rail;
-use crate::replay::replay;
+use crate::replay::{DatabasePlace, replay};
 use crate::server::{Server, ServerOptions, free_address};
 use crate::testbed::{self, CONFIRMATIONS, Payers, TestChain};
 use crate::toolchain;
@@ -162,7 +162,8 @@ async fn run_in(arguments: &DemoArgs, binary: PathBuf, dir: &Path) -> Result<Dem
     let mut report = stage.play(server, &options, &moments).await?;
     report.seed = if stage.is_batch { 0 } else { seed };
     report.rail = arguments.rail;
-    let replay = replay(&chain.rpc, &stage.scope, &installation.database()).await?;
+    let database = installation.database();
+    let replay = replay(&chain.rpc, &stage.scope, DatabasePlace::File(&database)).await?;
     (report.replayed, report.replay_accepted) = (replay.replayed, replay.accepted);
     report.replay_paid = replay.paid;
     anvil.stop().await?;

@@ -8,10 +8,13 @@ use anyhow::{Context, Result, bail};
 use futures::future::join_all;
 use rand::Rng;
 use rand::rngs::StdRng;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::clock;
+use super::keys::without_section;
 use crate::installation::{Installation, own_variables};
 use crate::service::Service;
 use crate::torture::ports;
@@ -39,6 +42,10 @@ const TRY_AGAIN: i32 = 4;
 /// Longer than the server's own limit for open requests.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
+/// Whose clock is off where clocks are, and by how many seconds.
+pub(super) const SKEW_SECONDS: [(Role, usize, i64); 2] =
+    [(Role::Broadcaster, 1, 90), (Role::Recovery, 0, -90)];
+
 /// One process, and where it is started from.
 #[derive(Debug)]
 struct Member {
@@ -49,12 +56,20 @@ struct Member {
     service: Option<Service>,
 }
 
+/// How the processes differ from those of an ordinary installation.
+#[derive(Debug)]
+pub(super) struct Peculiarities {
+    /// The keystore of the second signer, where each signs with wallets of its own.
+    pub(super) second_keystore: Option<PathBuf>,
+    /// Whether clocks differ: see [`SKEW_SECONDS`].
+    pub(super) has_skewed_clocks: bool,
+}
+
 /// All processes.
 #[derive(Debug)]
 pub(super) struct Crew {
     installation: Installation,
-    /// The keystore of the second signer: each signs with wallets of its own.
-    second_keystore: PathBuf,
+    peculiarities: Peculiarities,
     /// The configuration of everybody who does not sign.
     without_keys: PathBuf,
     dir: PathBuf,
@@ -69,7 +84,7 @@ impl Crew {
     /// There are no free ports, or the configuration cannot be read.
     pub(super) fn new(
         installation: Installation,
-        second_keystore: PathBuf,
+        peculiarities: Peculiarities,
         dir: &Path,
         apis: &[SocketAddr],
         book: Book,
@@ -91,7 +106,7 @@ impl Crew {
             }
         }
         let dir = dir.to_path_buf();
-        Ok(Self { installation, second_keystore, without_keys, dir, members, book })
+        Ok(Self { installation, peculiarities, without_keys, dir, members, book })
     }
 
     /// How many processes there are.
@@ -130,11 +145,81 @@ impl Crew {
             .env("PORTCULLIS__SERVER__STRICT_CREDENTIALS", "true")
             // The node is on this machine, whatever proxy the environment names.
             .envs([("NO_PROXY", "127.0.0.1,localhost"), ("no_proxy", "127.0.0.1,localhost")]);
-        if signs && member.place == 1 {
-            command.env("PORTCULLIS__SIGNER__KEYSTORE", &self.second_keystore);
+        if let Some(second) = &self.peculiarities.second_keystore
+            && (member.role, member.place) == (Role::Signer, 1)
+        {
+            command.env("PORTCULLIS__SIGNER__KEYSTORE", second);
         }
-        let log = self.dir.join(format!("{name}-{}.log", member.place));
-        Service::start(name, command, &log)
+        let skew = SKEW_SECONDS.iter().find(|it| (it.0, it.1) == (member.role, member.place));
+        if let Some((.., seconds)) = skew.filter(|_| self.peculiarities.has_skewed_clocks) {
+            command.env("LD_PRELOAD", clock::library(&self.dir, *seconds));
+        }
+        Service::start(name, command, &self.log_of(member.role, member.place))
+    }
+
+    /// Where a process writes its log.
+    pub(super) fn log_of(&self, role: Role, place: usize) -> PathBuf {
+        self.dir.join(format!("{}-{place}.log", role.name()))
+    }
+
+    /// The logs of all processes.
+    pub(super) fn logs(&self) -> Vec<PathBuf> {
+        let logs_of = |(role, count)| (0..count).map(move |place| self.log_of(role, place));
+        MEMBERS.into_iter().flat_map(logs_of).collect()
+    }
+
+    /// The place of the signer that holds leases by this name.
+    ///
+    /// # Errors
+    /// None does.
+    pub(super) fn signer_of(&self, holder: &str) -> Result<usize> {
+        let instance = holder.split_once('#').map_or(holder, |(_, instance)| instance);
+        let count = MEMBERS.iter().find(|(role, _)| *role == Role::Signer).map_or(0, |it| it.1);
+        let has_it = |place: &usize| {
+            let log = std::fs::read_to_string(self.log_of(Role::Signer, *place));
+            log.is_ok_and(|text| text.contains(instance))
+        };
+        (0..count).find(has_it).with_context(|| format!("{holder} is no signer of this run"))
+    }
+
+    /// Lets one process stand still for as long as `meanwhile` takes.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(super) async fn stand_still<T>(
+        &self,
+        role: Role,
+        place: usize,
+        meanwhile: impl Future<Output = T>,
+    ) -> Result<T> {
+        let mut found = None;
+        for member in &self.members {
+            let member = member.lock().await;
+            if (member.role, member.place) == (role, place) {
+                found = Some(member);
+            }
+        }
+        let service = found.as_ref().and_then(|member| member.service.as_ref());
+        let service = service.context("the process is away")?;
+        signal(service, Signal::STOP)?;
+        let outcome = meanwhile.await;
+        signal(service, Signal::CONT)?;
+        Ok(outcome)
+    }
+
+    /// Tells every process to stop and starts it again, one after the other.
+    ///
+    /// # Errors
+    /// One cannot be started, or is not ready again.
+    pub(super) async fn roll(&self) -> Result<()> {
+        for member in &self.members {
+            let mut member = member.lock().await;
+            let service = member.service.take().context("the process is away")?;
+            self.stop(member.role, service).await;
+            member.service = Some(self.launch(&member)?);
+            ready(member.role, member.address).await?;
+        }
+        Ok(())
     }
 
     /// Waits until every process says that it is ready.
@@ -152,7 +237,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Kills one process after the other, every `interval` until `end`, and starts it again.
+    /// Kills one process after the other, every `interval` until `end`, and starts it again. With no interval nobody is.
     ///
     /// # Errors
     /// One cannot be started.
@@ -162,6 +247,9 @@ impl Crew {
         interval: Duration,
         mut random: StdRng,
     ) -> Result<()> {
+        if interval.is_zero() {
+            return Ok(());
+        }
         let mut next = Instant::now() + interval;
         while next < end {
             sleep_until(next).await;
@@ -200,15 +288,20 @@ impl Crew {
     pub(super) async fn stop_all(&self) {
         let stops = self.members.iter().map(async |member| {
             let mut member = member.lock().await;
-            let Some(service) = member.service.take() else { return };
-            if service.status().is_some() {
-                self.note_end(&service).await;
-            } else if let Err(error) = service.stop(STOP_LIMIT).await {
-                let text = format!("{} at its stop: {error:#}", member.role.name());
-                self.book.note(|tally| tally.failures.push(text));
+            if let Some(service) = member.service.take() {
+                self.stop(member.role, service).await;
             }
         });
         join_all(stops).await;
+    }
+
+    async fn stop(&self, role: Role, service: Service) {
+        if service.status().is_some() {
+            self.note_end(&service).await;
+        } else if let Err(error) = service.stop(STOP_LIMIT).await {
+            let text = format!("{} at its stop: {error:#}", role.name());
+            self.book.note(|tally| tally.failures.push(text));
+        }
     }
 
     /// Notes the end of a process that nobody ended.
@@ -233,21 +326,10 @@ impl Crew {
     }
 }
 
-/// The text of a TOML file without one of its sections.
-fn without_section(text: &str, section: &str) -> String {
-    let header = format!("[{section}]");
-    let mut kept = String::new();
-    let mut is_inside = false;
-    for line in text.lines() {
-        if line.starts_with('[') {
-            is_inside = line.trim() == header;
-        }
-        if !is_inside {
-            kept.push_str(line);
-            kept.push('\n');
-        }
-    }
-    kept
+fn signal(service: &Service, signal: Signal) -> Result<()> {
+    anyhow::ensure!(service.status().is_none(), "the process has ended");
+    let pid = i32::try_from(service.pid()).ok().and_then(Pid::from_raw);
+    Ok(kill_process(pid.context("a process has an id")?, signal)?)
 }
 
 /// Waits for the first 200 of `/readyz`.
@@ -269,16 +351,5 @@ async fn ready(role: Role, address: SocketAddr) -> Result<()> {
             bail!("{} is not ready after {READY_LIMIT:?}: {said}", role.name());
         }
         sleep(PROBE_INTERVAL).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_section_goes_with_its_keys_and_nothing_else_does() {
-        let text = "[a]\nx = 1\n\n[signer]\n# of it\ny = 2\n[[chain]]\nz = 3\n";
-        assert_eq!(without_section(text, "signer"), "[a]\nx = 1\n\n[[chain]]\nz = 3\n");
     }
 }

@@ -1,32 +1,46 @@
 //! `cargo xtask fleet`: two of almost each role as processes over one database, with Redis and SQS between them; a process is
 //! killed every few seconds while clients ask, and the chain judges.
 
+mod arguments;
+mod clock;
 mod crew;
+mod faults;
+mod keys;
+mod logs;
+mod proxy;
 mod report;
 mod servers;
 
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Args;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::{Instant, interval, sleep};
 
+pub use arguments::FleetArgs;
+pub use faults::{Fault, Happened};
+pub use keys::Keys;
 pub use report::FleetReport;
 
-use crew::Crew;
+use crew::{Crew, Peculiarities, SKEW_SECONDS};
+use faults::Faults;
+use keys::Holder;
+use proxy::Proxy;
 use servers::Servers;
 
+use crate::anvil::Anvil;
 use crate::assets::TestAsset;
 use crate::bench::Database;
 use crate::cargo_build::{Profile, build_portcullis};
 use crate::client::ApiClient;
 use crate::installation::Installation;
 use crate::judge::{BalanceSheet, Scope};
-use crate::rail::Rail;
-use crate::testbed::{self, BLOCK_TIME_MS, TestChain};
+use crate::replay::DatabasePlace;
+use crate::testbed::{self, BLOCK_TIME_MS, Furnished, TestChain};
 use crate::torture::clients::{Accepted, Clients};
 use crate::torture::court::Court;
 use crate::torture::settle::{self, Settled};
@@ -36,65 +50,19 @@ use crate::{toolchain, vault};
 
 /// Blocks that are waited for after the last payment: a double one would come by then.
 const QUIET_BLOCKS: u64 = 6;
-/// How long messages may take to go when nothing waits any more.
-const DOORBELLS_LIMIT: Duration = Duration::from_secs(40);
+/// How long messages may take to go when nothing waits any more. One that was on its way to a process that ended is out of sight
+/// for two minutes at most.
+const DOORBELLS_LIMIT: Duration = Duration::from_secs(150);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// Leases are short, so that another process takes over soon.
 const LEASE_MS: &str = "3000";
-
-/// `cargo xtask fleet`
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "\
-Examples:
-  cargo xtask fleet --json
-  cargo xtask fleet --database sqlite --withdrawals 300 --rate 10 --keep
-
-Starts MariaDB, Redis (redis-server), an SQS API (moto), anvil, and of Portcullis: 2 × api, 2 × processor, 2 × signer,
-2 × broadcaster, 1 × monitor, 1 × recovery. Processes without the signer role get a configuration without [signer], and are
-held to it.
-
-Exit codes: 0 every promise was kept once, under kills; 1 not so.")]
-pub struct FleetArgs {
-    /// How many withdrawals are asked for
-    #[arg(long, default_value_t = 2_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub withdrawals: u32,
-    /// How many in a second
-    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub rate: u32,
-    /// From one killed process to the next, in milliseconds
-    #[arg(long, default_value_t = 3_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
-    pub kill_every: u64,
-    /// What requests and kills are drawn from [default: random]
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Hot wallets of each signer
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
-    pub wallets: u16,
-    /// Where the state is: on a server of the run's own, or in a file that all share
-    #[arg(long, value_enum, default_value_t = Database::Mysql)]
-    pub database: Database,
-    /// A server that is there already, with an empty database
-    #[arg(long, value_name = "URL", conflicts_with = "database")]
-    pub database_url: Option<String>,
-    /// Use a release build of the server
-    #[arg(long)]
-    pub release: bool,
-    /// Use this executable of the server instead of building one
-    #[arg(long, value_name = "FILE", conflicts_with = "release")]
-    pub binary: Option<PathBuf>,
-    /// Keep the directory with the database and the logs
-    #[arg(long)]
-    pub keep: bool,
-    /// Print one JSON object as the last line
-    #[arg(long)]
-    pub json: bool,
-}
 
 /// Runs it to its end.
 ///
 /// # Errors
 /// It could not be set up, a process could not be started again, or the chain failed.
 pub async fn run(arguments: &FleetArgs) -> Result<FleetReport> {
+    arguments.check()?;
     let root = toolchain::workspace_root();
     let profile = if arguments.release { Profile::Release } else { Profile::Dev };
     let binary = match &arguments.binary {
@@ -104,7 +72,7 @@ pub async fn run(arguments: &FleetArgs) -> Result<FleetReport> {
     let mut folder = tempfile::Builder::new().prefix("portcullis-fleet-").tempdir()?;
     folder.disable_cleanup(true);
     eprintln!("database and logs: {}", folder.path().display());
-    let report = run_in(arguments, &root, &binary, folder.path()).await;
+    let report = Box::pin(run_in(arguments, &root, &binary, folder.path())).await;
     if report.as_ref().is_ok_and(FleetReport::is_good) && !arguments.keep {
         folder.disable_cleanup(false);
     } else {
@@ -117,14 +85,93 @@ pub async fn run(arguments: &FleetArgs) -> Result<FleetReport> {
 struct Run<'a> {
     arguments: &'a FleetArgs,
     seed: u64,
-    /// The server with the state; else it is in a file.
-    database_url: Option<String>,
-    chain: &'a TestChain,
-    installation: Installation,
+    ground: &'a Ground,
     crew: Crew,
     clients: Clients,
     scope: Scope,
     book: Book,
+}
+
+/// Everything around the processes, and the installation that they are started from.
+struct Ground {
+    servers: Servers,
+    holder: Holder,
+    queues: Proxy,
+    anvil: Anvil,
+    chain: TestChain,
+    installation: Installation,
+    database_url: Option<String>,
+    apis: Vec<SocketAddr>,
+}
+
+impl Ground {
+    async fn prepare(
+        arguments: &FleetArgs,
+        root: &Path,
+        binary: &Path,
+        dir: &Path,
+    ) -> Result<Self> {
+        let mut apis = ports::reserve(5)?;
+        let (redis_at, moto_at, keys_at) = (apis.remove(0), apis.remove(0), apis.remove(0));
+        let given = arguments.database_url.clone();
+        let has_database = given.is_none() && arguments.database == Database::Mysql;
+        let servers = Servers::start(root, dir, (redis_at, moto_at), has_database).await?;
+        let database_url = given.or_else(|| servers.database_url().map(str::to_owned));
+        let holder = Holder::start(arguments.keys, root, dir, keys_at).await?;
+        let queues = Proxy::before(moto_at, arguments.faults.contains(&Fault::Twice)).await?;
+        let (anvil, chain) = testbed::start_chain(dir, None).await?;
+        // Processes start until the end: a build meanwhile must not change what they are.
+        let own_binary = dir.join("portcullis-binary");
+        std::fs::copy(binary, &own_binary)
+            .with_context(|| format!("cannot copy {}", binary.display()))?;
+        let mut installation = Installation::at(own_binary, &dir.join("portcullis"))
+            .with("PORTCULLIS__QUEUE__TYPE", "localstack")
+            .with("PORTCULLIS__QUEUE__ENDPOINT", &format!("http://{}", queues.address()))
+            .with("PORTCULLIS__REDIS__URL", &format!("redis://{redis_at}/"))
+            .with("PORTCULLIS__ENGINE__LEASE_MS", LEASE_MS);
+        if let Some(url) = &database_url {
+            installation = installation.on_server(url);
+        }
+        let installation = holder.equip(installation);
+        Ok(Self { servers, holder, queues, anvil, chain, installation, database_url, apis })
+    }
+
+    /// Makes keys, queues and clocks, and funds who pays.
+    async fn furnish(
+        &self,
+        arguments: &FleetArgs,
+        dir: &Path,
+    ) -> Result<(Furnished, Peculiarities)> {
+        let Self { servers, holder, chain, installation, .. } = self;
+        let are_shared = arguments.keys.are_shared();
+        let journal = if are_shared { Some(servers.make_journal().await?) } else { None };
+        let make_keys =
+            async || holder.make_keys(installation, arguments.wallets, journal.as_deref()).await;
+        let mut furnished =
+            testbed::furnish_with(installation, chain, self.apis[0], arguments.rail, make_keys)
+                .await?;
+        let second_keystore = if are_shared {
+            None
+        } else {
+            Some(second_keystore(arguments, installation, chain, &mut furnished).await?)
+        };
+        testbed::fund(chain, &furnished.payers).await?;
+        installation.make_queues()?;
+        let has_skewed_clocks = arguments.faults.contains(&Fault::Clock);
+        if has_skewed_clocks {
+            for (_, _, seconds) in SKEW_SECONDS {
+                clock::make(dir, seconds).await?;
+            }
+        }
+        Ok((furnished, Peculiarities { second_keystore, has_skewed_clocks }))
+    }
+
+    /// Ends everything.
+    async fn clear(self) -> Result<()> {
+        self.anvil.stop().await?;
+        self.holder.stop().await?;
+        self.servers.stop().await
+    }
 }
 
 async fn run_in(
@@ -138,46 +185,16 @@ async fn run_in(
         None => u64::from(getrandom::u32()?),
     };
     eprintln!("seed {seed}: starting a database, Redis, an SQS API, a chain and a fleet ...");
-    let addresses = ports::reserve(4)?;
-    let (redis_at, moto_at, apis) = (addresses[0], addresses[1], &addresses[2..]);
-    let given = arguments.database_url.clone();
-    let has_database = given.is_none() && arguments.database == Database::Mysql;
-    let servers = Servers::start(root, dir, (redis_at, moto_at), has_database).await?;
-    let database_url = given.or_else(|| servers.database_url());
-    let (anvil, chain) = testbed::start_chain(dir, None).await?;
-    // Processes start until the end: a build meanwhile must not change what they are.
-    let own_binary = dir.join("portcullis-binary");
-    std::fs::copy(binary, &own_binary)
-        .with_context(|| format!("cannot copy {}", binary.display()))?;
-    let mut installation = Installation::at(own_binary, &dir.join("portcullis"))
-        .with("PORTCULLIS__QUEUE__TYPE", "localstack")
-        .with("PORTCULLIS__QUEUE__ENDPOINT", &format!("http://{moto_at}"))
-        .with("PORTCULLIS__REDIS__URL", &format!("redis://{redis_at}/"))
-        .with("PORTCULLIS__ENGINE__LEASE_MS", LEASE_MS);
-    if let Some(url) = &database_url {
-        installation = installation.on_server(url);
-    }
-    let wallets = (arguments.wallets, Rail::Vault);
-    let mut furnished = testbed::furnish(&installation, &chain, apis[0], wallets).await?;
-    let second_keystore = dir.join("portcullis").join("keys-2").join("keystore.json");
-    let text = second_keystore.to_string_lossy();
-    let second = installation.clone().with("PORTCULLIS__SIGNER__KEYSTORE", &text);
-    let more = second.new_keys(arguments.wallets)?;
-    if let Some(vault) = furnished.payers.vault {
-        vault::set_operators(&chain.rpc, vault, &more).await?;
-    }
-    furnished.payers.wallets.extend(more);
-    testbed::fund(&chain, &furnished.payers).await?;
-    installation.make_queues()?;
+    let ground = Ground::prepare(arguments, root, binary, dir).await?;
+    let (furnished, peculiarities) = ground.furnish(arguments, dir).await?;
+    let Ground { chain, installation, apis, .. } = &ground;
     let book = Book::default();
     let clients = apis.iter().map(|api| ApiClient::new(*api, &furnished.secret));
     let run = Run {
         arguments,
         seed,
-        database_url,
-        chain: &chain,
-        crew: Crew::new(installation.clone(), second_keystore, dir, apis, book.clone())?,
-        installation,
+        ground: &ground,
+        crew: Crew::new(installation.clone(), peculiarities, dir, apis, book.clone())?,
         clients: Clients {
             apis: clients.collect::<Result<Vec<_>>>()?,
             assets: TestAsset::all(&chain.deployment),
@@ -186,25 +203,56 @@ async fn run_in(
             rate: arguments.rate,
             book: book.clone(),
         },
-        scope: testbed::whole_scope(&chain, &furnished.payers),
+        scope: testbed::whole_scope(chain, &furnished.payers),
         book,
     };
     let report = run.play().await?;
-    anvil.stop().await?;
-    servers.stop().await?;
+    ground.clear().await?;
     Ok(report)
 }
+
+/// Makes a keystore with wallets of its own for the second signer.
+async fn second_keystore(
+    arguments: &FleetArgs,
+    installation: &Installation,
+    chain: &TestChain,
+    furnished: &mut Furnished,
+) -> Result<PathBuf> {
+    let folder = installation.config().with_file_name("keys-2");
+    std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    let path = folder.join("keystore.json");
+    let text = path.to_string_lossy();
+    let second = installation.clone().with("PORTCULLIS__SIGNER__KEYSTORE", &text);
+    let more = second.new_keys(arguments.wallets)?;
+    if let Some(vault) = furnished.payers.vault {
+        vault::set_operators(&chain.rpc, vault, &more).await?;
+    }
+    furnished.payers.wallets.extend(more);
+    Ok(path)
+}
+
+/// What was accepted, what became of it, how many doorbells are left, and which faults there were.
+type Outcome = (Vec<Accepted>, Settled, u64, Vec<Happened>);
 
 impl Run<'_> {
     async fn play(&self) -> Result<FleetReport> {
         self.crew.start_all().await?;
         self.crew.all_ready().await?;
         self.clients.deposit().await?;
-        let rpc = &self.chain.rpc;
+        let rpc = &self.ground.chain.rpc;
         let start = self.wait_blocks(1).await?;
         let before = BalanceSheet::read(rpc, &self.scope.tokens, &self.scope.payers()).await?;
-        let (accepted, settled, doorbells_left) = tokio::select! {
-            outcome = self.kill_and_settle() => outcome?,
+        let faults = Faults {
+            wanted: &self.arguments.faults,
+            crew: &self.crew,
+            servers: &self.ground.servers,
+            holder: &self.ground.holder,
+            queues: &self.ground.queues,
+            installation: &self.ground.installation,
+            apis: &self.ground.apis,
+        };
+        let (accepted, settled, doorbells_left, mut happened) = tokio::select! {
+            outcome = self.hurt_and_settle(&faults) => outcome?,
             error = self.crew.patrol() => match error {
                 Ok(never) => match never {},
                 Err(error) => return Err(error),
@@ -213,35 +261,40 @@ impl Run<'_> {
         self.wait_blocks(QUIET_BLOCKS).await?;
         self.crew.stop_all().await;
         let judged = self.judge(start, &before, &accepted, &settled).await?;
-        let name = self.database_url.as_deref().map_or("sqlite", scheme);
-        Ok(FleetReport { doorbells_left, ..FleetReport::of(judged, name, self.crew.size()) })
+        let name = self.ground.database_url.as_deref().map_or("sqlite", scheme);
+        happened.extend(faults.lasted());
+        let report = FleetReport::of(judged, name, self.crew.size());
+        Ok(FleetReport { doorbells_left, faults: happened, ..report })
     }
 
     /// Everything while the processes run.
-    async fn kill_and_settle(&self) -> Result<(Vec<Accepted>, Settled, u64)> {
+    async fn hurt_and_settle(&self, faults: &Faults<'_>) -> Result<Outcome> {
         let FleetArgs { withdrawals, rate, kill_every, .. } = self.arguments;
         let length_ms = u64::from(*withdrawals).saturating_mul(1_000) / u64::from(*rate).max(1);
-        let end = Instant::now() + Duration::from_millis(length_ms);
+        let length = Duration::from_millis(length_ms);
+        let end = Instant::now() + length;
         let random = StdRng::seed_from_u64(self.seed ^ 1);
         let kills = self.crew.kill_until(end, Duration::from_millis(*kill_every), random);
-        let accepted = tokio::select! {
+        let (accepted, happened) = tokio::select! {
             outcome = async {
-                let (killed, accepted) = tokio::join!(kills, self.clients.run(end));
+                let asking = self.clients.run(end);
+                let (killed, happened, accepted) =
+                    tokio::join!(kills, faults.play(length), asking);
                 killed?;
-                accepted
+                anyhow::Ok((accepted?, happened?))
             } => outcome?,
             () = self.tell_progress() => anyhow::bail!("the progress ended before the run"),
         };
-        eprintln!("no more kills; {} withdrawals were accepted", accepted.len());
+        eprintln!("no more kills and faults; {} withdrawals were accepted", accepted.len());
         self.crew.all_ready().await?;
         let settled = settle::settle(self.clients.api(0), &accepted).await?;
         let begun = Instant::now();
-        let mut left = self.installation.doorbells_left()?;
+        let mut left = self.ground.installation.doorbells_left()?;
         while left > 0 && begun.elapsed() < DOORBELLS_LIMIT {
             sleep(Duration::from_secs(1)).await;
-            left = self.installation.doorbells_left()?;
+            left = self.ground.installation.doorbells_left()?;
         }
-        Ok((accepted, settled, left))
+        Ok((accepted, settled, left, happened))
     }
 
     /// A line now and then. Never ends.
@@ -263,22 +316,26 @@ impl Run<'_> {
         accepted: &[Accepted],
         settled: &Settled,
     ) -> Result<TortureReport> {
-        let file = self.installation.database();
+        let file = self.ground.installation.database();
         let court = Court {
-            rpc: &self.chain.rpc,
+            rpc: &self.ground.chain.rpc,
             scope: &self.scope,
             book: &self.book,
-            database: self.database_url.is_none().then_some(file.as_path()),
+            database: match &self.ground.database_url {
+                Some(url) => DatabasePlace::Server(url),
+                None => DatabasePlace::File(&file),
+            },
         };
-        court.judge((start, before, accepted, settled), Rail::Vault, self.seed).await
+        let rail = self.arguments.rail;
+        court.judge((start, before, accepted, settled), rail, self.seed).await
     }
 
     async fn wait_blocks(&self, blocks: u64) -> Result<u64> {
-        let wanted = self.chain.rpc.block_number().await?.saturating_add(blocks);
+        let wanted = self.ground.chain.rpc.block_number().await?.saturating_add(blocks);
         let mut ticks = interval(Duration::from_millis(BLOCK_TIME_MS / 4));
         loop {
             ticks.tick().await;
-            let now = self.chain.rpc.block_number().await?;
+            let now = self.ground.chain.rpc.block_number().await?;
             if now >= wanted {
                 return Ok(now);
             }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::faults::Happened;
 use crate::torture::TortureReport;
 
 /// The numbers of a run.
@@ -22,6 +23,8 @@ pub struct FleetReport {
     pub kills: usize,
     /// The same by role.
     pub kills_by_role: BTreeMap<&'static str, usize>,
+    /// What else went wrong on purpose, and what was said of it.
+    pub faults: Vec<Happened>,
     /// Promises that the chain does not show.
     pub lost: usize,
     /// Payments beyond what was promised.
@@ -64,6 +67,7 @@ impl FleetReport {
             withdrawals: judged.withdrawals,
             kills: judged.kills,
             kills_by_role: judged.kills_by_process,
+            faults: Vec::new(),
             lost: judged.lost,
             paid_twice: judged.paid_twice.saturating_add(judged.numbers_paid_twice),
             stuck: judged.stuck,
@@ -82,7 +86,7 @@ impl FleetReport {
         }
     }
 
-    /// Whether every promise was kept, once, under kills.
+    /// Whether every promise was kept, once, under kills or other faults.
     #[must_use]
     pub fn is_good(&self) -> bool {
         let troubles = [
@@ -99,7 +103,9 @@ impl FleetReport {
             self.replay_paid,
         ];
         let is_clean = self.doorbells_left == 0 && troubles.iter().all(|count| *count == 0);
-        is_clean && self.withdrawals > 0 && self.kills > 0
+        let is_told = self.faults.iter().all(|happened| happened.trouble.is_none());
+        let is_hard = self.kills > 0 || !self.faults.is_empty();
+        is_clean && is_told && is_hard && self.withdrawals > 0 && self.replayed > 0
     }
 }
 
@@ -115,6 +121,10 @@ impl fmt::Display for FleetReport {
         row("kills", &self.kills)?;
         for (role, count) in &self.kills_by_role {
             row(&format!("  of {role}"), count)?;
+        }
+        for Happened { fault, trouble, .. } in &self.faults {
+            let outcome = trouble.as_deref().unwrap_or("happened");
+            row(&format!("fault {fault:?}").to_lowercase(), &outcome)?;
         }
         for (name, count) in [
             ("starts tried again", self.started_again),
@@ -142,13 +152,26 @@ impl fmt::Display for FleetReport {
 
 #[cfg(test)]
 mod tests {
+    use super::super::faults::Fault;
     use super::*;
 
     #[test]
     fn any_trouble_makes_a_report_bad() {
-        let good = FleetReport { withdrawals: 2_000, kills: 30, ..FleetReport::default() };
+        let good = FleetReport {
+            withdrawals: 2_000,
+            kills: 30,
+            replayed: 1_500,
+            ..FleetReport::default()
+        };
         assert!(good.is_good() && good.to_string().ends_with("every promise kept, once"));
-        let spoil: [fn(&mut FleetReport); 5] = [
+        let fault = Happened { fault: Fault::Redis, readyz: None, log: None, trouble: None };
+        let calm = FleetReport { kills: 0, faults: vec![fault.clone()], ..good.clone() };
+        assert!(calm.is_good(), "a fault is as hard as a kill: {calm}");
+        let failed = Happened { trouble: Some("nobody said so".to_owned()), ..fault };
+        let failed = FleetReport { faults: vec![failed], ..good.clone() };
+        assert!(!failed.is_good() && failed.to_string().contains("nobody said so"), "{failed}");
+        let spoil: [fn(&mut FleetReport); 6] = [
+            |report| report.replayed = 0,
             |report| report.lost = 1,
             |report| report.paid_twice = 1,
             |report| report.doorbells_left = 1,

@@ -1,7 +1,6 @@
 //! The end of a run: what the chain says of what clients were promised.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use anyhow::Result;
 
@@ -13,7 +12,7 @@ use crate::assets::token_text;
 use crate::chain::Rpc;
 use crate::judge::{BalanceSheet, Promise, Scope, Verdict, observe};
 use crate::rail::Rail;
-use crate::replay::{Replay, replay};
+use crate::replay::{DatabasePlace, replay};
 
 /// What is judged, and by whom.
 #[derive(Debug)]
@@ -21,8 +20,8 @@ pub(crate) struct Court<'a> {
     pub(crate) rpc: &'a Rpc,
     pub(crate) scope: &'a Scope,
     pub(crate) book: &'a Book,
-    /// The database, where it is a file: everything that was ever signed is offered to the node again.
-    pub(crate) database: Option<&'a Path>,
+    /// Everything that was ever signed there is offered to the node again.
+    pub(crate) database: DatabasePlace<'a>,
 }
 
 impl Court<'_> {
@@ -55,10 +54,7 @@ impl Court<'_> {
                 format!("{gone} of {token} left its payers instead of {expected}")
             })
             .collect();
-        let replay = match self.database {
-            Some(database) => replay(rpc, scope, database).await?,
-            None => Replay::default(),
-        };
+        let replay = replay(rpc, scope, self.database).await?;
         let tally = self.book.read();
         let findings = Findings {
             promises: &promises,

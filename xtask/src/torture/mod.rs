@@ -40,6 +40,7 @@ use crate::client::ApiClient;
 use crate::installation::Installation;
 use crate::judge::{BalanceSheet, Scope};
 use crate::rail::Rail;
+use crate::replay::DatabasePlace;
 use crate::testbed::{self, BLOCK_TIME_MS};
 use crate::toolchain;
 
@@ -349,7 +350,7 @@ impl Run<'_> {
             rpc: &self.node.chain.rpc,
             scope: &self.scope,
             book: &self.book,
-            database: Some(&self.database),
+            database: DatabasePlace::File(&self.database),
         };
         let findings = (start, before, accepted, settled);
         court.judge(findings, self.rail, self.seed).await

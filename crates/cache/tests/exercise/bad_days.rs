@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use portcullis_cache::{Cache, Health, Rate, RedisCache, RedisOptions};
+use portcullis_testkit::RedisServer;
 
 use crate::promises::rung_until_heard;
-use crate::redis_server::RedisServer;
 use crate::{PATIENT, cache_on, clock};
 
 /// Short, as in production.

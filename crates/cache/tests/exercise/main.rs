@@ -2,15 +2,13 @@
 
 mod bad_days;
 mod promises;
-mod redis_server;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis_cache::{RedisCache, RedisOptions};
 use portcullis_core::time::{Clock, Timestamp};
-
-use redis_server::RedisServer;
+use portcullis_testkit::RedisServer;
 
 /// Far above what an exchange with a healthy server takes, also on a busy machine.
 const PATIENT: Duration = Duration::from_secs(5);

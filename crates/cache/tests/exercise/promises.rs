@@ -6,9 +6,9 @@ use std::time::Duration;
 use portcullis_cache::{Cache, Facts, GasPrice, Health, MemoryCache, Rate, TokenFacts};
 use portcullis_core::amount::Amount;
 use portcullis_core::time::Timestamp;
+use portcullis_testkit::RedisServer;
 use tokio::sync::broadcast;
 
-use crate::redis_server::RedisServer;
 use crate::{PATIENT, cache_on, clock};
 
 /// Runs the whole of it on one pair of caches: two processes of one fleet, or one process twice.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use portcullis_core::time::{Clock, Timestamp};
+use portcullis_core::time::Timestamp;
 use portcullis_store::Store;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::messenger::{Exchanges, stopped};
 use super::queue::{Queue, sets_of};
@@ -32,9 +33,8 @@ pub(super) struct Consumer {
     bell: Bell,
     doorbells: Doorbells,
     store: Store,
-    clock: Arc<dyn Clock>,
     held: Vec<Held>,
-    prolonged_at: Timestamp,
+    prolonged_at: Instant,
     exchanges: Exchanges,
 }
 
@@ -56,10 +56,9 @@ impl Consumer {
         store: Store,
         exchanges: Exchanges,
     ) -> Self {
-        let clock = exchanges.clock();
-        let (name, prolonged_at) = (queues.name(queue), clock.now());
+        let (name, prolonged_at) = (queues.name(queue), Instant::now());
         let held = Vec::new();
-        Self { queues, queue, name, bell, doorbells, store, clock, held, prolonged_at, exchanges }
+        Self { queues, queue, name, bell, doorbells, store, held, prolonged_at, exchanges }
     }
 
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
@@ -133,7 +132,8 @@ impl Consumer {
         let Some(depth) = depths.into_iter().find(|depth| Some(depth.stage) == stage) else {
             return;
         };
-        let now = self.clock.now();
+        // By the clock that the age was told by.
+        let now = self.store.now();
         let oldest = depth.oldest_age_ms.map(|age_ms| now.plus_millis(age_ms.saturating_neg()));
         let (kept, done) = divide(std::mem::take(&mut self.held), depth.depth, oldest);
         self.held = kept;
@@ -142,18 +142,19 @@ impl Consumer {
             let deleted = self.queues.delete(&self.name, &handles).await;
             self.exchanges.note(self.queue, deleted);
         }
-        self.prolong(now, sets_of(depth.depth)).await;
+        self.prolong(sets_of(depth.depth)).await;
     }
 
-    /// Keeps what is held out of sight for another while, when half of the last one is over; and lets go what is too much
-    /// among all processes.
-    async fn prolong(&mut self, now: Timestamp, wanted: u64) {
-        let visible_ms = i64::from(self.queue.visibility_seconds()).saturating_mul(1_000);
+    /// Keeps what is held out of sight for another while, when a third of the last one is over, so that two tries may fail;
+    /// and lets go what is too much among all processes.
+    async fn prolong(&mut self, wanted: u64) {
+        let now = Instant::now();
+        let visible = Duration::from_secs(u64::from(self.queue.visibility_seconds()));
         if self.held.is_empty() {
             self.prolonged_at = now;
             return;
         }
-        if now.millis_since(self.prolonged_at) < visible_ms / 3 {
+        if now.duration_since(self.prolonged_at) < visible / 3 {
             return;
         }
         self.prolonged_at = now;
@@ -210,11 +211,70 @@ fn divide(mut held: Vec<Held>, rows: u64, oldest: Option<Timestamp>) -> (Vec<Hel
 
 #[cfg(test)]
 mod tests {
+    use portcullis_store::StoreOptions;
+    use portcullis_testkit::{Moto, TestClock};
+
+    use super::super::sqs::SqsOptions;
     use super::*;
+    use crate::concerns::Concerns;
 
     fn held(sent_at: &[i64]) -> Vec<Held> {
         let held = |at: &i64| Held { handle: at.to_string(), sent_at: Timestamp::from_millis(*at) };
         sent_at.iter().map(held).collect()
+    }
+
+    /// A consumer of the processor's queue that has received whatever is there.
+    async fn consumer_of(queues: &Arc<SqsQueues>, store: &Store) -> Consumer {
+        let queue = Queue::TxRequest;
+        let mut consumer = Consumer::new(
+            Arc::clone(queues),
+            queue,
+            Bell::Validate,
+            Doorbells::local(),
+            store.clone(),
+            Exchanges::new(Concerns::default(), store, "receives from"),
+        );
+        let received = queues.receive(&queues.name(queue), 10, 0).await.map(Some);
+        assert_eq!(consumer.take(received), Duration::ZERO);
+        consumer
+    }
+
+    #[tokio::test]
+    async fn what_is_held_stays_out_of_sight_for_as_long_as_it_is_held() {
+        let (moto, folder) = (Moto::start(), tempfile::tempdir().expect("a folder"));
+        let queues = Arc::new(
+            SqsQueues::new(SqsOptions {
+                region: "eu-central-1".to_owned(),
+                endpoint: Some(moto.endpoint()),
+                is_emulated: true,
+                prefix: String::new(),
+            })
+            .await,
+        );
+        queues.create_all().await.expect("makes them");
+        let clock = TestClock::at(Timestamp::from_millis(1_795_190_400_000));
+        let url = folder.path().join("portcullis.db").display().to_string();
+        let options = StoreOptions { url, ..StoreOptions::default() };
+        let store = Store::open(&options, Arc::new(clock)).await.expect("opens");
+        let name = queues.name(Queue::TxRequest);
+        let third = Duration::from_secs(u64::from(Queue::TxRequest.visibility_seconds())) / 3;
+        for (waited, is_kept) in [(third / 2, false), (third, true)] {
+            queues.send(&name, "{}", 1).await.expect("sends");
+            let mut consumer = consumer_of(&queues, &store).await;
+            assert_eq!(consumer.held.len(), 1);
+            // As if most of the time were over, by the server's clock, which nobody can set.
+            queues.keep(&name, &consumer.handles(), 2).await.expect("shortens");
+            consumer.prolonged_at -= waited;
+            consumer.prolong(1).await;
+            assert_eq!(consumer.held.len(), 1, "it is ours");
+            let others = queues.receive(&name, 1, 5).await.expect("waits for it");
+            assert_eq!(others.is_empty(), is_kept, "after {waited:?}");
+            let seen = if is_kept { consumer.handles() } else { vec![others[0].handle.clone()] };
+            queues.delete(&name, &seen).await.expect("deletes");
+            consumer.prolonged_at -= third;
+            consumer.prolong(1).await;
+            assert_eq!(consumer.held, [], "what is gone is not held");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::consumer::Consumer;
 use super::queue::Queue;
 use super::relay::Relay;
 use super::sqs::{SqsError, SqsQueues};
-use super::{Bell, Doorbells};
+use super::{Bell, Doorbells, Way};
 use crate::Surroundings;
 use crate::concerns::{Component, Concerns};
 
@@ -36,7 +36,7 @@ pub struct Messenger {
     pub cache: Option<Arc<dyn Cache>>,
     /// What is true.
     pub store: Store,
-    /// Time, and the name of this process.
+    /// The name of this process.
     pub around: Surroundings,
     /// How long a lease holds without being prolonged.
     pub lease_ms: i64,
@@ -52,6 +52,10 @@ impl Messenger {
             Bell::ALL.into_iter().filter(|bell| self.doorbells.is_served(*bell)).collect();
         if let Some(cache) = &self.cache {
             tasks.spawn(until(stop.clone(), hear(Arc::clone(cache), self.doorbells.clone())));
+            tasks.spawn(until(
+                stop.clone(),
+                carry_by_redis(self.doorbells.clone(), Arc::clone(cache)),
+            ));
         }
         if let Some(queues) = &self.queues {
             for bell in served {
@@ -62,21 +66,28 @@ impl Messenger {
                     bell,
                     self.doorbells.clone(),
                     self.store.clone(),
-                    Exchanges::new(&self.concerns, &self.around.clock, "receives from"),
+                    self.exchanges("receives from"),
                 );
                 tasks.spawn(consumer.run(stop.clone()));
             }
             let relay = self.relay(queues);
-            let exchanges = Exchanges::new(&self.concerns, &self.around.clock, "looks at");
-            tasks.spawn(until(stop.clone(), keep_up(relay, Arc::clone(queues), exchanges)));
+            let looking = self.exchanges("looks at");
+            tasks.spawn(until(stop.clone(), keep_up(relay, Arc::clone(queues), looking)));
+            let sending = self.exchanges("sends to");
+            tasks.spawn(until(
+                stop.clone(),
+                carry_by_sqs(self.doorbells.clone(), Arc::clone(queues), sending),
+            ));
         }
-        let exchanges = Exchanges::new(&self.concerns, &self.around.clock, "sends to");
-        tasks.spawn(until(stop, carry(self.doorbells, self.queues, self.cache, exchanges)));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "doorbells are not carried any more: the timers ring");
             }
         }
+    }
+
+    fn exchanges(&self, who: &'static str) -> Exchanges {
+        Exchanges::new(self.concerns.clone(), &self.store, who)
     }
 
     fn relay(&self, queues: &Arc<SqsQueues>) -> Relay {
@@ -98,18 +109,19 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Rings of this process, for the others.
-async fn carry(
-    doorbells: Doorbells,
-    queues: Option<Arc<SqsQueues>>,
-    cache: Option<Arc<dyn Cache>>,
-    exchanges: Exchanges,
-) {
+async fn carry_by_redis(doorbells: Doorbells, cache: Arc<dyn Cache>) {
     loop {
-        for bell in doorbells.rung_for_others().await {
-            if let Some(cache) = &cache {
-                cache.ring(bell.as_str()).await;
-            }
-            let (Some(queues), Some(queue)) = (&queues, Queue::of(bell)) else { continue };
+        for bell in doorbells.rung_for_others(Way::Redis).await {
+            cache.ring(bell.as_str()).await;
+        }
+    }
+}
+
+/// The same by SQS, which may take half a minute to be silent.
+async fn carry_by_sqs(doorbells: Doorbells, queues: Arc<SqsQueues>, exchanges: Exchanges) {
+    loop {
+        for bell in doorbells.rung_for_others(Way::Sqs).await {
+            let Some(queue) = Queue::of(bell) else { continue };
             let sent = queues.send(&queues.name(queue), &body_of(queue), 1).await;
             if exchanges.note(queue, sent) {
                 tokio::time::sleep(SEND_PAUSE).await;
@@ -181,13 +193,8 @@ pub(super) struct Exchanges {
 }
 
 impl Exchanges {
-    pub(super) fn new(concerns: &Concerns, clock: &Arc<dyn Clock>, who: &'static str) -> Self {
-        Self { concerns: concerns.clone(), clock: Arc::clone(clock), who }
-    }
-
-    /// The time.
-    pub(super) fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(&self.clock)
+    pub(super) fn new(concerns: Concerns, store: &Store, who: &'static str) -> Self {
+        Self { concerns, clock: store.clock(), who }
     }
 
     /// Whether it failed.

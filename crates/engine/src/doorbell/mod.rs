@@ -83,7 +83,21 @@ struct Bells {
 struct Away {
     /// Bells that a role of this process answers.
     served: [bool; 5],
-    pending: [AtomicBool; 5],
+    /// One for each [`Way`].
+    pending: [Pending; 2],
+}
+
+/// A way between processes. Each has what is rung for itself, so that one that hangs holds up no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Sqs,
+    Redis,
+}
+
+/// What is rung and not yet carried: each bell once at most.
+#[derive(Debug, Default)]
+struct Pending {
+    bells: [AtomicBool; 5],
     wake: Notify,
 }
 
@@ -116,8 +130,10 @@ impl Doorbells {
         if let Some(away) = &self.0.away
             && !away.served[bell as usize]
         {
-            away.pending[bell as usize].store(true, Ordering::Release);
-            away.wake.notify_one();
+            for pending in &away.pending {
+                pending.bells[bell as usize].store(true, Ordering::Release);
+                pending.wake.notify_one();
+            }
         }
     }
 
@@ -146,17 +162,18 @@ impl Doorbells {
         self.0.rests[bell as usize].subscribe()
     }
 
-    /// The bells that other processes are to hear; waits until there are any. What was rung several times meanwhile is
-    /// there once.
-    pub(crate) async fn rung_for_others(&self) -> Vec<Bell> {
+    /// The bells that other processes are to hear by one way; waits until there are any. What was rung several times
+    /// meanwhile is there once.
+    pub(crate) async fn rung_for_others(&self, way: Way) -> Vec<Bell> {
         let Some(away) = &self.0.away else { return std::future::pending().await };
+        let pending = &away.pending[way as usize];
         loop {
-            let taken = |bell: &Bell| away.pending[*bell as usize].swap(false, Ordering::AcqRel);
+            let taken = |bell: &Bell| pending.bells[*bell as usize].swap(false, Ordering::AcqRel);
             let rung: Vec<Bell> = Bell::ALL.into_iter().filter(taken).collect();
             if !rung.is_empty() {
                 return rung;
             }
-            away.wake.notified().await;
+            pending.wake.notified().await;
         }
     }
 }
@@ -172,7 +189,9 @@ mod tests {
         bells.ring(Bell::Broadcast);
         bells.ring(Bell::Broadcast);
         bells.ring(Bell::Monitor);
-        assert_eq!(bells.rung_for_others().await, [Bell::Broadcast, Bell::Monitor]);
+        for way in [Way::Sqs, Way::Redis] {
+            assert_eq!(bells.rung_for_others(way).await, [Bell::Broadcast, Bell::Monitor]);
+        }
         assert!(bells.wait(Bell::Sign, Duration::ZERO).await);
         assert!(!bells.wait(Bell::Sign, Duration::ZERO).await, "one ring is one look");
     }

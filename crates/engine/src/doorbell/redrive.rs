@@ -9,15 +9,17 @@ use super::sqs::{SqsError, SqsQueues};
 /// What became of the dead letters of one queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Redriven {
-    /// Sent again, by the queue that they went to.
+    /// Sent again, each to the queue that it names.
     pub sent: u64,
+    /// Not known to have been sent: SQS refused, or did not answer. They stay where they are.
+    pub failed: u64,
     /// Left where they are: they name no queue of ours.
     pub foreign: u64,
 }
 
 impl SqsQueues {
     /// Sends up to `limit` dead letters again. One that was sent and could not be deleted is sent once more the next time:
-    /// a doorbell that rings twice is harmless. What was done before an error is in `done`.
+    /// a doorbell that rings twice is harmless. `done` counts each as soon as it is sent, also those before an error.
     ///
     /// # Errors
     /// See [`SqsError`].
@@ -36,18 +38,25 @@ impl SqsQueues {
                 break;
             }
             let mut handles = Vec::with_capacity(taken.len());
+            let mut outcome = Ok(());
             for message in taken {
                 match source_of(&message.body).filter(|queue| queue.dead_letters() == letters) {
                     Some(queue) => {
-                        self.send(&self.name(queue), &message.body, 1).await?;
+                        outcome = self.send(&self.name(queue), &message.body, 1).await;
+                        if outcome.is_err() {
+                            done.failed = done.failed.saturating_add(1);
+                            break;
+                        }
+                        done.sent = done.sent.saturating_add(1);
                         handles.push(message.handle);
                     }
                     // It stays out of sight for as long as the queue is set to, and is there again then.
                     None => done.foreign = done.foreign.saturating_add(1),
                 }
             }
-            self.delete(&home, &handles).await?;
-            done.sent = done.sent.saturating_add(handles.len() as u64);
+            // Those that went before a failure go from here as well.
+            let deleted = self.delete(&home, &handles).await;
+            outcome.and(deleted)?;
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ impl Reconciler {
             detail: difference.detail.clone(),
             reason: reason.to_owned(),
             actor: actor.to_owned(),
-            at: self.around.clock.now(),
+            at: self.store.now(),
         };
         let foreign = findings.foreign.get(id).map(|seen| self.foreign_slot(seen, &findings));
         match self.store.accept_difference(&accepted, foreign.as_ref()).await {
@@ -85,7 +85,7 @@ impl Reconciler {
     /// The slot with the foreign transaction as its end. It pays nothing of ours, as a cancel does.
     fn foreign_slot(&self, seen: &ForeignView, findings: &Findings) -> ForeignSlot {
         let ForeignView { view, end } = seen;
-        let (hash, at) = (end.hash, self.around.clock.now());
+        let (hash, at) = (end.hash, self.store.now());
         let theirs = ImportedAttempt { hash, kind: AttemptKind::Cancel, at };
         let bound = view.stored.iter().flat_map(|stored| &stored.open.payments);
         let may_be_paid = |record: &&WithdrawalRecord| {
@@ -96,7 +96,12 @@ impl Reconciler {
         };
         ForeignSlot {
             held: bound.filter(may_be_paid).map(|record| record.id).collect(),
-            import: view.import(self.around.slot_id(), Some(theirs), Vec::new(), Some(*end)),
+            import: view.import(
+                self.around.slot_id(self.store.now()),
+                Some(theirs),
+                Vec::new(),
+                Some(*end),
+            ),
         }
     }
 }

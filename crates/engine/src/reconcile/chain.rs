@@ -270,7 +270,7 @@ impl Reconciler {
             Shown::Mined { end, .. } => (None, *end),
             Shown::Open | Shown::Foreign { .. } | Shown::Unsure(_) => (None, None),
         };
-        let import = view.import(self.around.slot_id(), found, payments, end);
+        let import = view.import(self.around.slot_id(self.store.now()), found, payments, end);
         match self.store.import_slot(&import).await {
             Ok(()) => {}
             // It moved on, or the books refuse it: the next look says which.

@@ -153,7 +153,7 @@ impl Reconciler {
                 return self.foreign(setting, view, mined.hash, consumed.block.number).await;
             }
         };
-        Ok(Shown::Adopted(ImportedAttempt { hash: mined.hash, kind, at: self.around.clock.now() }))
+        Ok(Shown::Adopted(ImportedAttempt { hash: mined.hash, kind, at: self.store.now() }))
     }
 
     async fn foreign(

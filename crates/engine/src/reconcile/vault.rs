@@ -152,7 +152,7 @@ impl Reconciler {
         });
         let stored = self.store.slot(slot).await?;
         let import = SlotImport {
-            id: self.around.slot_id(),
+            id: self.around.slot_id(self.store.now()),
             slot,
             seen: stored.map(|stored| stored.stage),
             purpose: Purpose::Pay,
@@ -161,7 +161,7 @@ impl Reconciler {
             attempts: vec![ImportedAttempt {
                 hash,
                 kind: AttemptKind::Payload,
-                at: self.around.clock.now(),
+                at: self.store.now(),
             }],
             payments,
             end,

@@ -20,7 +20,7 @@ impl Recovery {
     /// Looks for gaps now and then, and has those filled that were there at an earlier look as well: the first may
     /// have met a node behind.
     pub(super) async fn fill_gaps(&self, chain: &RecoveryChain) -> Result<Progress, EngineError> {
-        let now = self.around.clock.now();
+        let now = self.store.now();
         if !chain.is_time_for_gaps(now, self.settings.rebroadcast_after_ms) {
             return Ok(Progress::Idle);
         }

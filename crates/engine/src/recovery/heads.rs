@@ -22,7 +22,7 @@ impl Recovery {
         if !spec.replaceable {
             return Ok(Progress::Idle);
         }
-        let now = self.around.clock.now();
+        let now = self.store.now();
         let heads = self.store.waiting_heads(spec.chain_id, now).await?;
         let least_ms = self.patience(chain).least_ms;
         let is_candidate = |head: &OpenSlot| waited_ms(head, now) >= least_ms || refusals(head) > 0;

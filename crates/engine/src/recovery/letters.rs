@@ -13,7 +13,7 @@ const REDRIVES_MAX: u64 = 100;
 
 impl Recovery {
     pub(super) async fn tend_letters(&self) -> Result<Progress, EngineError> {
-        let forgotten_before = self.around.clock.now().plus_millis(-LETTER_KEPT_MS);
+        let forgotten_before = self.store.now().plus_millis(-LETTER_KEPT_MS);
         self.store.tidy_dead_letters(forgotten_before).await?;
         let due = self.store.due_dead_letters(REDRIVES_MAX).await?;
         let mut redriven = 0_u64;

@@ -19,14 +19,13 @@ use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
 use crate::error::EngineError;
 use crate::settings::EngineSettings;
-use crate::{Progress, RoleParts, Surroundings};
+use crate::{Progress, RoleParts};
 
 /// Recovery's role.
 pub struct Recovery {
     store: Store,
     chains: Vec<RecoveryChain>,
     settings: EngineSettings,
-    around: Surroundings,
     doorbells: Doorbells,
 }
 
@@ -49,16 +48,16 @@ impl Recovery {
     /// Recovery.
     #[must_use]
     pub fn new(parts: RoleParts) -> Self {
-        let RoleParts { store, pools, settings, around, doorbells, .. } = parts;
+        let RoleParts { store, pools, settings, doorbells, .. } = parts;
         let chains = pools
             .into_iter()
             .map(|pool| RecoveryChain {
-                oracle: GasOracle::new(pool.as_ref().clone(), Arc::clone(&around.clock)),
+                oracle: GasOracle::new(pool.as_ref().clone(), store.clock()),
                 gaps: Mutex::default(),
                 pool,
             })
             .collect();
-        Self { store, chains, settings, around, doorbells }
+        Self { store, chains, settings, doorbells }
     }
 
     /// One look at what is stuck on each chain, and at the dead letters. A node that does not answer stops its

@@ -136,7 +136,7 @@ impl SignerRole {
             block_gas: head.gas_limit,
             calldata_bytes_max: spec.calldata_bytes_max,
         };
-        let now = self.around.clock.now();
+        let now = self.store.now();
         let mut learned = chain.learned.lock().unwrap_or_else(PoisonError::into_inner);
         let price = learned.usual.level(head.base_fee_wei);
         learned.usual.observe(head.base_fee_wei);
@@ -171,7 +171,7 @@ impl SignerRole {
     }
 
     fn queue_of(&self, records: &[WithdrawalRecord]) -> Vec<Queued> {
-        let now = self.around.clock.now();
+        let now = self.store.now();
         let queued = |record: &WithdrawalRecord| Queued {
             token: record.token,
             is_urgent: record.priority == Priority::Urgent,

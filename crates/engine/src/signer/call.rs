@@ -298,7 +298,7 @@ impl SignerRole {
         let network = chain.spec().network;
         tracing::error!(network, %operator, %error, "a sender is no operator of the vault and is left out for a while");
         count_refusal(chain);
-        let until = self.around.clock.now().plus_millis(SHUNNED_MS);
+        let until = self.store.now().plus_millis(SHUNNED_MS);
         let mut learned = chain.learned.lock().unwrap_or_else(PoisonError::into_inner);
         learned.shunned.insert(operator, until);
     }

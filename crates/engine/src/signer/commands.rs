@@ -65,7 +65,7 @@ impl SignerRole {
         let market = chain.oracle.market().await?;
         let fees = replacement_fees(highest_fees(open), market, chain.spec().fee_bounds);
         let Some(fees) = priced(chain, fees, market) else {
-            let until = self.around.clock.now().plus_millis(CAP_WAIT_MS);
+            let until = self.store.now().plus_millis(CAP_WAIT_MS);
             self.store.defer_command(command.id, until).await?;
             return Ok(Progress::Idle);
         };
@@ -87,7 +87,7 @@ impl SignerRole {
         if let Err(refusal) = self.signer.check(&intent) {
             let (sender, nonce) = (open.slot.sender, open.slot.nonce);
             tracing::warn!(%sender, nonce, %refusal, "the signer refuses a dearer attempt; it is asked again");
-            let until = self.around.clock.now().plus_millis(CAP_WAIT_MS);
+            let until = self.store.now().plus_millis(CAP_WAIT_MS);
             self.store.defer_command(command.id, until).await?;
             return Ok(Progress::Idle);
         }
@@ -95,7 +95,7 @@ impl SignerRole {
         let refused = self.sign_and_commit(leases, vec![(open.id, intent)], &done).await?;
         if !refused.is_empty() {
             // It was in order a moment ago: who holds the key, or the journal, gives no answer.
-            let until = self.around.clock.now().plus_millis(CAP_WAIT_MS);
+            let until = self.store.now().plus_millis(CAP_WAIT_MS);
             self.store.defer_command(command.id, until).await?;
             return Ok(Progress::Idle);
         }
@@ -155,7 +155,7 @@ impl SignerRole {
         }
         let payload = Payload::self_transfer(sender);
         let new = NewSlot {
-            id: self.around.slot_id(),
+            id: self.around.slot_id(self.store.now()),
             slot,
             purpose: Purpose::Fill,
             rail: Rail::Direct,

@@ -104,7 +104,7 @@ impl SignerRole {
         let chains = pools
             .into_iter()
             .map(|pool| SignerChain {
-                oracle: GasOracle::new(pool.as_ref().clone(), Arc::clone(&around.clock)),
+                oracle: GasOracle::new(pool.as_ref().clone(), store.clock()),
                 vault: vaults.get(&pool.chain().chain_id).copied(),
                 ready: Mutex::default(),
                 learned: Mutex::default(),
@@ -165,7 +165,7 @@ impl SignerRole {
     /// Reads what other signers have written, where they share the journal; mends a file.
     async fn read_journal(&self) -> Result<(), EngineError> {
         if let Err(error) = self.signer.catch_up().await {
-            let now = self.around.clock.now();
+            let now = self.store.now();
             self.concerns.failing(Component::Journal, READING, now, &error);
             return Err(error.into());
         }
@@ -203,7 +203,7 @@ impl SignerRole {
         if held.is_empty() {
             return Ok(Progress::Idle);
         }
-        let now = self.around.clock.now();
+        let now = self.store.now();
         let rest_ms = |held: &Held| self.standstill.rest_ms(chain_id, held.address, now);
         let rests_ms = held.iter().filter_map(rest_ms).min();
         held.retain(|held| rest_ms(held).is_none());
@@ -288,7 +288,7 @@ impl SignerRole {
             }
         }
         // After those that were given: what is throttled gives some and not others.
-        let now = self.around.clock.now();
+        let now = self.store.now();
         for (slot, (_, refusal)) in refused_slots.into_iter().zip(&refused) {
             metrics::counter!("portcullis_signing_refusals_total").increment(1);
             if !self.standstill.refused(slot, refusal, now) {

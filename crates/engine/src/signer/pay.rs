@@ -268,7 +268,7 @@ impl SignerRole {
         pause_ms: i64,
         why: &str,
     ) -> Result<(), EngineError> {
-        let until = self.around.clock.now().plus_millis(pause_ms);
+        let until = self.store.now().plus_millis(pause_ms);
         Ok(self.store.defer(ids, until, why).await?)
     }
 
@@ -301,7 +301,7 @@ impl SignerRole {
 
     fn slot_of(&self, ride: Ride, slot: Slot, fees: Fees) -> (NewSlot, SigningIntent) {
         let new = NewSlot {
-            id: self.around.slot_id(),
+            id: self.around.slot_id(self.store.now()),
             slot,
             purpose: ride.purpose,
             rail: ride.rail,

@@ -33,7 +33,7 @@ impl SignerRole {
         let senders: Vec<_> = held.iter().map(|held| held.address).collect();
         let chain_id = chain.spec().chain_id;
         let mut open = self.store.unsigned_slots(chain_id, &senders).await?;
-        let now = self.around.clock.now();
+        let now = self.store.now();
         for sender in senders {
             if !open.iter().any(|slot| slot.slot.sender == sender) {
                 self.standstill.has_nothing_bound(chain_id, sender, now);

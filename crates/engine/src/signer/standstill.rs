@@ -33,7 +33,7 @@ pub(super) struct Standstill {
 #[derive(Clone, Copy, Debug)]
 struct Pause {
     until: Timestamp,
-    pause_ms: i64,
+    length_ms: i64,
     /// Whether a slot is bound that waits for the signature: it is what is tried next.
     is_bound: bool,
 }
@@ -58,11 +58,11 @@ impl Standstill {
         let known = pauses.get(&key(slot)).copied();
         // The slots of one call are refused together, and count once.
         if known.is_none_or(|known| known.until <= now) {
-            let pause_ms = known.map_or(PAUSE_MS, |known| known.pause_ms.saturating_mul(2));
-            let pause_ms = pause_ms.min(PAUSE_MS_MAX);
+            let length_ms = known.map_or(PAUSE_MS, |known| known.length_ms.saturating_mul(2));
+            let length_ms = length_ms.min(PAUSE_MS_MAX);
             pauses.insert(
                 key(slot),
-                Pause { until: now.plus_millis(pause_ms), pause_ms, is_bound: true },
+                Pause { until: now.plus_millis(length_ms), length_ms, is_bound: true },
             );
         }
         true
@@ -140,7 +140,7 @@ const fn key(slot: Slot) -> (u64, Address) {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_keys::KeyError;
+    use portcullis_keys::keyring::KeyError;
 
     use super::*;
 

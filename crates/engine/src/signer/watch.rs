@@ -14,7 +14,7 @@ const COMPARE_MS: i64 = 3_000;
 impl SignerRole {
     /// Compares journal and database, now and then; halts the engine where the journal knows more (invariant 12).
     pub(super) async fn still_agrees(&self) -> Result<bool, EngineError> {
-        let now = self.around.clock.now();
+        let now = self.store.now();
         let last = *self.compared_at.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was put back must not stop the comparing.
         if last.is_some_and(|last| (0..COMPARE_MS).contains(&now.millis_since(last))) {

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use portcullis_engine::{Bell, Component, MAX_RECEIVES, Queue, Redriven, SqsError};
 use portcullis_store::dead_letter::DeadLetterQueue;
+use portcullis_testkit::Moto;
 
-use crate::house::{House, until};
-use crate::servers::Server;
+use crate::house::{House, queues_of, until};
 
 const BODY: &str = "{\"queue\":\"tx-queued\",\"stage\":\"sign\"}";
 
 #[tokio::test]
 async fn a_handle_that_is_not_ours_any_more_hurts_nobody() {
-    let server = Server::moto();
-    let queues = server.queues().await;
+    let server = Moto::start();
+    let queues = queues_of(&server).await;
     queues.create_all().await.expect("makes them");
     let name = queues.name(Queue::TxQueued);
     queues.send(&name, BODY, 1).await.expect("sends");
@@ -30,8 +30,8 @@ async fn a_handle_that_is_not_ours_any_more_hurts_nobody() {
 
 #[tokio::test]
 async fn what_is_received_too_often_becomes_a_dead_letter_and_is_sent_again_on_demand() {
-    let server = Server::moto();
-    let queues = server.queues().await;
+    let server = Moto::start();
+    let queues = queues_of(&server).await;
     queues.create_all().await.expect("makes them");
     let (name, letters) = (queues.name(Queue::TxQueued), DeadLetterQueue::Request);
     let home = queues.dead_letter_name(letters);
@@ -47,7 +47,7 @@ async fn what_is_received_too_often_becomes_a_dead_letter_and_is_sent_again_on_d
     queues.send(&home, "of somebody else", 2).await.expect("sends");
     let mut done = Redriven::default();
     queues.redrive(letters, 100, &mut done).await.expect("redrives");
-    assert_eq!(done, Redriven { sent: 1, foreign: 2 });
+    assert_eq!(done, Redriven { sent: 1, failed: 0, foreign: 2 });
     assert_eq!(queues.count(&home).await.expect("counts").total(), 2, "what is not ours stays");
     let back = queues.receive(&name, 1, 0).await.expect("receives");
     assert_eq!(back.first().map(|message| message.body.as_str()), Some(BODY));
@@ -55,8 +55,8 @@ async fn what_is_received_too_often_becomes_a_dead_letter_and_is_sent_again_on_d
 
 #[tokio::test]
 async fn queues_are_made_twice_without_harm() {
-    let server = Server::moto();
-    let queues = server.queues().await;
+    let server = Moto::start();
+    let queues = queues_of(&server).await;
     let first = queues.create_all().await.expect("makes them");
     assert_eq!(first.len(), Queue::ALL.len() + DeadLetterQueue::ALL.len());
     assert!(first.iter().all(|name| name.starts_with("test-")), "{first:?}");
@@ -65,12 +65,12 @@ async fn queues_are_made_twice_without_harm() {
 
 #[tokio::test]
 async fn every_message_twice_and_in_any_order_is_the_same_work() {
-    let (server, house) = (Server::moto(), House::new().await);
-    let queues = Arc::new(server.queues().await);
+    let (server, house) = (Moto::start(), House::new().await);
+    let queues = Arc::new(queues_of(&server).await);
     queues.create_all().await.expect("makes them");
     let name = queues.name(Queue::TxRequest);
     let processors =
-        [house.processor(Arc::new(server.queues().await)), house.processor(queues.clone())];
+        [house.processor(Arc::new(queues_of(&server).await)), house.processor(queues.clone())];
     for _ in 0..5 {
         queues.send(&name, "a late one, of work that is done", 1).await.expect("sends");
         house.accept(10).await;
@@ -89,11 +89,11 @@ async fn every_message_twice_and_in_any_order_is_the_same_work() {
 
 #[tokio::test]
 async fn a_server_that_comes_back_empty_is_filled_again() {
-    let (mut server, house) = (Server::moto(), House::new().await);
-    let queues = Arc::new(server.queues().await);
+    let (mut server, house) = (Moto::start(), House::new().await);
+    let queues = Arc::new(queues_of(&server).await);
     queues.create_all().await.expect("makes them");
-    let (rings, api) = house.carry(&[], Some(Arc::new(server.queues().await)), None);
-    let processor = house.processor(Arc::new(server.queues().await));
+    let (rings, api) = house.carry(&[], Some(Arc::new(queues_of(&server).await)), None);
+    let processor = house.processor(Arc::new(queues_of(&server).await));
     house.accept(5).await;
     rings.ring(Bell::Validate);
     until("the first are judged", || async { house.rows(Queue::TxQueued).await == 5 }).await;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use portcullis_engine::{Queue, QueueCount, SqsQueues, sets_of};
+use portcullis_engine::{Bell, Queue, QueueCount, SqsQueues, sets_of};
+use portcullis_testkit::Moto;
 
-use crate::house::{House, until};
-use crate::servers::Server;
+use crate::house::{House, queues_of, until};
 
 /// Three sets.
 const ROWS: u64 = 120;
@@ -16,8 +16,8 @@ async fn messages(queues: &SqsQueues, queue: Queue) -> QueueCount {
 
 #[tokio::test]
 async fn the_number_of_messages_follows_the_work_from_stage_to_stage() {
-    let (server, house) = (Server::moto(), House::new().await);
-    let queues = Arc::new(server.queues().await);
+    let (server, house) = (Moto::start(), House::new().await);
+    let queues = Arc::new(queues_of(&server).await);
     queues.create_all().await.expect("makes them");
     let relay = house.relay(&queues);
     relay.step().await.expect("relays");
@@ -27,7 +27,7 @@ async fn the_number_of_messages_follows_the_work_from_stage_to_stage() {
     assert_eq!(messages(&queues, Queue::TxRequest).await.visible, sets_of(ROWS));
     relay.step().await.expect("relays");
     assert_eq!(messages(&queues, Queue::TxRequest).await.visible, 3, "once is enough");
-    let processor = house.processor(Arc::new(server.queues().await));
+    let processor = house.processor(Arc::new(queues_of(&server).await));
     until("policy has passed all", || async { house.rows(Queue::TxQueued).await == ROWS }).await;
     until("the messages went with the work", || async {
         messages(&queues, Queue::TxRequest).await.total() == 0
@@ -45,8 +45,8 @@ async fn the_number_of_messages_follows_the_work_from_stage_to_stage() {
 
 #[tokio::test]
 async fn too_many_messages_are_taken_away_and_too_few_are_added() {
-    let (server, house) = (Server::moto(), House::new().await);
-    let queues = Arc::new(server.queues().await);
+    let (server, house) = (Moto::start(), House::new().await);
+    let queues = Arc::new(queues_of(&server).await);
     queues.create_all().await.expect("makes them");
     let name = queues.name(Queue::TxRequest);
     house.accept(ROWS).await;
@@ -65,8 +65,8 @@ async fn too_many_messages_are_taken_away_and_too_few_are_added() {
 
 #[tokio::test]
 async fn one_process_relays_and_the_others_leave_it_to_it() {
-    let (server, house) = (Server::moto(), House::new().await);
-    let queues = Arc::new(server.queues().await);
+    let (server, house) = (Moto::start(), House::new().await);
+    let queues = Arc::new(queues_of(&server).await);
     queues.create_all().await.expect("makes them");
     let (first, second) = (house.relay(&queues), house.relay(&queues));
     first.step().await.expect("relays");
@@ -74,4 +74,24 @@ async fn one_process_relays_and_the_others_leave_it_to_it() {
     second.step().await.expect("has nothing to do");
     first.step().await.expect("relays");
     assert_eq!(messages(&queues, Queue::TxRequest).await.total(), 1);
+}
+
+#[tokio::test]
+async fn a_fast_clock_drops_no_message_whose_work_waits() {
+    let (server, house) = (Moto::start(), House::on_server(90_000).await);
+    let queues = Arc::new(queues_of(&server).await);
+    queues.create_all().await.expect("makes them");
+    // It holds the lease: no other relay mends what a consumer does.
+    house.relay(&queues).step().await.expect("relays");
+    house.accept(1).await;
+    let name = queues.name(Queue::TxRequest);
+    queues.send(&name, "{\"queue\":\"tx-request\"}", 3).await.expect("sends");
+    let (_doorbells, carrying) = house.carry(&[Bell::Validate], Some(Arc::clone(&queues)), None);
+    until("what is too much went", || async {
+        messages(&queues, Queue::TxRequest).await.total() <= 1
+    })
+    .await;
+    assert_eq!(messages(&queues, Queue::TxRequest).await.total(), 1, "the work waits");
+    carrying.stop().await;
+    assert_eq!(messages(&queues, Queue::TxRequest).await.visible, 1, "it was given back");
 }

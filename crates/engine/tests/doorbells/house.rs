@@ -15,11 +15,12 @@ use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::withdrawal::Priority;
 use portcullis_engine::{
     Bell, Concerns, Doorbells, Engine, EngineParts, EngineSettings, Messenger, Queue, Relay, Role,
-    RoleParts, SqsQueues, Surroundings,
+    RoleParts, SqsOptions, SqsQueues, Surroundings,
 };
 use portcullis_store::deposit::NewDeposit;
 use portcullis_store::intake::{Intake, Submission, Submitted};
 use portcullis_store::{Store, StoreOptions};
+use portcullis_testkit::{MariaDb, Moto};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,15 +33,34 @@ const ASSET: AssetId = AssetId::from_bytes([2; 16]);
 /// Far above what anything here takes.
 pub(crate) const BOUND: Duration = Duration::from_mins(1);
 
+/// A client of its own process.
+pub(crate) async fn queues_of(server: &Moto) -> SqsQueues {
+    queues_at(server.endpoint()).await
+}
+
+/// The same of whatever listens there.
+pub(crate) async fn queues_at(endpoint: String) -> SqsQueues {
+    SqsQueues::new(SqsOptions {
+        region: "eu-central-1".to_owned(),
+        endpoint: Some(endpoint),
+        is_emulated: true,
+        prefix: "test-".to_owned(),
+    })
+    .await
+}
+
 /// The machine's clock: the servers have one that nobody can set.
 #[derive(Debug)]
-pub(crate) struct MachineClock;
+struct MachineClock {
+    off_ms: i64,
+}
 
 impl Clock for MachineClock {
     #[expect(clippy::disallowed_methods, reason = "the servers' time is the machine's")]
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        let now_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(now_ms).plus_millis(self.off_ms)
     }
 }
 
@@ -63,18 +83,26 @@ pub(crate) struct Running {
 impl House {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let url = folder.path().join("portcullis.db").display().to_string();
+        Self::over(url, folder, 0).await
+    }
+
+    /// On a database server, with processes whose own clock is off by so much.
+    pub(crate) async fn on_server(off_ms: i64) -> Self {
+        let url = MariaDb::shared().create_database("house").expect("a database of its own");
+        Self::over(url, tempfile::tempdir().expect("a folder"), off_ms).await
+    }
+
+    async fn over(url: String, folder: TempDir, off_ms: i64) -> Self {
         let options = StoreOptions {
-            url: folder.path().join("portcullis.db").display().to_string(),
+            url,
             readers_max: 2,
             busy_timeout_ms: 10_000,
             ..StoreOptions::default()
         };
-        let store = Store::open(&options, Arc::new(MachineClock)).await.expect("opens");
+        let store = Store::open(&options, Arc::new(MachineClock { off_ms })).await.expect("opens");
         store.migrate().await.expect("migrates");
-        store
-            .found_deployment(DeploymentId::from_parts(MachineClock.now(), 7))
-            .await
-            .expect("is new");
+        store.found_deployment(DeploymentId::from_parts(store.now(), 7)).await.expect("is new");
         store.create_tenant(TENANT, "acme", "test").await.expect("a tenant");
         let sealing = Arc::new(SealingKeys::new(SealKeyId(1), Zeroizing::new([7; 32])));
         let asset = Asset {
@@ -90,7 +118,7 @@ impl House {
         };
         store.register_asset(&sealing, &asset, "test").await.expect("registers");
         let deposit = NewDeposit {
-            id: DepositId::from_parts(MachineClock.now(), 8),
+            id: DepositId::from_parts(store.now(), 8),
             tenant: TENANT,
             account: "alice".parse().expect("an account"),
             asset: ASSET,
@@ -109,7 +137,7 @@ impl House {
         for _ in 0..count {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let submission = Submission {
-                id: WithdrawalId::from_parts(MachineClock.now(), u128::from(number)),
+                id: WithdrawalId::from_parts(self.store.now(), u128::from(number)),
                 tenant: TENANT,
                 external_id: format!("order-{number}").parse().expect("an external id"),
                 request_hash: B256::ZERO,
@@ -205,11 +233,7 @@ impl Running {
 }
 
 fn around(name: &str) -> Surroundings {
-    Surroundings {
-        clock: Arc::new(MachineClock),
-        entropy: Arc::new(|| 7),
-        instance: format!("{name}#1"),
-    }
+    Surroundings { entropy: Arc::new(|| 7), instance: format!("{name}#1") }
 }
 
 fn units(text: &str) -> Amount {

@@ -5,4 +5,3 @@ mod bad_days;
 mod following;
 mod house;
 mod promises;
-mod servers;

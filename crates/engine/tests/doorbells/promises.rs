@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use portcullis_cache::{Cache, RedisCache, RedisOptions};
 use portcullis_engine::{Bell, Doorbells};
+use portcullis_testkit::{Moto, RedisServer};
 
-use crate::house::{BOUND, House, MachineClock};
-use crate::servers::Server;
+use crate::house::{BOUND, House, queues_at, queues_of};
 
 /// Where the bells ring, and where they are waited for.
 async fn exercise(rings: &Doorbells, waits: &Doorbells) {
@@ -46,10 +46,10 @@ async fn local_bells_keep_the_promises() {
 
 #[tokio::test]
 async fn sqs_keeps_the_promises_between_processes() {
-    let (server, house) = (Server::moto(), House::new().await);
-    server.queues().await.create_all().await.expect("makes them");
-    let (rings, one) = house.carry(&[], Some(Arc::new(server.queues().await)), None);
-    let (waits, other) = house.carry(&[Bell::Sign], Some(Arc::new(server.queues().await)), None);
+    let (server, house) = (Moto::start(), House::new().await);
+    queues_of(&server).await.create_all().await.expect("makes them");
+    let (rings, one) = house.carry(&[], Some(Arc::new(queues_of(&server).await)), None);
+    let (waits, other) = house.carry(&[Bell::Sign], Some(Arc::new(queues_of(&server).await)), None);
     exercise(&rings, &waits).await;
     one.stop().await;
     other.stop().await;
@@ -57,18 +57,42 @@ async fn sqs_keeps_the_promises_between_processes() {
 
 #[tokio::test]
 async fn redis_keeps_the_promises_between_processes() {
-    let (server, house) = (Server::redis(), House::new().await);
-    let cache = || -> Arc<dyn Cache> {
-        let options = RedisOptions {
-            url: server.redis_url().into(),
-            prefix: "test".to_owned(),
-            timeout: BOUND,
-        };
-        Arc::new(RedisCache::new(&options, Arc::new(MachineClock)).expect("a URL of Redis"))
-    };
-    let (rings, one) = house.carry(&[], None, Some(cache()));
-    let (waits, other) = house.carry(&[Bell::Sign], None, Some(cache()));
+    let (server, house) = (RedisServer::start(), House::new().await);
+    let (rings, one) = house.carry(&[], None, Some(cache_of(&server, &house)));
+    let (waits, other) = house.carry(&[Bell::Sign], None, Some(cache_of(&server, &house)));
     exercise(&rings, &waits).await;
     one.stop().await;
     other.stop().await;
+}
+
+#[tokio::test]
+async fn an_sqs_that_never_answers_holds_up_no_ring_by_redis() {
+    let (server, house) = (RedisServer::start(), House::new().await);
+    // It accepts whatever comes, and that is all: what it accepted stays open.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let endpoint = format!("http://{}", silent.local_addr().expect("it is bound"));
+    let accepting = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((stream, _)) = silent.accept().await {
+            open.push(stream);
+        }
+    });
+    let queues = Arc::new(queues_at(endpoint).await);
+    let (rings, one) = house.carry(&[], Some(queues), Some(cache_of(&server, &house)));
+    let (waits, other) = house.carry(&[Bell::Sign], None, Some(cache_of(&server, &house)));
+    exercise(&rings, &waits).await;
+    // Each waits for a try at SQS, if it waits for any.
+    for ring in 0..5 {
+        rings.ring(Bell::Sign);
+        assert!(waits.wait(Bell::Sign, BOUND).await, "ring {ring} was held up");
+    }
+    one.stop().await;
+    other.stop().await;
+    accepting.abort();
+}
+
+fn cache_of(server: &RedisServer, house: &House) -> Arc<dyn Cache> {
+    let options =
+        RedisOptions { url: server.url().into(), prefix: "test".to_owned(), timeout: BOUND };
+    Arc::new(RedisCache::new(&options, house.store.clock()).expect("a URL of Redis"))
 }

@@ -67,7 +67,7 @@ async fn what_is_urgent_does_not_linger() {
 async fn what_would_make_its_call_fail_waits_alone() {
     let mut bench = Bench::with_vault(LOCAL).await;
     // All tokens share batches.
-    bench.batching.token_min = 100;
+    bench.settings.batching.token_min = 100;
     let machine = bench.start().await;
     // More gas than a transaction can have: the vault's own promise to the recipient cannot be kept.
     bench.list_native(&machine, 16_700_000).await;

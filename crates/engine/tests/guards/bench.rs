@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy_primitives::{Address, B256, U256, hex};
@@ -9,7 +10,6 @@ use alloy_rpc_client::RpcClient;
 use alloy_sol_types::{SolCall, SolValue, sol};
 use portcullis_core::amount::Amount;
 use portcullis_core::asset::Asset;
-use portcullis_core::batching::BatchingRules;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::id::{AssetId, DeploymentId, DepositId, TenantId, WithdrawalId};
 use portcullis_core::seal::{SealKeyId, SealingKeys};
@@ -17,8 +17,8 @@ use portcullis_core::slot::Slot;
 use portcullis_core::time::{Clock, Timestamp};
 use portcullis_core::withdrawal::Priority;
 use portcullis_engine::{
-    Broadcaster, Concerns, Doorbells, EngineSettings, Monitor, Processor, Progress, RoleParts,
-    SignerRole, Surroundings,
+    Broadcaster, Concerns, Doorbells, EngineSettings, Monitor, Processor, Progress, Recovery,
+    RoleParts, SignerRole, Surroundings,
 };
 use portcullis_evm::{PoolLimits, Provider, ProviderPool};
 use portcullis_keys::journal::JournalReader;
@@ -29,7 +29,8 @@ use portcullis_store::slot::OpenSlot;
 use portcullis_store::withdrawal::WithdrawalRecord;
 use portcullis_store::{Store, StoreOptions};
 use portcullis_testkit::{
-    PoolRules, SeededEntropy, SimConfig, SimNode, SimTransport, TestClock, TokenKind, TransferLog,
+    MariaDb, PoolRules, SeededEntropy, SimConfig, SimNode, SimTransport, TestClock, TokenKind,
+    TransferLog,
 };
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -73,8 +74,10 @@ pub(crate) struct Bench {
     pub(crate) vault: Option<Address>,
     pub(crate) wallet: Address,
     pub(crate) to: Address,
-    pub(crate) batching: BatchingRules,
+    pub(crate) settings: EngineSettings,
     directory: TempDir,
+    /// Of the database server that it is on, and what a process's own clock shows there.
+    server: Option<(String, TestClock)>,
     sealing: Arc<SealingKeys>,
     deployment: DeploymentId,
     tenant: TenantId,
@@ -91,13 +94,31 @@ pub(crate) struct Machine {
     pub(crate) signer: SignerRole,
     pub(crate) broadcaster: Broadcaster,
     pub(crate) monitor: Monitor,
+    pub(crate) recovery: Recovery,
 }
 
 impl Bench {
     /// A chain with one wallet that can pay, and an account with money.
     pub(crate) async fn new(chain_id: u64) -> Self {
+        Self::build(chain_id, START, None).await
+    }
+
+    /// The same on a database server, for processes whose own clock is off by so much and stands still. The time is the
+    /// server's, which no test sets.
+    pub(crate) async fn on_server(off_ms: i64) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bench_{}", NUMBER.fetch_add(1, Ordering::SeqCst));
+        let url = MariaDb::shared().create_database(&name).expect("a database of its own");
+        let options = StoreOptions { url: url.clone(), ..StoreOptions::default() };
+        let store = Store::open(&options, Arc::new(TestClock::at(START))).await.expect("opens");
+        let now = store.now();
+        let own = TestClock::at(now.plus_millis(off_ms));
+        Self::build(LOCAL, now, Some((url, own))).await
+    }
+
+    async fn build(chain_id: u64, start: Timestamp, server: Option<(String, TestClock)>) -> Self {
         let chain = ChainSpec::by_id(chain_id).expect("a known chain");
-        let genesis_at = START.plus_millis(-3_600_000);
+        let genesis_at = start.plus_millis(-3_600_000);
         let pool = PoolRules { tx_gas_cap: chain.transaction_gas_max, ..SimConfig::default().pool };
         let node = SimNode::new(SimConfig { chain_id, genesis_at, pool, ..SimConfig::default() });
         let token = node.deploy_token(TokenKind::Usdc).expect("deploys");
@@ -112,12 +133,12 @@ impl Bench {
         node.fund(wallet, U256::from(10).pow(U256::from(24)));
         node.mint(token, wallet, U256::from(1_000_000_000)).expect("mints");
         for block in 0..20 {
-            node.mine(START.plus_millis(-100_000 + block * 4_000));
+            node.mine(start.plus_millis(-100_000 + block * 4_000));
         }
         let mut entropy = SeededEntropy::new(7);
         let bench = Self {
             node,
-            clock: TestClock::at(START),
+            clock: TestClock::at(start),
             chain,
             stop: StopBefore::default(),
             token,
@@ -125,8 +146,9 @@ impl Bench {
             vault: None,
             wallet,
             to: Address::repeat_byte(0xbe),
-            batching: BatchingRules::default(),
+            settings: EngineSettings::default(),
             directory,
+            server,
             sealing: Arc::new(SealingKeys::new(SealKeyId(1), Zeroizing::new([7; 32]))),
             deployment: DeploymentId::from_parts(START, entropy.next_u128()),
             tenant: TenantId::from_bytes([1; 16]),
@@ -140,16 +162,19 @@ impl Bench {
 
     /// The same with a vault, which has the money and which the wallet operates. The node's own account owns it.
     pub(crate) async fn with_vault(chain_id: u64) -> Self {
-        let mut bench = Self::new(chain_id).await;
-        let (node, owner) = (&bench.node, bench.node.owner());
-        let vault = node.deploy(vault_code(owner, bench.token).into()).expect("deploys");
-        for operator in [bench.wallet, owner] {
+        Self::new(chain_id).await.operating_vault()
+    }
+
+    pub(crate) fn operating_vault(mut self) -> Self {
+        let (node, owner) = (&self.node, self.node.owner());
+        let vault = node.deploy(vault_code(owner, self.token).into()).expect("deploys");
+        for operator in [self.wallet, owner] {
             let call = setOperatorCall { operator, allowed: true };
             node.call_as_owner(vault, call.abi_encode().into()).expect("an operator");
         }
-        node.mint(bench.token, vault, U256::from(1_000_000)).expect("mints");
-        bench.vault = Some(vault);
-        bench
+        node.mint(self.token, vault, U256::from(1_000_000)).expect("mints");
+        self.vault = Some(vault);
+        self
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -157,13 +182,21 @@ impl Bench {
     }
 
     pub(crate) async fn open_store(&self) -> Store {
+        let own = self.server.as_ref().map_or(&self.clock, |(_, own)| own);
+        self.open_under(own).await
+    }
+
+    /// As a process whose own clock is this one.
+    pub(crate) async fn open_under(&self, own: &TestClock) -> Store {
+        let file = || self.database().display().to_string();
+        let url = self.server.as_ref().map_or_else(file, |(url, _)| url.clone());
         let options = StoreOptions {
-            url: self.database().display().to_string(),
+            url,
             readers_max: 2,
             busy_timeout_ms: 10_000,
             ..StoreOptions::default()
         };
-        let store = Store::open(&options, Arc::new(self.clock.clone())).await.expect("opens");
+        let store = Store::open(&options, Arc::new(own.clone())).await.expect("opens");
         store.with_gate(Arc::new(self.stop.clone()))
     }
 
@@ -211,14 +244,12 @@ impl Bench {
         let store = self.open_store().await;
         let gate = Arc::new(self.stop.clone());
         let transport = SimTransport::new(self.node.clone()).with_gate(gate);
-        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let client = RpcClient::new(transport.clone(), true);
         let provider = Provider::from_client("node", "operator", client);
         let limits = PoolLimits::default();
-        let pool = ProviderPool::new(self.chain, vec![provider], Arc::clone(&clock), limits);
+        let pool = ProviderPool::new(self.chain, vec![provider], store.clock(), limits);
         let entropy = Arc::clone(&self.entropy);
         let around = Surroundings {
-            clock,
             entropy: Arc::new(move || {
                 entropy.lock().unwrap_or_else(PoisonError::into_inner).next_u128()
             }),
@@ -228,7 +259,7 @@ impl Bench {
             store: store.clone(),
             pools: vec![Arc::new(pool.expect("a pool"))],
             vaults: self.vaults(),
-            settings: EngineSettings { batching: self.batching, ..EngineSettings::default() },
+            settings: self.settings,
             around,
             doorbells: Doorbells::local(),
             concerns: Concerns::default(),
@@ -240,7 +271,8 @@ impl Bench {
             processor: Processor::new(parts.clone(), Arc::clone(&self.sealing)),
             signer: SignerRole::new(parts.clone(), signer),
             broadcaster: Broadcaster::new(parts.clone()),
-            monitor: Monitor::new(parts),
+            monitor: Monitor::new(parts.clone()),
+            recovery: Recovery::new(parts),
         }
     }
 

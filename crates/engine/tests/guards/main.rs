@@ -6,6 +6,7 @@
 
 mod batches;
 mod bench;
+mod clocks;
 mod following;
 mod funds;
 mod releasing;

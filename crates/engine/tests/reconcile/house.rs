@@ -275,7 +275,6 @@ impl House {
                 ..EngineSettings::default()
             },
             around: Surroundings {
-                clock,
                 entropy: Arc::new(move || random.lock().expect("nobody panics").next_u128()),
                 instance: format!("machine#{:x}", self.random()),
             },

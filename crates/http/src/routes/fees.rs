@@ -5,6 +5,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, U256, keccak256};
 use axum::Json;
 use axum::extract::{Request, State};
+use portcullis_cache::Facts;
 use portcullis_core::amount::Amount;
 use portcullis_core::asset::Asset;
 use portcullis_core::calldata::direct_payment;
@@ -130,7 +131,7 @@ pub(crate) async fn estimate_fee(
         .chain(payment.asset.chain_id)
         .ok_or_else(|| ApiError::internal("fees", &"the chain is not configured"))?;
     let own = catalog.own_addresses(payment.asset.chain_id);
-    let asking = ask_nodes(chain, &payment, own);
+    let asking = ask_nodes(chain, &api.parts.facts, &payment, own);
     if !api.parts.limits.has_timers {
         return asking.await.map(Json);
     }
@@ -203,6 +204,7 @@ fn account_without_history() -> Address {
 
 async fn ask_nodes(
     chain: &ChainAccess,
+    facts: &Facts,
     payment: &Payment<'_>,
     own: &[Address],
 ) -> Result<FeeEstimateView, ApiError> {
@@ -211,7 +213,7 @@ async fn ask_nodes(
     let spec = chain.spec();
     let fees = first_fees(market, spec.fee_bounds)
         .map_err(|error| ApiError::with_message(ApiCode::FeeAboveCap, error.to_string()))?;
-    let simulated = simulate(chain, payment, own).await?;
+    let simulated = simulate(chain, facts, payment, own).await?;
     let gas = simulated.unwrap_or(match payment.asset.token {
         None => NATIVE_TRANSFER_GAS,
         Some(_) => TOKEN_TRANSFER_GAS,
@@ -243,6 +245,7 @@ fn expected_price_wei(market: FeeMarket, fees: Fees) -> u128 {
 /// Gas of the payment by the first hot wallet that holds enough for it; `None` when none does.
 async fn simulate(
     chain: &ChainAccess,
+    facts: &Facts,
     payment: &Payment<'_>,
     own: &[Address],
 ) -> Result<Option<u64>, ApiError> {
@@ -250,26 +253,63 @@ async fn simulate(
     if own.is_empty() {
         return Ok(None);
     }
-    let balances = match payment.asset.token {
-        None => chain.pool.native_balances(own, BlockTag::Latest).await,
-        Some(token) => {
-            let held: Vec<(Address, Address)> = own.iter().map(|owner| (token, *owner)).collect();
-            chain.pool.token_balances(&held, BlockTag::Latest).await
-        }
-    };
-    let balances = balances.map_err(|error| node_unavailable(&error))?;
+    let balances = balances(chain, facts, payment.asset.token, own).await?;
     let able = own.iter().zip(balances).find(|(_, balance)| *balance >= payment.amount);
     let Some((sender, _)) = able else { return Ok(None) };
     let payload = direct_payment(payment.asset.token, payment.to, payment.amount);
     let call = CallRequest::of_payload(*sender, &payload);
     match chain.pool.estimate_gas(&[call]).await.into_iter().next() {
         Some(Ok(gas)) => Ok(Some(gas)),
-        Some(Err(EstimateError::InsufficientFunds)) | None => Ok(None),
+        Some(Err(EstimateError::InsufficientFunds)) => {
+            // It has paid since.
+            let asset = name_of(payment.asset.token);
+            facts.forget_balance(chain.spec().chain_id, &sender.to_checksum(None), &asset).await;
+            Ok(None)
+        }
+        None => Ok(None),
         Some(Err(EstimateError::Read(error))) => Err(node_unavailable(&error)),
         Some(Err(error)) => {
             Err(ApiError::with_message(ApiCode::EstimateReverted, error.to_string()))
         }
     }
+}
+
+/// What the wallets hold, as of some seconds ago where that is known: an estimate may be that old, and the node itself
+/// judges the simulated payment.
+async fn balances(
+    chain: &ChainAccess,
+    facts: &Facts,
+    token: Option<Address>,
+    own: &[Address],
+) -> Result<Vec<Amount>, ApiError> {
+    let (chain_id, asset) = (chain.spec().chain_id, name_of(token));
+    let mut known = Vec::with_capacity(own.len());
+    for owner in own {
+        let Some(balance) = facts.balance(chain_id, &owner.to_checksum(None), &asset).await else {
+            break;
+        };
+        known.push(balance);
+    }
+    if known.len() == own.len() {
+        return Ok(known);
+    }
+    let asked = match token {
+        None => chain.pool.native_balances(own, BlockTag::Latest).await,
+        Some(token) => {
+            let held: Vec<(Address, Address)> = own.iter().map(|owner| (token, *owner)).collect();
+            chain.pool.token_balances(&held, BlockTag::Latest).await
+        }
+    };
+    let asked = asked.map_err(|error| node_unavailable(&error))?;
+    for (owner, balance) in own.iter().zip(&asked) {
+        facts.keep_balance(chain_id, &owner.to_checksum(None), &asset, *balance).await;
+    }
+    Ok(asked)
+}
+
+/// An asset as the cache names it.
+fn name_of(token: Option<Address>) -> String {
+    token.map_or_else(|| "native".to_owned(), |token| token.to_checksum(None))
 }
 
 fn node_unavailable(error: &ReadError) -> ApiError {

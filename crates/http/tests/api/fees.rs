@@ -2,7 +2,8 @@
 
 use alloy_primitives::U256;
 use axum::http::StatusCode;
-use portcullis_testkit::{NoFaults, TokenOrder};
+use portcullis_core::amount::Amount;
+use portcullis_testkit::{Fault, NoFaults, TokenOrder};
 use serde_json::{Value, json};
 
 use crate::house::{DEAD, House, LIVE, drop_everything, good};
@@ -32,13 +33,44 @@ async fn a_transfer_is_simulated_by_a_wallet_that_holds_enough() {
     assert_eq!(view["native_symbol"], "POL");
     let fee = |price: u128| {
         let wei = U256::from(gas * price);
-        portcullis_core::amount::Amount::from_atomic(wei).to_decimal(18)
+        Amount::from_atomic(wei).to_decimal(18)
     };
     assert_eq!(view["fee_expected_native"], fee(60_000_000_000));
     assert_eq!(view["fee_max_native"], fee(90_000_000_000));
     house.node.order_token(house.token, TokenOrder::Pause).expect("pauses");
     let paused = house.post(PATH, &body).await;
     assert_eq!((paused.status.as_u16(), paused.code()), (422, "ESTIMATE_REVERTED"));
+}
+
+fn drop_balances(method: &str, _params: &Value) -> Fault {
+    if method == "eth_getBalance" { Fault::Drop } else { Fault::None }
+}
+
+#[tokio::test]
+async fn balances_are_not_asked_for_again_within_seconds() {
+    let house = House::open().await;
+    let coin = U256::from(10).pow(U256::from(18));
+    house.node.fund(house.sender, coin * U256::from(100));
+    let body = json!({"network": LIVE, "asset": "POL", "amount": "10"});
+    assert_eq!(house.post(PATH, &body).await.body["is_simulated"], true);
+    house.transport.set_faults(drop_balances);
+    let again = house.post(PATH, &body).await;
+    assert_eq!(again.body["is_simulated"], true, "{}", again.text);
+    house.clock.advance(10_001);
+    assert_eq!(house.post(PATH, &body).await.code(), "NODE_UNAVAILABLE", "they were asked for");
+}
+
+#[tokio::test]
+async fn a_balance_that_is_not_there_any_more_is_forgotten() {
+    let house = House::open().await;
+    let wei = Amount::from_atomic(U256::from(10).pow(U256::from(20)));
+    let sender = house.sender.to_checksum(None);
+    house.facts.keep_balance(31_337, &sender, "native", wei).await;
+    let body = json!({"network": LIVE, "asset": "POL", "amount": "10"});
+    let poor = house.post(PATH, &body).await;
+    assert_eq!(poor.body["is_simulated"], false, "{}", poor.text);
+    house.transport.set_faults(drop_balances);
+    assert_eq!(house.post(PATH, &body).await.code(), "NODE_UNAVAILABLE", "they were asked for");
 }
 
 #[tokio::test]

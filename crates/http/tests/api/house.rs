@@ -8,6 +8,7 @@ use alloy_rpc_client::RpcClient;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use portcullis_cache::{Facts, MemoryCache};
 use portcullis_core::amount::Amount;
 use portcullis_core::asset::Asset;
 use portcullis_core::chain::ChainSpec;
@@ -54,6 +55,7 @@ pub(crate) struct House {
     pub(crate) accepted_rings: Arc<AtomicU64>,
     pub(crate) concerns: Arc<Mutex<Vec<Concern>>>,
     pub(crate) revoked_id: ApiKeyId,
+    pub(crate) facts: Facts,
     router: Router,
     _directory: tempfile::TempDir,
 }
@@ -167,9 +169,9 @@ impl House {
         };
         let seen = (&accepted_rings, &concerns);
         let intake = Intake::bounded(gated.clone(), Arc::clone(&keys), intake);
-        let parts =
-            ApiParts { limits, intake, key_limit, ..parts(&gated, &keys, chains, shared, seen) };
+        let parts = ApiParts { limits, intake, key_limit, ..parts(&gated, &keys, chains, seen) };
         let house = Self {
+            facts: parts.facts.clone(),
             router: portcullis_http::router(parts),
             store,
             clock,
@@ -290,17 +292,16 @@ fn parts(
     store: &Store,
     keys: &Arc<SealingKeys>,
     chains: Vec<ChainAccess>,
-    clock: Arc<dyn Clock>,
     seen: (&Arc<AtomicU64>, &Arc<Mutex<Vec<Concern>>>),
 ) -> ApiParts {
     let entropy = Mutex::new(SeededEntropy::new(1));
     let (rings, concerns) = (Arc::clone(seen.0), Arc::clone(seen.1));
+    let facts = Facts::new(Arc::new(MemoryCache::new(store.clock())));
     ApiParts {
         store: store.clone(),
         intake: Intake::new(store.clone(), Arc::clone(keys)),
         sealing_keys: Arc::clone(keys),
         chains,
-        clock,
         entropy: Arc::new(move || entropy.lock().expect("no panic").next_u128()),
         on_accepted: Arc::new(move || {
             rings.fetch_add(1, Ordering::SeqCst);
@@ -310,6 +311,7 @@ fn parts(
         doc_url_base: "https://docs.example/errors.md".to_owned(),
         limits: ApiLimits::default(),
         key_limit: None,
+        facts,
     }
 }
 

@@ -7,19 +7,6 @@ pub(crate) mod proxy;
 pub(crate) mod softhsm;
 
 use std::path::{Path, PathBuf};
-use std::process::Child;
-
-/// A child process that ends with its owner.
-#[derive(Debug)]
-pub(crate) struct Owned(pub(crate) Child);
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        // Gone already is as good.
-        let _killed = self.0.kill();
-        let _status = self.0.wait();
-    }
-}
 
 /// The first of these files that exists.
 pub(crate) fn installed(what: &str, package: &str, places: &[&str]) -> PathBuf {

@@ -1,7 +1,5 @@
 //! moto: KMS and Secrets Manager as AWS answers them, for tests.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -10,35 +8,19 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 
-use super::{Owned, workspace_root};
 use crate::keyring::AwsAccess;
 
 /// A running server. It ends with this.
 #[derive(Debug)]
 pub(crate) struct Moto {
     pub(crate) port: u16,
-    _server: Owned,
+    _server: portcullis_testkit::Moto,
 }
 
 impl Moto {
     pub(crate) fn start() -> Self {
-        let python = workspace_root().join("target/tools/moto/bin/python");
-        assert!(
-            python.is_file(),
-            "moto is not installed in target/tools/moto: `cargo xtask test` installs it"
-        );
-        let mut server = Command::new(python)
-            .arg(workspace_root().join("crates/keys/tests/moto_server.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("moto starts");
-        let output = server.stdout.take().expect("it is piped");
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line).expect("moto says its port");
-        let port = line.trim().parse().expect("moto says its port");
-        Self { port, _server: Owned(server) }
+        let server = portcullis_testkit::Moto::start();
+        Self { port: server.port(), _server: server }
     }
 
     pub(crate) fn access(&self) -> SdkConfig {

@@ -315,7 +315,11 @@ pub(crate) enum AssetCommand {
     /// Let an asset be withdrawn. Its decimals are compared with the token's where the node answers
     Add(AssetAddArgs),
     /// List all assets
-    List,
+    List {
+        /// Show beside them what the token's contract says of itself, at most an hour old where Redis remembers it
+        #[arg(long)]
+        on_chain: bool,
+    },
 }
 
 /// `admin asset add`

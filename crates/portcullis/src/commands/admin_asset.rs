@@ -1,6 +1,7 @@
 //! `admin asset`: what can be withdrawn.
 
 use alloy_primitives::Address;
+use portcullis_cache::{Facts, TokenFacts};
 use portcullis_core::amount::Amount;
 use portcullis_core::asset::Asset;
 use portcullis_core::chain::ChainSpec;
@@ -11,12 +12,16 @@ use serde_json::{Value, json};
 use crate::cli::{AssetAddArgs, AssetCommand};
 use crate::config::{ChainConfig, parse_token};
 use crate::failure::Failure;
+use crate::fleet;
 use crate::random;
 use crate::session::Session;
 use crate::wire;
 
 const COLUMNS: [&str; 9] =
     ["id", "network", "symbol", "token", "decimals", "min", "max", "daily_max", "enabled"];
+
+/// What `--on-chain` adds.
+const CHAIN_COLUMNS: [&str; 3] = ["chain_symbol", "chain_decimals", "chain_error"];
 
 const SYMBOL_CHARACTERS_MAX: usize = 32;
 
@@ -37,17 +42,61 @@ enum Decimals {
 pub(crate) async fn asset(command: &AssetCommand, session: &Session) -> Result<(), Failure> {
     match command {
         AssetCommand::Add(arguments) => add(arguments, session).await,
-        AssetCommand::List => {
-            let sealing = session.sealing_keys()?;
-            let assets = session
-                .store
-                .assets(&sealing)
-                .await
-                .map_err(|error| Failure::of_store("cannot read the assets", &error))?;
-            session.output.list("assets", &COLUMNS, assets.iter().map(row).collect());
-            Ok(())
+        AssetCommand::List { on_chain } => list(*on_chain, session).await,
+    }
+}
+
+async fn list(on_chain: bool, session: &Session) -> Result<(), Failure> {
+    let sealing = session.sealing_keys()?;
+    let assets = session
+        .store
+        .assets(&sealing)
+        .await
+        .map_err(|error| Failure::of_store("cannot read the assets", &error))?;
+    let mut rows: Vec<Value> = assets.iter().map(row).collect();
+    if !on_chain {
+        session.output.list("assets", &COLUMNS, rows);
+        return Ok(());
+    }
+    let facts = fleet::redis_of(&session.config, &session.clock)?.map(|cache| Facts::new(cache));
+    for (asset, row) in assets.iter().zip(&mut rows) {
+        let Some(token) = asset.token else { continue };
+        match told_by(token, asset.chain_id, facts.as_ref(), session).await {
+            Ok(told) => {
+                row["chain_symbol"] = told.symbol.into();
+                row["chain_decimals"] = told.decimals.into();
+            }
+            Err(why) => row["chain_error"] = why.into(),
         }
     }
+    session.output.list("assets", &[&COLUMNS[..], &CHAIN_COLUMNS].concat(), rows);
+    Ok(())
+}
+
+/// What a token says of itself. For people to look at: whoever decides by it asks a node, as [`decimals_on_chain`] does.
+async fn told_by(
+    token: Address,
+    chain_id: u64,
+    facts: Option<&Facts>,
+    session: &Session,
+) -> Result<TokenFacts, String> {
+    let name = token.to_checksum(None);
+    if let Some(facts) = facts
+        && let Some(told) = facts.token(chain_id, &name).await
+    {
+        return Ok(told);
+    }
+    let chain = session.config.chains.iter().find(|chain| chain.spec.chain_id == chain_id);
+    let chain = chain.ok_or_else(|| "no [[chain]] is configured for it".to_owned())?;
+    let pool = wire::provider_pool(chain, &session.clock).map_err(|failure| failure.to_string())?;
+    let decimals = wire::token_decimals(&pool, token).await?;
+    // Some tokens have none that reads as text.
+    let symbols = pool.token_symbols(&[token]).await.unwrap_or_default();
+    let told = TokenFacts { decimals, symbol: symbols.into_iter().next().unwrap_or_default() };
+    if let Some(facts) = facts {
+        facts.keep_token(chain_id, &name, &told).await;
+    }
+    Ok(told)
 }
 
 async fn add(arguments: &AssetAddArgs, session: &Session) -> Result<(), Failure> {

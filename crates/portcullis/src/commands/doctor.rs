@@ -11,6 +11,7 @@ use portcullis_engine::reconcile::what_journal_knows_more;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::clock;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -69,6 +70,7 @@ pub(crate) async fn doctor(
     let mut findings = Findings::default();
     let foundation = Foundation::lay(config, Arc::clone(clock)).await?;
     files::check(config, &mut findings);
+    check_clock(&foundation, &mut findings);
     check_books(config, &foundation, &mut findings).await?;
     let senders = check_senders(config, &foundation, &mut findings).await;
     for (chain, configured) in foundation.chains.iter().zip(&config.chains) {
@@ -84,6 +86,17 @@ pub(crate) async fn doctor(
         return Ok(());
     }
     Err(Failure::Failed(format!("{failed} checks failed: each line says what to do")))
+}
+
+/// This machine's clock against the database server's. A file has none of its own.
+fn check_clock(foundation: &Foundation, findings: &mut Findings) {
+    let Some(offset_ms) = foundation.store.clock_offset_ms() else { return };
+    let detail = clock::told(offset_ms);
+    if clock::is_off(offset_ms) {
+        findings.warn("clock", format!("{detail}: set the one that is wrong"));
+    } else {
+        findings.ok("clock", detail);
+    }
 }
 
 /// Whose keys the signer has, by chain id and address. A keystore is looked at with the other files.

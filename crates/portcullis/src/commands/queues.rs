@@ -79,22 +79,34 @@ async fn redrive(
         let names = DeadLetterQueue::ALL.map(DeadLetterQueue::as_str).join(", ");
         Failure::Usage(format!("{name:?} is none of {names}"))
     })?;
+    // Before anything leaves: what is sent cannot be taken back when the log cannot be written.
+    note(session, letters, "queue.redrive", &format!("at most {limit}: {reason}")).await?;
     let mut done = Redriven::default();
     let outcome = queues.redrive(letters, limit, &mut done).await;
-    // Also of what was done before an error.
-    if done.sent > 0 {
-        let detail = format!("{} doorbells sent again: {reason}", done.sent);
-        let noted = session
-            .store
-            .note_operation(&session.actor, "queue.redrive", letters.as_str(), &detail)
-            .await;
-        noted.map_err(|error| Failure::of_store("cannot write the audit log", &error))?;
+    let Redriven { sent, failed, foreign } = done;
+    let counts = format!("{sent} sent again, {foreign} left that are not ours");
+    let text = match &outcome {
+        Ok(()) => counts,
+        Err(error) => format!("{counts}, {failed} not sent: {error}"),
+    };
+    note(session, letters, "queue.redriven", &text).await?;
+    let text = format!("{name}: {text}");
+    if outcome.is_err() {
+        return Err(Failure::Unavailable(text));
     }
-    outcome.map_err(|error| unavailable(&error))?;
-    let Redriven { sent, foreign } = done;
-    let text = format!("{name}: {sent} sent again, {foreign} left that are not ours");
     session.output.show(&text, &json!({ "queue": name, "sent": sent, "foreign": foreign }));
     Ok(())
+}
+
+async fn note(
+    session: &Session,
+    letters: DeadLetterQueue,
+    action: &str,
+    detail: &str,
+) -> Result<(), Failure> {
+    let noted =
+        session.store.note_operation(&session.actor, action, letters.as_str(), detail).await;
+    noted.map_err(|error| Failure::of_store("cannot write the audit log", &error))
 }
 
 fn unavailable(error: &SqsError) -> Failure {

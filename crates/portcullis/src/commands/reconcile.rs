@@ -45,7 +45,6 @@ pub(crate) async fn reconcile(
         vaults: config.vaults(),
         settings: config.engine.settings,
         around: Surroundings {
-            clock: Arc::clone(clock),
             entropy: random::source(),
             instance: format!("reconcile_{:032x}", random::entropy()?),
         },

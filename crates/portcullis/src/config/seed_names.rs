@@ -7,9 +7,11 @@ use super::problem::{Origin, Problem};
 use super::tree::Node;
 
 /// Names that stand for a key as it is.
-pub(crate) const NAMES: [(&str, &str); 8] = [
+pub(crate) const NAMES: [(&str, &str); 10] = [
     ("DATABASE_URL", "database.url"),
+    ("DATABASE_URL_FILE", "database.url_file"),
     ("REDIS_URL", "redis.url"),
+    ("REDIS_URL_FILE", "redis.url_file"),
     ("QUEUE_TYPE", "queue.type"),
     ("AWS_REGION", "queue.region"),
     ("BATCH_SIZE", "engine.batch_max"),
@@ -20,6 +22,8 @@ pub(crate) const NAMES: [(&str, &str); 8] = [
 
 /// The URL of a node of Polygon.
 pub(crate) const RPC_URL: &str = "POLYGON_RPC_URL";
+/// The file that holds it: it may have a password in it.
+pub(crate) const RPC_URL_FILE: &str = "POLYGON_RPC_URL_FILE";
 /// Which Polygon that is: 137, the default, or 80002.
 pub(crate) const CHAIN_ID: &str = "POLYGON_CHAIN_ID";
 
@@ -38,9 +42,12 @@ pub(super) fn overlay(tree: &mut Node, variables: &[(String, String)]) -> Vec<Pr
             problems.extend(set(tree, key, value, name).err());
         }
     }
-    let (url, chain_id) = (value_of(RPC_URL), value_of(CHAIN_ID));
-    if let Some(url) = url {
-        problems.extend(overlay_chain(tree, url, chain_id).err());
+    let url = [(RPC_URL, "url"), (RPC_URL_FILE, "url_file")];
+    // Whoever sets both is told so where the two are read.
+    for (name, key) in url {
+        if let Some(value) = value_of(name) {
+            problems.extend(overlay_chain(tree, (name, key, value), value_of(CHAIN_ID)).err());
+        }
     }
     problems
 }
@@ -51,7 +58,11 @@ fn set(tree: &mut Node, key: &str, value: String, name: &str) -> Result<(), Prob
 }
 
 /// The first provider of that network, whose `[[chain]]` is made where there is none.
-fn overlay_chain(tree: &mut Node, url: String, chain_id: Option<String>) -> Result<(), Problem> {
+fn overlay_chain(
+    tree: &mut Node,
+    (name, key, url): (&str, &str, String),
+    chain_id: Option<String>,
+) -> Result<(), Problem> {
     let given = chain_id.unwrap_or_else(|| "137".to_owned());
     let polygons = ["polygon", "polygon-amoy"];
     let spec = given.parse().ok().and_then(ChainSpec::by_id);
@@ -70,7 +81,7 @@ fn overlay_chain(tree: &mut Node, url: String, chain_id: Option<String>) -> Resu
     }
     let provider = format!("chain.{index}.provider.0");
     if !tree.has(&format!("{provider}.name")) {
-        set(tree, &format!("{provider}.name"), PROVIDER.to_owned(), RPC_URL)?;
+        set(tree, &format!("{provider}.name"), PROVIDER.to_owned(), name)?;
     }
-    set(tree, &format!("{provider}.url"), url, RPC_URL)
+    set(tree, &format!("{provider}.{key}"), url, name)
 }

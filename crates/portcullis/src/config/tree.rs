@@ -166,8 +166,14 @@ impl Node {
     }
 }
 
+/// Of the environment the long names are a layer of their own, above the usual ones.
 fn same_layer(left: &Origin, right: &Origin) -> bool {
-    std::mem::discriminant(left) == std::mem::discriminant(right)
+    match (left, right) {
+        (Origin::Environment(left), Origin::Environment(right)) => {
+            left.starts_with(ENVIRONMENT_PREFIX) == right.starts_with(ENVIRONMENT_PREFIX)
+        }
+        _ => std::mem::discriminant(left) == std::mem::discriminant(right),
+    }
 }
 
 fn misplaced(path: &[String], origin: Origin, why: &str) -> Problem {

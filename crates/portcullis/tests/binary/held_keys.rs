@@ -1,9 +1,9 @@
 //! Keys that are held elsewhere, through the command line: a token of `SoftHSM2`, and a secret in moto's Secrets Manager.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
+use portcullis_testkit::Moto;
 use serde_json::{Value, json};
 
 use crate::installation::{Installation, command, text};
@@ -132,42 +132,6 @@ fn a_token_is_listed_gets_a_journal_and_serves() {
     assert!(told.contains("refuses the PIN") && !told.contains("000000"), "{told}");
 }
 
-/// moto, until the test ends.
-struct Moto {
-    server: Child,
-    port: u16,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ended = self.server.kill();
-        let _status = self.server.wait();
-    }
-}
-
-impl Moto {
-    fn start() -> Self {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = manifest.parent().and_then(Path::parent).expect("two folders deep");
-        let python = root.join("target/tools/moto/bin/python");
-        assert!(
-            python.is_file(),
-            "moto is not installed in target/tools/moto: `cargo xtask test` installs it"
-        );
-        let mut server = Command::new(python)
-            .arg(root.join("crates/keys/tests/moto_server.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("moto starts");
-        let mut line = String::new();
-        let output = server.stdout.take().expect("it is piped");
-        BufReader::new(output).read_line(&mut line).expect("it says its port");
-        Self { server, port: line.trim().parse().expect("it says its port") }
-    }
-}
-
 #[test]
 fn a_secret_is_made_listed_rotated_and_serves() {
     let (installation, moto) = (Installation::new(), Moto::start());
@@ -178,10 +142,10 @@ fn a_secret_is_made_listed_rotated_and_serves() {
     let section = |more: &str| {
         format!(
             "[signer]\nkind = \"secrets-manager\"\nsecond_secret = \"{}\"\n[signer.aws]\nregion = \"eu-central-1\"\n\
-             endpoint = \"http://127.0.0.1:{}\"\nrequest_timeout_ms = 20000\ncall_timeout_ms = 60000\n\
+             endpoint = \"{}\"\nrequest_timeout_ms = 20000\ncall_timeout_ms = 60000\n\
              [signer.secret]\nname = \"portcullis/hot\"\nwrapping = \"operator\"\n{more}",
             "07".repeat(32),
-            moto.port
+            moto.endpoint()
         )
     };
     set_signer(&installation, &section(""));

@@ -71,6 +71,16 @@ impl Installation {
         std::fs::write(self.config(), moved).expect("writable");
     }
 
+    /// Takes what opens the keys out of the configuration: beside a server, only the signer may have it.
+    pub(crate) fn take_keys_away(&self) {
+        let text = std::fs::read_to_string(self.config()).expect("readable");
+        let opens =
+            |line: &&str| line.starts_with("keystore = ") || line.starts_with("passphrase_file = ");
+        assert_eq!(text.lines().filter(opens).count(), 2, "{text}");
+        let kept: Vec<&str> = text.lines().filter(|line| !opens(line)).collect();
+        std::fs::write(self.config(), kept.join("\n")).expect("writable");
+    }
+
     /// Runs a command that is to succeed and returns its JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let arguments = [arguments, &["--json"]].concat();
@@ -94,7 +104,8 @@ impl Installation {
     /// With some variables in the environment.
     pub(crate) fn serve_with(&self, environment: &[(&str, String)], arguments: &[&str]) -> Server {
         // A file, not a pipe: a full pipe would hold the server up.
-        let log = self.dir.path().join("server.log");
+        let logs = (0_u32..).map(|number| self.dir.path().join(format!("server-{number}.log")));
+        let log = logs.into_iter().find(|log| !log.exists()).expect("one is free");
         let stderr = std::fs::File::create(&log).expect("writable");
         let child = command(Some(&self.config()))
             .arg("serve")

@@ -6,15 +6,18 @@ mod fake_node;
 mod held_keys;
 mod installation;
 mod mariadb;
+mod queues;
+mod rates;
 mod refusals;
 
 use std::io::Write;
 use std::time::Instant;
 
+use portcullis_testkit::RedisServer;
 use serde_json::{Value, json};
 
 use crate::fake_node::fake_node;
-use crate::installation::{Installation, STOP_BOUND, run, text};
+use crate::installation::{Installation, STOP_BOUND, command, free_address, run, text};
 
 /// A tenant with a key and the native asset; returns the secret.
 pub(crate) fn administrate(installation: &Installation) -> String {
@@ -220,6 +223,19 @@ fn a_server_accepts_while_its_node_is_down_and_stops_gracefully() {
 }
 
 #[test]
+fn a_second_process_with_all_roles_on_one_file_is_refused() {
+    let installation = Installation::new();
+    installation.json(&["keys", "new", "--network", "localhost"]);
+    let first = installation.serve(&[]);
+    let told = installation.refused(&["serve", "--listen", "127.0.0.1:0"], 5);
+    assert!(told.contains("one such process serves an embedded database"), "{told}");
+    let (status, _) = first.ask("GET", "/readyz", None, None).expect("the first goes on");
+    assert_eq!(status, 200);
+    assert_eq!(first.stop().0, Some(0));
+    assert_eq!(installation.serve(&[]).stop().0, Some(0), "what it held is free again");
+}
+
+#[test]
 fn a_role_alone_serves_probes_and_no_api() {
     let installation = Installation::new();
     let server = installation.serve(&["--role", "monitor"]);
@@ -310,4 +326,29 @@ fn decimals_that_the_token_does_not_have_are_refused() {
     assert_eq!(installation.json(&["admin", "asset", "list"])["assets"], json!([]));
     let added = installation.json(&asset("6"));
     assert!(!added["warnings"].to_string().contains("compared"), "{added}");
+}
+
+#[test]
+fn what_a_token_says_of_itself_is_shown_and_remembered_by_redis() {
+    let redis = RedisServer::start();
+    let installation = Installation::with_node(fake_node(6));
+    let add = "admin asset add --network localhost --symbol USDX --decimals 6 --min 1 --max 50 --token \
+               0x5FbDB2315678afecb367f032d93F642f64180aa3";
+    installation.json(&add.split_whitespace().collect::<Vec<_>>());
+    let listed = |environment: &[(&str, String)]| -> Value {
+        let mut command = command(Some(&installation.config()));
+        command.args(["admin", "asset", "list", "--on-chain", "--json"]);
+        let output = command.envs(environment.iter().cloned()).output().expect("the binary runs");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")["assets"][0].clone()
+    };
+    let with_redis = ("REDIS_URL", redis.url());
+    let away = ("PORTCULLIS__CHAIN__0__PROVIDER__0__URL", format!("http://{}", free_address()));
+    let first = listed(std::slice::from_ref(&with_redis));
+    assert_eq!((&first["symbol"], &first["chain_symbol"]), (&json!("USDX"), &json!("USDC")));
+    assert_eq!(first["chain_decimals"], 6);
+    let remembered = listed(&[with_redis, away.clone()]);
+    assert_eq!(remembered["chain_symbol"], "USDC", "{remembered}");
+    let asked = listed(&[away]);
+    assert!(asked["chain_error"].is_string(), "without Redis the node is asked: {asked}");
 }

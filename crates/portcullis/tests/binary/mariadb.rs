@@ -1,10 +1,10 @@
 //! An installation whose database is a MariaDB server.
 
 use portcullis_testkit::MariaDb;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::administrate;
-use crate::installation::{Installation, run, text};
+use crate::installation::{Installation, Server, run, text};
 
 /// What a command says that does not get as far as its work.
 fn refused(installation: &Installation, arguments: &[&str]) -> String {
@@ -39,14 +39,49 @@ fn a_schema_that_is_not_ours_is_refused_and_brought_up_to_date_by_hand() {
     }
 }
 
+/// Deposits while somebody has the table, until one had to wait for it.
+fn wait_on_a_table(server: &Server, secret: &str) {
+    for number in 1..=20 {
+        let holding = std::thread::spawn(|| {
+            let hold = "LOCK TABLES deposits WRITE; DO SLEEP(0.5); UNLOCK TABLES";
+            MariaDb::shared().execute("taken_in", hold)
+        });
+        let deposit = json!({
+            "external_id": format!("slow-{number}"), "network": "localhost", "asset": "POL",
+            "amount": "1",
+        });
+        let (status, answer) =
+            server.call("POST", "/v1/accounts/user-1/deposits", secret, &deposit);
+        assert!((200..300).contains(&status), "{status} {answer}");
+        holding.join().expect("no panic").expect("it held the table");
+        if server.log().contains("a slow statement") {
+            return;
+        }
+    }
+    panic!("no deposit met the held table");
+}
+
+#[test]
+fn the_second_process_with_all_roles_and_one_identity_is_told_what_to_do() {
+    let url = MariaDb::shared().create_database("two_on_one_host").expect("a database");
+    let installation = Installation::new();
+    installation.set_database(&format!("url = \"{url}\""));
+    installation.json(&["keys", "new", "--network", "localhost"]);
+    let first = installation.serve(&[]);
+    let told = installation.refused(&["serve", "--listen", "127.0.0.1:0"], 5);
+    assert!(told.contains("a data.dir of its own") && !told.contains("embedded"), "{told}");
+    assert_eq!(first.stop().0, Some(0));
+}
+
 #[test]
 fn a_server_takes_requests_in_and_keeps_its_password() {
     let url = MariaDb::shared().create_database("taken_in").expect("a database");
     let installation = Installation::new();
-    installation.set_database(&format!("url = \"{url}\"\nslow_query_ms = 1"));
+    installation.set_database(&format!("url = \"{url}\"\nslow_query_ms = 100"));
     let printed = run(Some(&installation.config()), &["config", "print"]);
     assert!(text(&printed.stdout).contains("url = \"[redacted]\""), "{}", text(&printed.stdout));
     let secret = administrate(&installation);
+    installation.take_keys_away();
     let server = installation.serve(&["--role", "api"]);
     let deposit =
         json!({"external_id": "d-1", "network": "localhost", "asset": "POL", "amount": "10"});
@@ -61,9 +96,20 @@ fn a_server_takes_requests_in_and_keeps_its_password() {
     let (status, again) = server.call("POST", "/v1/withdrawals", &secret, &withdrawal);
     assert!((200..300).contains(&status), "{status} {again}");
     assert_eq!(answer["id"], again["id"]);
+    wait_on_a_table(&server, &secret);
     let (_, metrics) = server.ask("GET", "/metrics", None, None).expect("an answer");
-    assert!(metrics.to_string().contains("portcullis_store_statements_total"), "{metrics}");
-    assert_eq!(server.stop().0, Some(0));
+    for counter in ["portcullis_store_statements_total", "portcullis_store_slow_statements_total"] {
+        assert!(metrics.to_string().contains(counter), "{counter} is not in {metrics}");
+    }
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0), "{log}");
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let slow: Vec<Value> = lines.filter(|line| line["message"] == "a slow statement").collect();
+    assert!(slow.iter().all(|line| line["elapsed_ms"].as_u64() >= Some(100)), "{slow:?}");
+    let is_of_it = |line: &Value| line["statement"].to_string().contains("deposits");
+    assert!(slow.iter().any(is_of_it), "{slow:?}");
+    assert!(!log.contains("slow-1"), "a statement is logged without its values");
+    assert!(!log.contains(&url), "{log}");
     let file = installation.root().join("backup.db").display().to_string();
     let told = refused(&installation, &["backup", &file]);
     assert!(told.contains("mariadb-dump"), "{told}");

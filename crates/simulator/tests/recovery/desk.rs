@@ -142,7 +142,6 @@ impl Desk {
             vaults: BTreeMap::new(),
             settings: EngineSettings { bump_after_ms: 30_000, ..EngineSettings::default() },
             around: Surroundings {
-                clock: shared,
                 entropy: Arc::new(move || entropy.lock().expect("no panic").next_u128()),
                 instance: "desk#1".into(),
             },

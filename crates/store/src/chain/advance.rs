@@ -13,7 +13,8 @@ use crate::entity::{header, slot};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
-use crate::slot::{forget_blocks, read_open_slots};
+use crate::slot::read_open_slots;
+use crate::slot_moves::forget_blocks;
 use crate::transition::apply;
 
 pub(super) async fn advance_in(

@@ -10,7 +10,7 @@ use crate::db::{Source, Transaction};
 use crate::entity::{binding, slot, withdrawal};
 use crate::error::StoreError;
 use crate::ledger::{Purse, ROWS_PER_STATEMENT};
-use crate::slot::slot_keys;
+use crate::slot_moves::slot_keys;
 use crate::transition::{Stake, carried_by};
 
 /// A payment that a slot carries, and where it stands.

@@ -22,7 +22,8 @@ use crate::error::StoreError;
 use crate::gas::dry_rides;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::{NewPosting, ROWS_PER_STATEMENT, refused_subjects};
-use crate::slot::{OpenSlot, move_slots, open_slots_by_id, slot_keys, slot_moves};
+use crate::slot::{OpenSlot, open_slots_by_id};
+use crate::slot_moves::{move_slots, slot_keys, slot_moves};
 use crate::transition::{Stake, alike_writes, apply, settle_alike};
 use crate::withdrawal::WithdrawalRecord;
 

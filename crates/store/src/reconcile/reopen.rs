@@ -11,7 +11,8 @@ use crate::audit::{AuditEntry, append_audit};
 use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::{forgotten, header, slot};
 use crate::error::StoreError;
-use crate::slot::{forget_blocks, open_slots_by_id};
+use crate::slot::open_slots_by_id;
+use crate::slot_moves::forget_blocks;
 
 /// Why a slot is looked at again that stays in its block.
 pub(super) const JOINED: &str = "a payment joined its slot after its block was read";

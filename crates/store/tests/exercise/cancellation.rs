@@ -6,7 +6,7 @@ use crate::walk::{Steps, Walk};
 #[tokio::test]
 async fn a_walk_with_steps_cut_off_anywhere_stays_consistent_and_ends() {
     let mut cut = 0;
-    for seed in 100..116 {
+    for seed in 100..120 {
         let mut walk = Walk::open(seed, Steps::CutOff).await;
         for _ in 0..60 {
             walk.step().await;

@@ -9,7 +9,7 @@ use crate::fixture::{CHAIN, Fixture};
 use crate::rail::{NONCE_FIRST, block, inclusion, sender, signed, slot_at};
 
 fn is_conflict(outcome: &Result<(), StoreError>) -> bool {
-    matches!(outcome, Err(StoreError::Conflict { .. }))
+    matches!(outcome, Err(StoreError::Conflict { .. } | StoreError::Duplicate { .. }))
 }
 
 async fn bind(fixture: &Fixture, slots: &[NewSlot]) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use portcullis_store::lease::Lease;
 use portcullis_store::send::SendResult;
 use portcullis_store::slot::{NewAttempt, NewSlot, OpenSlot};
 use portcullis_store::{Store, StoreError};
-use portcullis_testkit::MariaDb;
+use portcullis_testkit::{Cut, MariaDb, SqlProxy};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
@@ -180,8 +180,7 @@ fn seen_of(open: &OpenSlot) -> portcullis_store::chain::Inclusion {
 }
 
 async fn finalize_some(store: &Store, lease: &Lease) -> Result<(), StoreError> {
-    let deep = store.deep_slots(CHAIN, 200, crate::rail::block_at(200), 50).await?;
-    store.finalize(lease, &deep).await
+    store.end_paid(lease, (CHAIN, 200, crate::rail::block_at(200)), 50, 50).await.map(|_| ())
 }
 
 async fn killed_thrice(server: &mut MariaDb, yard: &Yard) {
@@ -276,6 +275,31 @@ async fn a_server_that_is_killed_amid_a_thousand_payments_loses_and_repeats_none
     assert_eq!(yard.fixture.number("SELECT count(*) FROM withdrawals").await, 1_000);
     assert_eq!(yard.fixture.number("SELECT count(*) FROM alarms").await, 0);
     assert_eq!(yard.fixture.store.take_damage(), [], "no picture was torn");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_is_told_as_that_and_found_by_the_next_try() {
+    let fixture = Fixture::open().await;
+    fixture.fund("alice", 100).await;
+    let server = MariaDb::shared().port();
+    let proxy = SqlProxy::before(server).await;
+    let url = fixture.url().replace(&format!(":{server}/"), &format!(":{}/", proxy.port()));
+    let options = Fixture::options(&url, 5_000, 2);
+    let store = Store::open(&options, Arc::new(fixture.clock.clone())).await.expect("opens");
+    let intake = Intake::new(store, Arc::clone(&fixture.keys));
+    for (name, cut, is_there) in [("w1", Cut::AfterCommit, 1), ("w2", Cut::BeforeCommit, 0)] {
+        let request = fixture.submission(name, "alice", 1);
+        let counted = format!("SELECT count(*) FROM withdrawals WHERE external_id = '{name}'");
+        proxy.set(cut);
+        let outcome = intake.submit(request.clone(), PATIENCE_MS).await;
+        assert!(matches!(outcome, Err(IntakeError::OutcomeUnknown)), "{cut:?}: {outcome:?}");
+        assert_eq!(proxy.cut(), Cut::Never, "it was cut");
+        assert_eq!(fixture.number(&counted).await, is_there, "{cut:?}");
+        let again = intake.submit(request, PATIENCE_MS).await.expect("the way is whole again");
+        assert_eq!(matches!(again, Submitted::Existing(_)), is_there == 1, "{again:?}");
+        assert_eq!(fixture.number(&counted).await, 1, "{cut:?}");
+    }
+    fixture.check().await;
 }
 
 async fn session(fixture: &Fixture) -> MySqlConnection {

@@ -42,6 +42,21 @@ async fn a_lease_means_the_same_to_processes_whose_clocks_differ() {
     assert!(off.abs() < 30_000, "it ends by the server's clock: {off} ms");
 }
 
+#[tokio::test]
+async fn a_clock_that_is_off_is_measured_and_tells_no_time() {
+    let fixture = Fixture::open().await;
+    let right = process(&fixture, 0).await;
+    for off_ms in [-90_000, 90_000] {
+        let store = process(&fixture, off_ms).await;
+        store.read_clock().await.expect("answers");
+        let told = store.clock_offset_ms().expect("a server has a clock of its own");
+        assert!((told - off_ms).abs() < 30_000, "it is off by {told} ms");
+        let apart = store.clock().now().millis_since(right.clock().now()).abs();
+        assert!(apart < 30_000, "they agree on the time: {apart} ms");
+    }
+    assert_eq!(fixture.store.clock_offset_ms(), None, "its time is told by the test");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_processes_that_accept_at_once_give_each_number_once() {
     let fixture = Arc::new(Fixture::open().await);

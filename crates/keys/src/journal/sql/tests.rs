@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use portcullis_core::intent::SigningIntent;
+use portcullis_testkit::{Cut, SqlProxy};
 use sqlx::Executor;
 
 use super::*;
@@ -13,7 +14,6 @@ use crate::keyring::{Keyring, KmsKeys, KmsOptions};
 use crate::keystore::KeystoreId;
 use crate::servers::mariadb::MariaDb;
 use crate::servers::moto::{access, quick};
-use crate::servers::proxy::{Cut, SqlProxy};
 use crate::signer::{Signer, SigningRefusal};
 
 #[test]
@@ -133,7 +133,7 @@ async fn of_two_signers_at_once_only_one_pays() {
 async fn an_append_whose_answer_was_lost_is_found_out_about() {
     let (server, bench) = (MariaDb::with_journal().await, Bench::new());
     let proxy = SqlProxy::before(server.port).await;
-    let through = MariaDb::options_at(proxy.port);
+    let through = MariaDb::options_at(proxy.port());
     let signer = signer(&bench, &through).await;
     for (nonce, cut) in [(1, Cut::AfterCommit), (2, Cut::BeforeCommit)] {
         proxy.set(cut);
@@ -164,7 +164,7 @@ async fn without_the_database_nothing_leaves() {
     assert!(matches!(refused, SigningRefusal::Journal { .. }), "{refused}");
     assert!(signer.catch_up().await.is_err());
     assert!(!format!("{refused}").contains("change-me"));
-    server.start().await;
+    server.start_again();
     sign(&signer, bench.pay(2, 2)).await.expect("the database is back");
     assert_eq!(lines(&server).await, 3);
 }
@@ -173,7 +173,7 @@ async fn without_the_database_nothing_leaves() {
 async fn a_lost_answer_is_settled_before_the_next_append() {
     let (mut server, bench) = (MariaDb::with_journal().await, Bench::new());
     let proxy = SqlProxy::before(server.port).await;
-    let options = SqlJournalOptions { tries_max: 1, ..MariaDb::options_at(proxy.port) };
+    let options = SqlJournalOptions { tries_max: 1, ..MariaDb::options_at(proxy.port()) };
     let mut journal = open(&bench, &options).await.expect("it opens");
     proxy.set(Cut::BeforeCommit);
     let once = [JournalRecord::Attempt(attempt(&bench, 1, 1))];
@@ -182,7 +182,7 @@ async fn a_lost_answer_is_settled_before_the_next_append() {
     assert_eq!(journal.reader().lines(), 1, "readers see only what is durable");
     // The server ends and comes back; the transaction is gone with it.
     server.kill();
-    server.start().await;
+    server.start_again();
     journal.catch_up().await.expect("the server is back");
     journal.append(&once).await.expect("appended");
     assert_eq!(lines(&server).await, 2);

@@ -21,7 +21,7 @@ const SPENDERS: [(&str, Address); 2] = [
     ("Permit2", address!("0x000000000022D473030F116dDEE9F6B43aC78BA3")),
 ];
 
-/// Seconds that the newest block may be away from this machine's clock, beside ten block times.
+/// Seconds that the newest block may be away from the clock, beside ten block times.
 const SKEW_MS: i64 = 30_000;
 
 /// Blocks in which a transfer of ours is looked for, to see whether the token takes a fee of it.
@@ -88,12 +88,16 @@ async fn check_head(pool: &ProviderPool, foundation: &Foundation, findings: &mut
     let head = agreed.head;
     let behind_ms = foundation.clock.now().as_millis().saturating_sub(head.timestamp_ms);
     let most = i64::try_from(pool.chain().block_time_ms.saturating_mul(10)).unwrap_or(SKEW_MS);
-    let detail = format!("block {} is {} s old by this clock", head.number, behind_ms / 1_000);
+    let whose = match foundation.store.clock_offset_ms() {
+        Some(_) => "the database server's clock",
+        None => "this machine's clock",
+    };
+    let detail = format!("block {} is {} s old by {whose}", head.number, behind_ms / 1_000);
     if behind_ms < -SKEW_MS {
-        findings.fail(what, format!("{detail}: this machine's clock is slow; set it"));
+        findings.fail(what, format!("{detail}: {whose} is slow; set it"));
     } else if behind_ms > most.max(SKEW_MS) {
         findings
-            .warn(what, format!("{detail}: the node lags, makes no blocks, or the clock is fast"));
+            .warn(what, format!("{detail}: the node lags, makes no blocks, or that clock is fast"));
     } else {
         findings.ok(what, detail);
     }

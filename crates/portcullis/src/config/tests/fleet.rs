@@ -34,6 +34,43 @@ fn the_usual_names_of_the_environment_are_understood() {
 }
 
 #[test]
+fn the_usual_names_of_secrets_may_name_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("writable");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, private).expect("our own file");
+        path.display().to_string()
+    };
+    let [database, redis, node] = [
+        write("database", "mysql://portcullis:secret@db.example.com:3306/payouts\n"),
+        write("redis", "redis://redis.example.com:6379/\n"),
+        write("node", "https://polygon.example.com/key\n"),
+    ];
+    let environment = [
+        ("DATABASE_URL_FILE", database.as_str()),
+        ("REDIS_URL_FILE", redis.as_str()),
+        ("POLYGON_RPC_URL_FILE", node.as_str()),
+    ];
+    let config = load_with("", &environment).expect("right");
+    let url = config.database.url().expect("readable");
+    assert_eq!(url.trim(), "mysql://portcullis:secret@db.example.com:3306/payouts");
+    assert!(config.redis.options().expect("readable").is_some());
+    assert_eq!(config.chains[0].spec.network, "polygon");
+    assert!(!config.print_with_sources().contains("secret"), "{}", config.print_with_sources());
+    let sources = config.sources();
+    assert_eq!(sources["database.url_file"], "environment variable DATABASE_URL_FILE");
+    assert_eq!(sources["redis.url_file"], "environment variable REDIS_URL_FILE");
+    let both = [environment[0], ("DATABASE_URL", "sqlite:///tmp/x.db")];
+    let error = load_with("", &both).expect_err("which of them?").to_string();
+    assert!(error.contains("set database.url or database.url_file, not both"), "{error}");
+    let long = [environment[0], ("PORTCULLIS__DATABASE__URL", "sqlite:///tmp/x.db")];
+    let config = load_with("", &long).expect("the long name is above the usual one");
+    assert_eq!(config.database.url().expect("given"), "sqlite:///tmp/x.db");
+}
+
+#[test]
 fn the_long_name_is_above_the_usual_one_and_both_are_above_the_file() {
     let file = "[queue]\ntype = \"local\"\n[[chain]]\nnetwork = \"polygon\"\n[[chain.provider]]\n\
                 name = \"own\"\nurl_file = \"/run/url\"\n";

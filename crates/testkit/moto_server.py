@@ -1,8 +1,8 @@
-"""Serves moto's API of AWS on a free port of this machine, for the tests of this crate.
+"""Serves moto's API of AWS on this machine, for tests: at the port that is its argument, else at a free one.
 
 moto 5.2.5 signs SHA-256 of the message whatever MessageType says. KMS signs a message of type DIGEST as it is, and
 that is what Portcullis sends, so it is mended here. The port is the first line of the output; the server ends when
-its standard input does, so that it never outlives a test.
+its standard input does, so that it never outlives a test. Whoever names a port ends it himself.
 """
 
 import os
@@ -50,14 +50,16 @@ def end_with_input():
 
 KmsResponse.sign = sign_request
 ECDSAPrivateKey.sign = sign
+chosen = int(sys.argv[1]) if len(sys.argv) > 1 else 0
 server = make_server(
     "127.0.0.1",
-    0,
+    chosen,
     DomainDispatcherApplication(create_backend_app),
     threaded=True,
     request_handler=Silent,
 )
 os.environ["MOTO_PORT"] = str(server.server_port)
-threading.Thread(target=end_with_input, daemon=True).start()
+if not chosen:
+    threading.Thread(target=end_with_input, daemon=True).start()
 print(server.server_port, flush=True)
 server.serve_forever()
