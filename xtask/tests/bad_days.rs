@@ -1,5 +1,6 @@
-//! Bad days of a fleet of real processes: servers between them die, all are restarted in turn, two signers fight over the same wallets, clocks differ, and
-//! the holder of the keys fails. Each time the chain judges: nothing lost, nothing paid twice.
+//! Bad days of a fleet of real processes: servers between them die, all are restarted in turn, two signers fight over
+//! the same wallets, clocks differ, and the holder of the keys fails. Each time the chain judges: nothing lost, nothing
+//! paid twice.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -14,10 +14,13 @@ use super::SqlJournalOptions;
 use super::grants::excess_privilege;
 use crate::journal::error::JournalError;
 
-/// Every connection judges by these, whatever the server's defaults are.
-const SESSION: [&str; 3] = [
+/// Every connection judges by these, whatever the server's defaults are. The server ends one that is silent for 10 seconds: a
+/// signer that was stopped in the middle of an append would hold the place of the next line, and with it all others, until it
+/// wakes. Its commit fails then.
+const SESSION: [&str; 4] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION innodb_lock_wait_timeout = 3",
+    "SET SESSION wait_timeout = 10",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
 ];
 
