@@ -184,11 +184,15 @@ fn user_argument(folder: &Path) -> Result<Option<&'static str>> {
     Ok(is_root.then_some("--user=root"))
 }
 
+/// Where a server has its temporary tables. A starting one removes those of all others in the same folder.
+const TEMPORARY: &str = "TMPDIR";
+
 async fn install(folder: &Path, user: Option<&str>) -> Result<()> {
     let output = Command::new("mariadb-install-db")
         .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
         .arg(format!("--datadir={}", folder.join("data").display()))
         .args(user)
+        .env(TEMPORARY, folder)
         .output()
         .await
         .context("mariadb-install-db could not be started")?;
@@ -206,6 +210,7 @@ async fn install(folder: &Path, user: Option<&str>) -> Result<()> {
 fn command(program: PathBuf, folder: &Path, address: SocketAddr, user: Option<&str>) -> Command {
     let at = |name: &str| folder.join(name).display().to_string();
     let mut command = Command::new(program);
+    command.env(TEMPORARY, folder);
     command.arg("--no-defaults").args(user).args([
         format!("--datadir={}", at("data")),
         format!("--socket={}", at("socket")),

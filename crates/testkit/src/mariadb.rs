@@ -224,6 +224,9 @@ fn new_directory() -> io::Result<PathBuf> {
     Err(io::Error::other("every name is taken"))
 }
 
+/// Where a server has its temporary tables. A starting one removes those of all others in the same folder.
+const TEMPORARY: &str = "TMPDIR";
+
 /// Makes the system tables.
 fn install(directory: &Path) -> Result<(), MariaDbError> {
     let program = "mariadb-install-db";
@@ -231,7 +234,8 @@ fn install(directory: &Path) -> Result<(), MariaDbError> {
     command
         .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
         .arg(format!("--datadir={}", directory.join("data").display()))
-        .args(user_arguments(directory)?);
+        .args(user_arguments(directory)?)
+        .env(TEMPORARY, directory);
     let output = command.output().map_err(|error| missing(program, error))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -272,6 +276,7 @@ fn spawn(directory: &Path, port: u16, arguments: &[String]) -> Result<Child, Mar
             "--innodb-flush-method=nosync",
         ])
         .args(arguments)
+        .env(TEMPORARY, directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

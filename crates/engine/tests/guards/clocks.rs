@@ -28,7 +28,7 @@ async fn bytes_are_not_sent_again_before_their_pause_is_over() {
         machine.sign().await;
         machine.send().await;
         let state = bench.read(&machine.store, id).await.state.code();
-        assert_eq!(state, StateCode::Broadcasting, "{off_ms}");
+        assert_eq!(state, StateCode::Broadcasted, "{off_ms}");
         let right = bench.open_under(&bench.clock).await;
         let due = right.first_sendable(LOCAL).await.expect("reads");
         assert_eq!(due, None, "{off_ms}: due again, by the server's clock");

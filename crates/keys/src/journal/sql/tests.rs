@@ -130,6 +130,20 @@ async fn of_two_signers_at_once_only_one_pays() {
 }
 
 #[tokio::test]
+async fn a_signer_that_stands_still_in_an_append_holds_the_others_up_for_seconds_only() {
+    let (server, bench) = (MariaDb::with_journal().await, Bench::new());
+    let signer = signer(&bench, &server.options()).await;
+    let dial = SqlDial::new(&server.options()).expect("a URL");
+    let mut stopped = dial.connect().await.expect("the database answers");
+    stopped.execute("BEGIN").await.expect("it begins");
+    let half = "INSERT INTO journal_lines VALUES (1, 'of one that was stopped')";
+    stopped.execute(half).await.expect("the next place is free");
+    sign(&signer, bench.pay(7, 1)).await.expect("the server lets go of the place");
+    assert!(stopped.execute("COMMIT").await.is_err(), "it wakes too late");
+    assert_eq!(lines(&server).await, 2);
+}
+
+#[tokio::test]
 async fn an_append_whose_answer_was_lost_is_found_out_about() {
     let (server, bench) = (MariaDb::with_journal().await, Bench::new());
     let proxy = SqlProxy::before(server.port).await;
