@@ -55,11 +55,10 @@ fn servers_that_die_and_a_rolling_restart_cost_no_payment_and_are_named() {
     let faults = [Fault::Database, Fault::Redis, Fault::Queues, Fault::Twice, Fault::Rolling];
     let report = played(words, &faults);
     assert!(report.withdrawals > 950, "{report}");
-    for fault in [Fault::Database, Fault::Redis] {
+    for fault in [Fault::Database, Fault::Redis, Fault::Queues] {
         let told = told(&report, fault);
         assert!(told.readyz.is_some() && told.log.is_some(), "{told:?}");
     }
-    assert!(told(&report, Fault::Queues).log.is_some(), "{report:?}");
 }
 
 #[test]

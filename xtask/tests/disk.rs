@@ -131,13 +131,15 @@ impl Scene {
             "metadata": { "note": "x".repeat(3_500) },
         });
         let answer = self.api.send(&ApiRequest::post("/v1/withdrawals", &body)).await.unwrap();
-        if answer.status == 202 {
+        if [200, 202].contains(&answer.status) {
             let (token, units) = (Some(self.usdc), U256::from(2_000_000));
             self.promises.push(Promise { external_id, token, to, units });
         } else {
             // It may be repeated, as it is, and the next one is the same.
             assert_eq!(answer.status, 503, "{answer:?}");
-            assert_eq!(answer.code(), Some("DATABASE_UNAVAILABLE"), "{answer:?}");
+            // Where the commit itself met the end of the disk, nobody knows: a repetition tells.
+            let is_told = [Some("DATABASE_UNAVAILABLE"), Some("OUTCOME_UNKNOWN")];
+            assert!(is_told.contains(&answer.code()), "{answer:?}");
             assert!(answer.is_retryable(), "{answer:?}");
         }
         answer
@@ -218,7 +220,7 @@ fn a_full_disk_of_the_database_stops_payments_and_loses_none() {
         let ballast = fill(&data);
         let mut refused = 0;
         let told = loop {
-            refused += usize::from(scene.ask().await.status != 202);
+            refused += usize::from(scene.ask().await.status == 503);
             let told = scene.api.send(&ApiRequest::get("/readyz")).await.unwrap();
             if detail(&told, "disk").is_some() {
                 break told;
@@ -228,7 +230,7 @@ fn a_full_disk_of_the_database_stops_payments_and_loses_none() {
         assert_eq!(told.status, 503, "{told:?}");
         assert!(detail(&told, "disk").is_some_and(|it| it.contains("free space")), "{told:?}");
         while refused == 0 {
-            refused += usize::from(scene.ask().await.status != 202);
+            refused += usize::from(scene.ask().await.status == 503);
         }
         // It is full for longer than a transaction is tried again.
         sleep(Duration::from_secs(3)).await;
@@ -238,7 +240,11 @@ fn a_full_disk_of_the_database_stops_payments_and_loses_none() {
                 told.status == 200 && detail(told, "disk").is_none()
             })
             .await;
-        assert_eq!(scene.ask().await.status, 202, "what was refused is repeated as it was");
+        let repeated = scene.ask().await;
+        assert!(
+            [200, 202].contains(&repeated.status),
+            "what was refused is repeated as it was: {repeated:?}"
+        );
         scene.all_are_paid().await;
         let (begun, ended) = (scene.told("error", "disk"), scene.told("info", "disk"));
         assert!(begun >= 1 && begun == ended, "{begun} beginnings, {ended} ends");

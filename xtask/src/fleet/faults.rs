@@ -24,6 +24,9 @@ const AWAY: Duration = Duration::from_secs(3);
 const TOGETHER: Duration = Duration::from_secs(4);
 /// How long taking over may take: what the other one had open has to time out first.
 const TAKEN_OVER_LIMIT: Duration = Duration::from_secs(90);
+/// What a signer's log says of keys that give nothing, and of their return.
+const KEYS_FAIL: [&str; 2] = ["ERROR", "\"component\":\"keys\""];
+const KEYS_ARE_WELL: [&str; 2] = ["it is well again", "\"component\":\"keys\""];
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How often each of two signers stands still.
 const STOPS: usize = 2;
@@ -132,7 +135,7 @@ impl Faults<'_> {
         let logs = self.logs();
         let meanwhile = async {
             let (readyz, log, ()) = tokio::join!(
-                readyz_names(self.apis, "database"),
+                readyz_names(self.apis, "database", ""),
                 logs.said(&["a step failed", "database"]),
                 sleep(AWAY)
             );
@@ -145,7 +148,7 @@ impl Faults<'_> {
         let logs = self.logs();
         let meanwhile = async {
             let (readyz, log, ()) = tokio::join!(
-                readyz_names(self.apis, "redis"),
+                readyz_names(self.apis, "redis", ""),
                 logs.said(&["WARN", "Redis"]),
                 sleep(AWAY)
             );
@@ -157,14 +160,18 @@ impl Faults<'_> {
     async fn queues(&self) -> Result<Result<Said>> {
         let logs = self.logs();
         let meanwhile = async {
-            let (log, ()) = tokio::join!(logs.said(&["WARN", "queue"]), sleep(AWAY));
-            log
+            let (readyz, log, ()) = tokio::join!(
+                readyz_names(self.apis, "queues", ""),
+                logs.said(&["WARN", "queues"]),
+                sleep(AWAY)
+            );
+            Ok((Some(readyz?), Some(log?)))
         };
         let while_away = self.servers.without_queues(meanwhile).await?;
         // It is empty now, and the processes say what to do.
-        let empty = self.logs().said(&["portcullis queues init"]).await;
+        let empty = readyz_names(self.apis, "queues", "portcullis queues init").await;
         self.installation.make_queues()?;
-        Ok(while_away.and_then(|line| empty.map(|_| (None, Some(line)))))
+        Ok(while_away.and_then(|said| empty.map(|_| said)))
     }
 
     /// Who has which wallet, and how often it changed hands.
@@ -234,7 +241,7 @@ impl Faults<'_> {
             Keys::Kms => {
                 let proxy = self.holder.proxy.as_ref().context("nothing stands before KMS")?;
                 let throttled = self.moody(proxy, Mood::Throttling, "Throttl").await?;
-                self.moody(proxy, Mood::Silent, "the signer refused").await?;
+                self.moody(proxy, Mood::Silent, "no answer").await?;
                 Ok((None, Some(throttled)))
             }
             Keys::SecretsManager => {
@@ -247,20 +254,22 @@ impl Faults<'_> {
             Keys::Pkcs11 => {
                 let logs = self.logs();
                 self.holder.take_token()?;
-                let (log, ()) = tokio::join!(logs.said(&["the signer refused"]), sleep(AWAY));
+                let (log, ()) = tokio::join!(logs.said(&KEYS_FAIL), sleep(AWAY));
                 self.holder.put_token_back()?;
+                logs.said(&KEYS_ARE_WELL).await?;
                 Ok((None, Some(log?)))
             }
         }
     }
 
-    /// Lets the holder's proxy be in a mood until a signer says so.
+    /// Lets the holder's proxy be in a mood until a signer says so, and waits until it says that this is over.
     async fn moody(&self, proxy: &Proxy, mood: Mood, word: &str) -> Result<String> {
         let (logs, before) = (self.logs(), proxy.refused());
-        let words = ["the signer refused", word];
+        let words = [&KEYS_FAIL[..], &[word]].concat();
         proxy.set(mood);
         let (log, ()) = tokio::join!(logs.said(&words), sleep(AWAY));
         proxy.set(Mood::Willing);
+        logs.said(&KEYS_ARE_WELL).await?;
         ensure!(proxy.refused() > before, "no request met {mood:?}");
         log
     }

@@ -51,11 +51,15 @@ impl Logs {
     }
 }
 
-/// Waits until one of `apis` names the component on `/readyz`, and gives what it says of it.
+/// Waits until one of `apis` names the component on `/readyz` and says `word` of it, and gives all that it says.
 ///
 /// # Errors
 /// None does.
-pub(super) async fn readyz_names(apis: &[SocketAddr], component: &str) -> Result<String> {
+pub(super) async fn readyz_names(
+    apis: &[SocketAddr],
+    component: &str,
+    word: &str,
+) -> Result<String> {
     let client = reqwest::Client::builder().no_proxy().timeout(PROBE_LIMIT).build()?;
     let look = async || {
         for api in apis {
@@ -65,13 +69,14 @@ pub(super) async fn readyz_names(apis: &[SocketAddr], component: &str) -> Result
             let Ok(body) = answer.json::<Value>().await else { continue };
             let concerns = body["concerns"].as_array().cloned().unwrap_or_default();
             let found = concerns.iter().find(|concern| concern["component"] == component);
-            if let Some(detail) = found.and_then(|concern| concern["detail"].as_str()) {
+            let detail = found.and_then(|concern| concern["detail"].as_str());
+            if let Some(detail) = detail.filter(|detail| detail.contains(word)) {
                 return Some(detail.to_owned());
             }
         }
         None
     };
-    until(look).await.with_context(|| format!("no /readyz names {component}"))
+    until(look).await.with_context(|| format!("no /readyz names {component} {word}"))
 }
 
 async fn until<T>(look: impl AsyncFn() -> Option<T>) -> Option<T> {
