@@ -211,27 +211,39 @@ impl SignerRole {
             return Ok(rests_ms.map_or(Progress::Idle, Progress::IdleFor));
         }
         let resumed = self.resume(chain, &held).await?;
+        // One that gave nothing just now is not asked twice in a step.
+        held.retain(|held| rest_ms(held).is_none());
+        let commanded = self.obey(chain, &held).await?;
         // A wallet whose key gave nothing has one slot that waits for it, and gets no more.
         held.retain(|held| !self.standstill.is_on_trial(chain_id, held.address));
-        if held.is_empty() {
-            return Ok(resumed);
+        let opened = self.open_slots(chain, &held).await?;
+        let progress = resumed.or(commanded).or(opened);
+        if progress == Progress::Worked {
+            self.doorbells.ring(Bell::Broadcast);
         }
-        let commanded = self.obey(chain, &held).await?;
+        Ok(progress)
+    }
+
+    /// Voids and payments, in slots of their own.
+    async fn open_slots(
+        &self,
+        chain: &SignerChain,
+        held: &[Held],
+    ) -> Result<Progress, EngineError> {
+        if held.is_empty() {
+            return Ok(Progress::Idle);
+        }
         // One call at most, and before the payments: they would take every free slot for as long as there are any.
-        let voided = self.void(chain, &held).await;
+        let voided = self.void(chain, held).await;
         // The largest part of a step by far.
-        let paid = match Box::pin(self.pay(chain, &held)).await {
+        let paid = match Box::pin(self.pay(chain, held)).await {
             Ok(paid) => paid,
             Err(error) => return Err(self.blame(chain, error).await?),
         };
         if paid == Progress::Worked {
             chain.narrowing.widen();
         }
-        let progress = resumed.or(commanded).or(paid).or(voided?);
-        if progress == Progress::Worked {
-            self.doorbells.ring(Bell::Broadcast);
-        }
-        Ok(progress)
+        Ok(paid.or(voided?))
     }
 
     /// A set that cannot be paid is halved; one that fails alone has failed a receive. Returns the error.

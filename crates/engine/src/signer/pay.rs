@@ -287,6 +287,10 @@ impl SignerRole {
         let mut payments = 0;
         for ride in rides {
             let Some(next) = nonces.get_mut(&ride.sender) else { continue };
+            // Its key gave nothing for the set before.
+            if self.standstill.is_on_trial(chain_id, ride.sender) {
+                continue;
+            }
             if payments > 0 && payments + ride.records.len() > BOUND_MAX {
                 self.bind_set(held, std::mem::take(&mut set)).await?;
                 payments = 0;
@@ -328,6 +332,9 @@ impl SignerRole {
         held: &[Held],
         set: Vec<(NewSlot, SigningIntent)>,
     ) -> Result<(), EngineError> {
+        if set.is_empty() {
+            return Ok(());
+        }
         let (slots, intents): (Vec<NewSlot>, Vec<SigningIntent>) = set.into_iter().unzip();
         let leases: Vec<Lease> = held
             .iter()

@@ -307,13 +307,21 @@ impl Signer {
         .await
     }
 
-    /// Writes down how far the audit log has come, so that a shortened log is noticed.
+    /// Writes down how far the audit log has come, so that a shortened log is noticed. Where another signer has
+    /// written down meanwhile that it came further, that stands.
     ///
     /// # Errors
     /// See [`JournalError`].
     pub async fn record_audit_head(&self, sequence: u64, hash: B256) -> Result<(), JournalError> {
         let head = AuditHead { sequence, hash, at: self.clock.now() };
-        self.record(|_index| Ok(vec![JournalRecord::AuditHead(head)])).await
+        let before = self.reader.audit_head();
+        self.record(|index| {
+            // Not what was known before: a log that was restored, and accepted so, is shorter for good.
+            let news = index.audit_head().filter(|known| before != Some(*known));
+            let is_overtaken = news.is_some_and(|known| known.sequence > sequence);
+            Ok(if is_overtaken { Vec::new() } else { vec![JournalRecord::AuditHead(head)] })
+        })
+        .await
     }
 
     /// Appends what `what` says to the journal as it is; where another signer was quicker, as it is then.

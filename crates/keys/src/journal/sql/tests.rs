@@ -100,6 +100,13 @@ async fn two_signers_see_each_others_records() {
     other.record_audit_head(5, B256::ZERO).await.expect("appended");
     one.record_audit_head(6, B256::ZERO).await.expect("appended");
     assert_eq!(one.journal().lines(), 6);
+    // The other has read the log before, and writes down what it saw afterwards.
+    other.record_audit_head(5, B256::ZERO).await.expect("the other's stands");
+    assert_eq!(other.journal().audit_head().map(|head| head.sequence), Some(6));
+    assert_eq!(other.journal().lines(), 6);
+    // A log that was restored is shorter, and everybody knows.
+    other.record_audit_head(5, B256::ZERO).await.expect("appended");
+    assert_eq!(other.journal().audit_head().map(|head| head.sequence), Some(5));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
