@@ -67,6 +67,23 @@ fn a_secret_that_everybody_can_read_is_refused() {
 }
 
 #[test]
+fn keys_without_a_folder_or_a_key_are_told_what_is_wrong() {
+    let installation = Installation::new();
+    let folder = installation.root().join("keys");
+    std::fs::remove_dir(&folder).expect("it is empty");
+    let told = installation.refused(&["keys", "new", "--network", "localhost"], 5);
+    let expected = format!("error: the folder {} does not exist", folder.display());
+    assert!(told.starts_with(&expected) && !told.contains("portcullis keys new"), "{told}");
+
+    let file = installation.root().join("key.hex").display().to_string();
+    std::fs::write(&file, "garbage").expect("writable");
+    let import = ["keys", "import", "--network", "localhost", "--file", &file];
+    let told = installation.refused(&import, 2);
+    let expected = format!("error: --file {file}: what was given is not a private key: give 32");
+    assert!(told.starts_with(&expected) && !told.contains("garbage"), "{told}");
+}
+
+#[test]
 fn a_token_without_a_contract_is_refused_unless_forced() {
     let installation = Installation::with_node(empty_node());
     let mut words: Vec<&str> =
