@@ -14,7 +14,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, SqliteConnection};
 
 use crate::db::{StoreOptions, pause_before_retry};
 use crate::dialect::Pool;
@@ -99,6 +99,7 @@ fn unavailable(url: &str, cause: &dyn std::fmt::Display) -> StoreError {
 async fn open_server(options: &StoreOptions) -> Result<Connections, StoreError> {
     let url = &options.url;
     let connect = mysql_options(url).map_err(|cause| unavailable(url, &cause))?;
+    Box::pin(try_server(options, &connect)).await.map_err(|cause| unavailable(url, &cause))?;
     let writers = mysql_pool(options, options.writers_max, Session::Writes);
     let opened = Box::pin(writers.connect_with(connect.clone())).await;
     let pool = opened.map_err(|e| unavailable(url, &e))?;
@@ -121,6 +122,23 @@ async fn open_server(options: &StoreOptions) -> Result<Connections, StoreError> 
     })
 }
 
+/// Connects once, and says why where that fails: a pool tries on while a server refuses the connection or its settings, and
+/// then says no more than that the time is over.
+async fn try_server(options: &StoreOptions, connect: &MySqlConnectOptions) -> Result<(), String> {
+    let trying = async {
+        let mut connection = MySqlConnection::connect_with(connect).await?;
+        connection.execute(AssertSqlSafe(session_setup(options, Session::Writes))).await?;
+        // Whoever does not hear that it ends sees so by itself.
+        let _closed = connection.close().await;
+        Ok::<(), sqlx::Error>(())
+    };
+    let patience = Duration::from_millis(options.busy_timeout_ms);
+    match tokio::time::timeout(patience, trying).await {
+        Ok(tried) => tried.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("it gave no answer within {} ms", options.busy_timeout_ms)),
+    }
+}
+
 /// What the transactions of a connection see.
 #[derive(Clone, Copy)]
 enum Session {
@@ -130,18 +148,23 @@ enum Session {
     Reads,
 }
 
-fn mysql_pool(options: &StoreOptions, connections_max: u32, session: Session) -> MySqlPoolOptions {
+/// What each connection is told when it begins.
+fn session_setup(options: &StoreOptions, session: Session) -> String {
     let seconds = options.busy_timeout_ms.div_ceil(1_000).max(1);
     let isolation = match session {
         Session::Writes => "READ COMMITTED, READ WRITE",
         Session::Reads => "REPEATABLE READ, READ ONLY",
     };
-    let setup = format!(
+    format!(
         "SET SESSION sql_mode = '{STRICT}', time_zone = '+00:00', autocommit = 1, \
          innodb_lock_wait_timeout = {seconds}, wait_timeout = {SILENCE_MAX_SECONDS}, \
          group_concat_max_len = {GROUP_MAX}; \
          SET SESSION TRANSACTION ISOLATION LEVEL {isolation}"
-    );
+    )
+}
+
+fn mysql_pool(options: &StoreOptions, connections_max: u32, session: Session) -> MySqlPoolOptions {
+    let setup = session_setup(options, session);
     MySqlPoolOptions::new()
         .max_connections(connections_max.max(1))
         .acquire_timeout(Duration::from_millis(options.busy_timeout_ms))

@@ -7,7 +7,7 @@ use portcullis_core::time::{Clock, Timestamp};
 use portcullis_store::intake::{Intake, Submitted};
 use portcullis_store::withdrawal::WithdrawalFilter;
 use portcullis_store::{Store, StoreError, StoreOptions, TimeSource};
-use portcullis_testkit::TestClock;
+use portcullis_testkit::{MariaDb, TestClock};
 
 use crate::DATABASE;
 use crate::fixture::{CHAIN, Fixture, PATIENCE_MS};
@@ -197,4 +197,24 @@ async fn a_server_that_does_not_answer_is_unavailable_and_its_password_is_not_to
     let error = Store::open(&options, clock).await.expect_err("nobody listens there");
     assert!(error.is_unavailable(), "{error}");
     assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_told_with_the_cause() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let silent = (silent.local_addr().expect("it is bound").port(), silent);
+    for (who, port, cause) in [
+        ("app:secret", 1, "Connection refused"),
+        ("portcullis:secret", MariaDb::shared().port(), "Access denied"),
+        ("app:secret", silent.0, "it gave no answer within 500 ms"),
+    ] {
+        let clock: Arc<dyn Clock> = Arc::new(TestClock::at(Timestamp::from_millis(0)));
+        let url = format!("mysql://{who}@127.0.0.1:{port}/portcullis");
+        let opened = Store::open(&Fixture::options(&url, 500, 1), clock).await;
+        let error = opened.expect_err(cause);
+        assert!(error.is_unavailable(), "{error}");
+        let told = error.to_string();
+        assert!(told.contains(cause) && !told.contains("pool timed out"), "{told}");
+        assert!(!told.contains("secret"), "{told}");
+    }
 }
