@@ -180,6 +180,28 @@ async fn what_does_not_fit_is_refused_and_never_cut_off() {
 }
 
 #[tokio::test]
+async fn an_account_that_changes_no_tables_starts_where_nothing_is_missing() {
+    let fixture = Fixture::open().await;
+    let known = fixture.store.schema_status().await.expect("reads").known;
+    let name = fixture.url().rsplit('/').next().expect("a database");
+    let account = format!(
+        "CREATE USER 'rows'@'%' IDENTIFIED BY 'rows'; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO 'rows'@'%'"
+    );
+    MariaDb::shared().execute("mysql", &account).expect("an account");
+    let url = fixture.url().replace("portcullis:portcullis@", "rows:rows@");
+    let store = crate::migrations::open(&url).await.expect("opens");
+    assert_eq!(store.migrate().await, Ok(known));
+    store.check_schema().await.expect("it is served");
+    fixture.sql("UPDATE _sqlx_migrations SET checksum = X'00' WHERE version = 3").await;
+    let edited = store.migrate().await.expect_err("what was applied is not what we have");
+    assert!(edited.to_string().contains("migration 3 was previously applied"), "{edited}");
+    fixture.sql(format!("DELETE FROM _sqlx_migrations WHERE version = {known}")).await;
+    let missing = store.migrate().await.expect_err("it may not apply what is missing");
+    assert!(missing.to_string().contains("denied"), "{missing}");
+}
+
+#[tokio::test]
 async fn a_server_is_copied_with_its_own_tools() {
     let fixture = Fixture::open().await;
     let folder = tempfile::tempdir().expect("a folder");
