@@ -84,6 +84,22 @@ fn keys_without_a_folder_or_a_key_are_told_what_is_wrong() {
 }
 
 #[test]
+fn a_journal_whose_server_is_away_is_unavailable() {
+    let installation = Installation::new();
+    installation.json(&["keys", "new", "--network", "localhost"]);
+    let mut text = std::fs::read_to_string(installation.config()).expect("readable");
+    // Port 9 is nobody's: connections are refused.
+    text.push_str(
+        "\n[signer.journal]\nkind = \"mysql\"\nurl = \"mysql://app:hunter2@127.0.0.1:9/journal\"\n",
+    );
+    std::fs::write(installation.config(), text).expect("writable");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--log-level", "error"];
+    let told = installation.refused(&serve, 4);
+    assert!(told.contains("the signer's journal") && told.contains("refused"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
 fn a_token_without_a_contract_is_refused_unless_forced() {
     let installation = Installation::with_node(empty_node());
     let mut words: Vec<&str> =
