@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use portcullis_core::causes::with_causes;
 use portcullis_store::StoreError;
 use serde_json::json;
 use thiserror::Error;
@@ -77,18 +78,4 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         Self::Config(ConfigError::Invalid(vec![problem]))
     }
-}
-
-/// The message and those of its causes that it does not repeat already.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let told = cause.to_string();
-        if !text.contains(&told) {
-            text = format!("{text}: {told}");
-        }
-        source = cause.source();
-    }
-    text
 }
