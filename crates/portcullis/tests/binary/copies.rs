@@ -235,14 +235,22 @@ fn reconcile_and_doctor_say_what_they_could_not_see() {
     let (told, error) = failed(&installation, &["doctor"], 1);
     assert_eq!(error["error"]["code"], "FAILED");
     let checks = told["checks"].as_array().expect("a list");
-    let verdict = |what: &str| {
+    let check = |what: &str| {
         let check = checks
             .iter()
             .find(|check| check["what"].as_str().is_some_and(|it| it.starts_with(what)));
-        check.unwrap_or_else(|| panic!("{what}: {told}"))["verdict"].clone()
+        check.unwrap_or_else(|| panic!("{what}: {told}"))
     };
+    let verdict = |what: &str| check(what)["verdict"].clone();
     assert_eq!((verdict("halt "), verdict("localhost: provider")), (json!("fail"), json!("fail")));
     assert_eq!((verdict("ledger"), verdict("audit log")), (json!("ok"), json!("ok")));
+    for (what, to_do) in [
+        ("localhost: provider", "correct the url of its [[chain.provider]]"),
+        ("localhost: clock", "mend the providers above or add one"),
+    ] {
+        assert_eq!(verdict(what), "fail");
+        assert!(check(what)["detail"].to_string().contains(to_do), "{}", check(what));
+    }
     assert_eq!(verdict("keystore"), "warn");
     let failures = checks.iter().filter(|check| check["verdict"] == "fail").count();
     assert_eq!(told["failures"], failures);
