@@ -8,6 +8,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::config::{ConfigError, Problem};
+use crate::output::write_error_line;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, Error)]
@@ -55,9 +56,9 @@ impl Failure {
     pub(crate) fn report(&self, as_json: bool) -> ExitCode {
         if as_json {
             let error = json!({ "code": self.name(), "message": self.to_string() });
-            eprintln!("{}", json!({ "error": error }));
+            write_error_line(&json!({ "error": error }).to_string());
         } else {
-            eprintln!("error: {self}");
+            write_error_line(&format!("error: {self}"));
         }
         ExitCode::from(self.code())
     }

@@ -1,10 +1,13 @@
 //! What stops a start or a command before it does harm.
 
+use std::io::PipeWriter;
+use std::process::Stdio;
+
 use serde_json::Value;
 
 use crate::administrate;
 use crate::fake_node::empty_node;
-use crate::installation::Installation;
+use crate::installation::{Installation, command, text};
 
 const OTHER_KEY: &str = "5555555555555555555555555555555555555555555555555555555555555555";
 
@@ -192,4 +195,36 @@ fn the_configuration_says_where_it_came_from_and_describes_itself() {
     );
     let schema = installation.json(&["config", "schema"]);
     assert_eq!(schema["properties"]["redis"]["properties"]["timeout_ms"]["maximum"], 5_000);
+}
+
+/// What is written there, nobody reads.
+fn closed_pipe() -> PipeWriter {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    writer
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_command_quietly() {
+    let installation = Installation::new();
+    for words in [
+        &["config", "reference"][..],
+        &["config", "print"],
+        &["config", "schema", "--json"],
+        &["admin", "tenant", "list"],
+        &["--help"],
+    ] {
+        let mut asked = command(Some(&installation.config()));
+        let output = asked.args(words).stdout(closed_pipe()).output().expect("the binary runs");
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {told}");
+        assert!(!told.contains("panic"), "{words:?}: {told}");
+    }
+    // What failed keeps its exit code where nobody hears of it.
+    for words in [&["queues", "init"][..], &["queues", "init", "--json"]] {
+        let mut asked = command(Some(&installation.config()));
+        asked.args(words).stdout(Stdio::null()).stderr(closed_pipe());
+        let status = asked.status().expect("the binary runs");
+        assert_eq!(status.code(), Some(5), "{words:?}");
+    }
 }
