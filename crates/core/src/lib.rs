@@ -9,6 +9,7 @@ pub mod amount;
 pub mod asset;
 pub mod batching;
 pub mod calldata;
+pub mod causes;
 pub mod chain;
 pub mod effect;
 pub mod error_class;

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use portcullis_core::causes::with_causes;
 use portcullis_store::StoreError;
 use serde_json::json;
 use thiserror::Error;
 
 use crate::config::{ConfigError, Problem};
+use crate::output::write_error_line;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, Error)]
@@ -54,9 +56,9 @@ impl Failure {
     pub(crate) fn report(&self, as_json: bool) -> ExitCode {
         if as_json {
             let error = json!({ "code": self.name(), "message": self.to_string() });
-            eprintln!("{}", json!({ "error": error }));
+            write_error_line(&json!({ "error": error }).to_string());
         } else {
-            eprintln!("error: {self}");
+            write_error_line(&format!("error: {self}"));
         }
         ExitCode::from(self.code())
     }
@@ -77,18 +79,4 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         Self::Config(ConfigError::Invalid(vec![problem]))
     }
-}
-
-/// The message and those of its causes that it does not repeat already.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let told = cause.to_string();
-        if !text.contains(&told) {
-            text = format!("{text}: {told}");
-        }
-        source = cause.source();
-    }
-    text
 }

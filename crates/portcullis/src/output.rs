@@ -1,4 +1,5 @@
-//! Answers on standard output: a table for people, one JSON object a line for machines.
+//! Answers on standard output: a table for people, one JSON object a line for machines. Failures and warnings on standard
+//! error.
 
 use std::io::Write;
 
@@ -67,6 +68,11 @@ fn table(columns: &[&str], rows: &[Value]) -> String {
 fn write_line(text: &str) {
     let mut stdout = std::io::stdout().lock();
     let _outcome = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// A line on standard error. Where nobody reads that either, there is nobody to tell.
+pub(crate) fn write_error_line(line: &str) {
+    let _outcome = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 #[cfg(test)]

@@ -222,7 +222,11 @@ fn journal_options(signer: &SignerConfig) -> Result<SqlJournalOptions, Failure> 
     })
 }
 
+/// What went wrong with the journal, with the exit code that fits.
 fn of_journal(error: &JournalError) -> Failure {
+    if error.is_passing() {
+        return Failure::Unavailable(format!("the signer's journal: {error}"));
+    }
     Failure::failed("the signer's journal", error)
 }
 

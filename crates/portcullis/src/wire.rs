@@ -7,6 +7,7 @@ use alloy_primitives::Address;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use portcullis_cache::{Facts, Rate};
+use portcullis_core::causes::with_causes;
 use portcullis_core::chain::ChainSpec;
 use portcullis_core::fee::FeeBounds;
 use portcullis_core::id::DeploymentId;
@@ -22,7 +23,7 @@ use portcullis_store::intake::Intake;
 use tokio::sync::watch;
 
 use crate::config::{ChainConfig, Config};
-use crate::failure::{Failure, with_causes};
+use crate::failure::Failure;
 use crate::fleet::{self, Fleet};
 use crate::random;
 use crate::session::{open_store, ready_schema};

@@ -1,8 +1,9 @@
 //! Opening the database: an SQLite file, or a MySQL or MariaDB server. What differs between the two ends here and in
 //! `dialect`.
 
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
@@ -14,12 +15,15 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, SqliteConnection};
 
 use crate::db::{StoreOptions, pause_before_retry};
 use crate::dialect::Pool;
 use crate::error::StoreError;
 use crate::statements::observe;
+
+/// Reading and writing for the owner, nothing for anybody else.
+const OWNER_ONLY: u32 = 0o600;
 
 /// How often opening is tried again: together a little over a second.
 const OPEN_RETRIES_MAX: u32 = 7;
@@ -92,6 +96,23 @@ pub fn check_server_url(url: &str) -> Result<(), String> {
     mysql_options(url).map(|_| ())
 }
 
+/// Whether a URL, or a path, names no file but a database of SQLite that ends with the process
+/// (<https://www.sqlite.org/inmemorydb.html>).
+#[must_use]
+pub fn is_in_memory(url: &str) -> bool {
+    let Ok(options) = sqlite_options(url) else { return false };
+    let given = url.trim_start_matches("sqlite://").trim_start_matches("sqlite:");
+    let decoded = options.get_filename().to_string_lossy();
+    [given, &*decoded].into_iter().any(|name| {
+        let name = name.strip_prefix("file:").unwrap_or(name);
+        let (name, parameters) = name.split_once('?').unwrap_or((name, ""));
+        // One without a name is a temporary file.
+        name.is_empty()
+            || name == ":memory:"
+            || parameters.split('&').any(|parameter| parameter == "mode=memory")
+    })
+}
+
 fn unavailable(url: &str, cause: &dyn std::fmt::Display) -> StoreError {
     StoreError::Unavailable { during: "open", cause: format!("{}: {cause}", shown(url)) }
 }
@@ -99,6 +120,7 @@ fn unavailable(url: &str, cause: &dyn std::fmt::Display) -> StoreError {
 async fn open_server(options: &StoreOptions) -> Result<Connections, StoreError> {
     let url = &options.url;
     let connect = mysql_options(url).map_err(|cause| unavailable(url, &cause))?;
+    Box::pin(try_server(options, &connect)).await.map_err(|cause| unavailable(url, &cause))?;
     let writers = mysql_pool(options, options.writers_max, Session::Writes);
     let opened = Box::pin(writers.connect_with(connect.clone())).await;
     let pool = opened.map_err(|e| unavailable(url, &e))?;
@@ -121,6 +143,23 @@ async fn open_server(options: &StoreOptions) -> Result<Connections, StoreError> 
     })
 }
 
+/// Connects once, and says why where that fails: a pool tries on while a server refuses the connection or its settings, and
+/// then says no more than that the time is over.
+async fn try_server(options: &StoreOptions, connect: &MySqlConnectOptions) -> Result<(), String> {
+    let trying = async {
+        let mut connection = MySqlConnection::connect_with(connect).await?;
+        connection.execute(AssertSqlSafe(session_setup(options, Session::Writes))).await?;
+        // Whoever does not hear that it ends sees so by itself.
+        let _closed = connection.close().await;
+        Ok::<(), sqlx::Error>(())
+    };
+    let patience = Duration::from_millis(options.busy_timeout_ms);
+    match tokio::time::timeout(patience, trying).await {
+        Ok(tried) => tried.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("it gave no answer within {} ms", options.busy_timeout_ms)),
+    }
+}
+
 /// What the transactions of a connection see.
 #[derive(Clone, Copy)]
 enum Session {
@@ -130,18 +169,23 @@ enum Session {
     Reads,
 }
 
-fn mysql_pool(options: &StoreOptions, connections_max: u32, session: Session) -> MySqlPoolOptions {
+/// What each connection is told when it begins.
+fn session_setup(options: &StoreOptions, session: Session) -> String {
     let seconds = options.busy_timeout_ms.div_ceil(1_000).max(1);
     let isolation = match session {
         Session::Writes => "READ COMMITTED, READ WRITE",
         Session::Reads => "REPEATABLE READ, READ ONLY",
     };
-    let setup = format!(
+    format!(
         "SET SESSION sql_mode = '{STRICT}', time_zone = '+00:00', autocommit = 1, \
          innodb_lock_wait_timeout = {seconds}, wait_timeout = {SILENCE_MAX_SECONDS}, \
          group_concat_max_len = {GROUP_MAX}; \
          SET SESSION TRANSACTION ISOLATION LEVEL {isolation}"
-    );
+    )
+}
+
+fn mysql_pool(options: &StoreOptions, connections_max: u32, session: Session) -> MySqlPoolOptions {
+    let setup = session_setup(options, session);
     MySqlPoolOptions::new()
         .max_connections(connections_max.max(1))
         .acquire_timeout(Duration::from_millis(options.busy_timeout_ms))
@@ -212,6 +256,9 @@ async fn open_file(options: &StoreOptions) -> Result<Connections, StoreError> {
             let (file, path) = (Arc::clone(&file), path.clone());
             Box::pin(async move { file.opened(&path, connection).await })
         });
+    if !is_in_memory(url) {
+        make_private(connect.get_filename());
+    }
     // Of KiB where it is negative: <https://www.sqlite.org/pragma.html#pragma_cache_size>.
     let writing = connect.clone().pragma("cache_size", (-WRITER_CACHE_KIB).to_string());
     let pool = connect_file(&writers, &writing).await.map_err(|e| unavailable(url, &e))?;
@@ -224,6 +271,13 @@ async fn open_file(options: &StoreOptions) -> Result<Connections, StoreError> {
         reader,
         pool: Pool::Sqlite(pool),
     })
+}
+
+/// Makes the file where there is none, for its owner alone: SQLite would let everybody read it whom the umask lets. The
+/// write-ahead log and its index get the mode of the file.
+fn make_private(path: &Path) {
+    // Whatever is wrong with the place, the database tells when it is opened.
+    let _made = OpenOptions::new().append(true).create(true).mode(OWNER_ONLY).open(path);
 }
 
 /// Whether a connection can begin a transaction. SQLite ends one by itself when the disk is full
@@ -321,6 +375,33 @@ mod tests {
                 check_server_url(url).is_err_and(|why| why.contains("names no database")),
                 "{url}"
             );
+        }
+    }
+
+    #[test]
+    fn what_ends_with_the_process_is_known_in_every_form() {
+        for url in [
+            "sqlite::memory:",
+            "sqlite://:memory:",
+            "sqlite://%3Amemory%3A",
+            "sqlite://?mode=memory",
+            "sqlite://a.db?cache=shared&mode=memory",
+            "sqlite:file:a?mode=memory",
+            "sqlite:",
+            "sqlite://",
+            ":memory:",
+            "file::memory:?cache=shared",
+        ] {
+            assert!(is_in_memory(url), "{url}");
+        }
+        for url in [
+            "sqlite:///data/a.db",
+            "sqlite:a.db?mode=rwc",
+            "/data/memory.db",
+            "memory",
+            "mysql://app@localhost/memory",
+        ] {
+            assert!(!is_in_memory(url), "{url}");
         }
     }
 

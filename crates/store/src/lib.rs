@@ -48,7 +48,7 @@ pub mod withdrawal;
 pub mod work;
 mod writer_turns;
 
-pub use connect::{check_server_url, shown as shown_url};
+pub use connect::{check_server_url, is_in_memory, shown as shown_url};
 pub use db::{Store, StoreOptions};
 pub use dialect::TimeSource;
 pub use error::StoreError;

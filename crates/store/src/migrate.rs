@@ -16,6 +16,11 @@ const MIGRATION_WAIT_SECONDS: u32 = 600;
 
 const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
 
+const RECORDED: &str = "SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version";
+
+/// A migration as the database remembers it: its number, whether it was applied in full, and the checksum of its text.
+type Recorded = (i64, bool, Vec<u8>);
+
 /// Which schema the database has, and which this binary knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SchemaStatus {
@@ -29,7 +34,8 @@ pub struct SchemaStatus {
 
 impl Store {
     /// Applies what is missing and returns the schema's version. Processes that start together may
-    /// all do so: what another one applied meanwhile is not applied again.
+    /// all do so: what another one applied meanwhile is not applied again. Where nothing is missing, the account needs no more
+    /// than to read.
     ///
     /// # Errors
     /// When the database knows migrations that this binary does not, or one was edited.
@@ -38,6 +44,16 @@ impl Store {
             let before = self.schema_status().await?;
             if before.current > before.known {
                 return Err(Self::newer_schema(before));
+            }
+            if before.pending == 0 {
+                // Not by the migrator, which makes its own table before it compares anything.
+                let recorded = self.pool.recorded().await;
+                let recorded =
+                    recorded.map_err(|error| StoreError::of_driver("migrate", &error))?;
+                return match difference(&recorded, self.pool.migrations()) {
+                    None => Ok(before.known),
+                    Some(error) => Err(migration_failed(&error)),
+                };
             }
             let Err(error) = self.pool.apply_missing().await else {
                 return Ok(before.known);
@@ -126,6 +142,30 @@ impl Pool {
             Self::MySql(pool) => sqlx::query_scalar(APPLIED).fetch_all(pool).await,
         }
     }
+
+    /// All that the database remembers of its migrations. There is such a table.
+    async fn recorded(&self) -> Result<Vec<Recorded>, sqlx::Error> {
+        match self {
+            Self::Sqlite(pool) => sqlx::query_as(RECORDED).fetch_all(pool).await,
+            Self::MySql(pool) => sqlx::query_as(RECORDED).fetch_all(pool).await,
+        }
+    }
+}
+
+/// The first thing that is not as in this binary, in the migrator's own words.
+fn difference(recorded: &[Recorded], known: &Migrator) -> Option<MigrateError> {
+    recorded.iter().find_map(|(version, is_whole, checksum)| {
+        if !is_whole {
+            return Some(MigrateError::Dirty(*version));
+        }
+        match known.iter().find(|migration| migration.version == *version) {
+            None => Some(MigrateError::VersionMissing(*version)),
+            Some(migration) if migration.checksum.as_ref() != checksum.as_slice() => {
+                Some(MigrateError::VersionMismatch(*version))
+            }
+            Some(_) => None,
+        }
+    })
 }
 
 /// One process at a time. The migrator asks for a lock without an end, which MariaDB does not know, and goes on without one.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error as StdError;
-use std::fmt;
+use std::fmt::{self, Debug};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::{Credentials, Region};
-use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
     MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
 };
+use portcullis_core::causes::with_causes;
 use portcullis_core::time::Timestamp;
 use portcullis_store::dead_letter::DeadLetterQueue;
 use thiserror::Error;
@@ -390,12 +391,28 @@ fn read_message(message: aws_sdk_sqs::types::Message) -> Option<Received> {
     })
 }
 
-/// The code of an error, and all that it says.
-fn described<E>(error: &E) -> (Option<String>, String)
+/// The code of an error, and what it says, in a sentence.
+fn described<E, R>(error: &SdkError<E, R>) -> (Option<String>, String)
 where
-    E: StdError + ProvideErrorMetadata,
+    E: StdError + ProvideErrorMetadata + 'static,
+    R: Debug,
 {
-    (error.code().map(str::to_owned), DisplayErrorContext(error).to_string())
+    let detail = match error {
+        SdkError::TimeoutError(_) => "it took too long".to_owned(),
+        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(error) => format!("no connection: {}", with_causes(error)),
+            None => "no connection".to_owned(),
+        },
+        SdkError::ResponseError(_) => "its answer cannot be read".to_owned(),
+        SdkError::ServiceError(context) => {
+            let meta = context.err();
+            let code = meta.code().unwrap_or("an error without a code");
+            meta.message().map_or_else(|| code.to_owned(), |message| format!("{code}: {message}"))
+        }
+        // No credentials, or no region: nothing was asked.
+        _ => format!("the request could not be made: {}", with_causes(error)),
+    };
+    (error.code().map(str::to_owned), detail)
 }
 
 fn count_lapsed(name: &str, lapsed: usize) {
@@ -404,5 +421,37 @@ fn count_lapsed(name: &str, lapsed: usize) {
         let lapsed = u64::try_from(lapsed).unwrap_or(u64::MAX);
         metrics::counter!("portcullis_doorbell_lapsed_total", "queue" => name.to_owned())
             .increment(lapsed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sqs::error::{ConnectorError, ErrorMetadata};
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_sqs_is_a_short_sentence() {
+        let refused = std::io::Error::from_raw_os_error(111);
+        let refused = ConnectorError::io(Box::new(refused));
+        let denied = ErrorMetadata::builder().code("AccessDenied").message("not yours").build();
+        let rows: [(SdkError<ErrorMetadata, ()>, Option<&str>, &str); 5] = [
+            (
+                SdkError::dispatch_failure(refused),
+                None,
+                "no connection: io error: Connection refused (os error 111)",
+            ),
+            (SdkError::timeout_error("after 30 s"), None, "it took too long"),
+            (SdkError::response_error("no JSON", ()), None, "its answer cannot be read"),
+            (SdkError::service_error(denied, ()), Some("AccessDenied"), "AccessDenied: not yours"),
+            (
+                SdkError::construction_failure("no region"),
+                None,
+                "the request could not be made: failed to construct request: no region",
+            ),
+        ];
+        for (error, code, detail) in rows {
+            assert_eq!(described(&error), (code.map(str::to_owned), detail.to_owned()));
+        }
     }
 }

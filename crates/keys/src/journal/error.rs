@@ -152,7 +152,17 @@ pub enum JournalError {
         /// Where it is.
         place: String,
     },
-    /// The database did not do it.
+    /// The database gives no answer, or none that helps. Nothing was written.
+    #[error("cannot {action} {place}: {reason}")]
+    Away {
+        /// What was tried.
+        action: &'static str,
+        /// Which database.
+        place: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The database answers, and does not do it.
     #[error("cannot {action} {place}: {reason}")]
     Sql {
         /// What was tried.
@@ -228,6 +238,18 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// Whether the same may go well later: the journal's database or its disk is what is missing, not the right journal.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Away { .. }
+                | Self::Unsure { .. }
+                | Self::Unwritable { .. }
+                | Self::Overtaken { .. }
+        )
+    }
+
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { action, path: path.to_owned(), source }
     }

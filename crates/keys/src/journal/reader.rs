@@ -149,7 +149,7 @@ impl JournalReader {
     /// meanwhile: ask with a large `count`.
     ///
     /// # Errors
-    /// [`JournalError::Io`], [`JournalError::Sql`], [`JournalError::Damaged`].
+    /// [`JournalError::Io`], [`JournalError::Away`], [`JournalError::Damaged`].
     pub async fn records_since(
         &self,
         from: u64,

@@ -1,11 +1,14 @@
 //! The way to AWS: region, credentials, timeouts, and what its errors mean.
 
+use std::error::Error;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use portcullis_core::causes::with_causes;
 
 use super::error::KeyError;
 
@@ -88,7 +91,8 @@ const PASSING_CODES: [&str; 12] = [
 /// What an error of AWS means for whoever wanted a signature.
 pub(super) fn key_error<E, R>(holder: &'static str, error: &SdkError<E, R>) -> KeyError
 where
-    E: ProvideErrorMetadata,
+    E: Error + ProvideErrorMetadata + 'static,
+    R: Debug,
 {
     match error {
         SdkError::TimeoutError(_) => {
@@ -96,7 +100,7 @@ where
         }
         SdkError::DispatchFailure(failure) => {
             let reason = match failure.as_connector_error() {
-                Some(error) => format!("no connection: {error:?}"),
+                Some(error) => format!("no connection: {}", with_causes(error)),
                 None => "no connection".to_owned(),
             };
             KeyError::Unavailable { holder, reason }
@@ -119,7 +123,8 @@ where
         }
         // No credentials, or no region: nothing was asked.
         _ => {
-            KeyError::Refused { holder, reason: format!("the request could not be made: {error}") }
+            let reason = format!("the request could not be made: {}", with_causes(error));
+            KeyError::Refused { holder, reason }
         }
     }
 }
@@ -131,4 +136,43 @@ where
 {
     let SdkError::ServiceError(context) = error else { return false };
     matches!(context.err().code(), Some("NotFoundException" | "ResourceNotFoundException"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aws_sdk_kms::error::{ConnectorError, ErrorMetadata};
+    use thiserror::Error;
+
+    use super::*;
+
+    #[derive(Debug, Error)]
+    #[error("tcp connect error")]
+    struct NotConnected(#[source] io::Error);
+
+    fn of(error: &SdkError<ErrorMetadata, ()>) -> KeyError {
+        key_error("KMS", error)
+    }
+
+    #[test]
+    fn an_error_of_aws_is_a_short_sentence() {
+        let cause = io::Error::from_raw_os_error(111);
+        let refused = ConnectorError::io(Box::new(NotConnected(cause)));
+        let refused = of(&SdkError::dispatch_failure(refused));
+        let told = "no connection: io error: tcp connect error: Connection refused (os error 111)";
+        assert!(refused.is_retryable() && refused.to_string().contains(told), "{refused}");
+
+        let slow = of(&SdkError::timeout_error("after 3 s"));
+        assert!(slow.is_retryable() && slow.to_string().contains("it took too long"), "{slow}");
+
+        let denied = ErrorMetadata::builder().code("AccessDenied").message("not yours").build();
+        let denied = of(&SdkError::service_error(denied, ()));
+        assert!(!denied.is_retryable(), "{denied}");
+        assert!(denied.to_string().contains("(AccessDenied: not yours)"), "{denied}");
+
+        let unmade = of(&SdkError::construction_failure("no region")).to_string();
+        let told = "the request could not be made: failed to construct request: no region";
+        assert!(unmade.contains(told), "{unmade}");
+    }
 }

@@ -91,7 +91,7 @@ impl Unproved {
 
 /// Reads the file and proves it whole.
 pub(super) fn read(path: &Path) -> Result<Unproved, KeystoreError> {
-    let failed = |source| KeystoreError::io("read", path, source);
+    let failed = |source| KeystoreError::reading("read", path, source);
     let mut file = File::open(path).map_err(failed)?;
     if let Some(mode) = private_file::open_to_others(&file).map_err(failed)? {
         return Err(KeystoreError::OpenToOthers { path: path.to_owned(), mode });
@@ -132,7 +132,7 @@ pub(super) fn write(path: &Path, body: &Body, key: &Key) -> Result<(), KeystoreE
     bytes.push(b'\n');
     let tag = hex::encode(random::public::<8>()?);
     private_file::replace(path, &bytes, &tag)
-        .map_err(|source| KeystoreError::io("write", path, source))
+        .map_err(|source| KeystoreError::writing("write", path, source))
 }
 
 /// The bytes under digest and MAC: compact JSON, so that white space in the file means nothing.

@@ -7,6 +7,7 @@ use alloy_primitives::Address;
 use thiserror::Error;
 
 use crate::journal::JournalId;
+use crate::private_file::directory_of;
 use crate::random::NoRandomness;
 
 /// Why a keystore was not created, opened or changed. Nothing was written then.
@@ -25,6 +26,16 @@ pub enum KeystoreError {
     Missing {
         /// Where it was looked for.
         path: PathBuf,
+    },
+    /// There is no folder that a new keystore could be in.
+    #[error(
+        "the folder {folder} does not exist, so no keystore can be made at {path}: create the folder, or name another path"
+    )]
+    FolderMissing {
+        /// The keystore that was to be.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
     },
     /// The file system refused.
     #[error("cannot {action} {path}: {source}")]
@@ -124,7 +135,7 @@ pub enum KeystoreError {
     },
     /// Not the scalar of a private key.
     #[error(
-        "is not a private key: 32 bytes as 64 hexadecimal digits, between 1 and the order of secp256k1"
+        "what was given is not a private key: give 32 bytes as 64 hexadecimal digits, between 1 and the order of secp256k1"
     )]
     InvalidPrivateKey,
     /// Labels are for people, on one line.
@@ -156,9 +167,19 @@ pub enum KeystoreError {
 }
 
 impl KeystoreError {
-    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+    /// Of a keystore that is to be there.
+    pub(crate) fn reading(action: &'static str, path: &Path, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::NotFound {
             return Self::Missing { path: path.to_owned() };
+        }
+        Self::Io { action, path: path.to_owned(), source }
+    }
+
+    /// Of a keystore that is to be written: what can be missing is its folder.
+    pub(crate) fn writing(action: &'static str, path: &Path, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::NotFound {
+            let folder = directory_of(path).to_owned();
+            return Self::FolderMissing { path: path.to_owned(), folder };
         }
         Self::Io { action, path: path.to_owned(), source }
     }

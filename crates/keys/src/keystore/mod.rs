@@ -13,6 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -143,9 +144,9 @@ impl Keystore {
             has_signed: None,
             keys: Vec::new(),
         };
-        let path = absolute(path)?;
+        let path = absolute(path).map_err(|source| KeystoreError::writing("find", path, source))?;
         let _lock = private_file::lock_directory(&path)
-            .map_err(|source| KeystoreError::io("lock the directory of", &path, source))?;
+            .map_err(|source| KeystoreError::writing("lock the directory of", &path, source))?;
         if path.symlink_metadata().is_ok() {
             return Err(KeystoreError::Exists { path });
         }
@@ -163,7 +164,7 @@ impl Keystore {
         passphrase: &SecretString,
         second: Option<&SecondSecret>,
     ) -> Result<Self, KeystoreError> {
-        let path = absolute(path)?;
+        let path = absolute(path).map_err(|source| KeystoreError::reading("find", path, source))?;
         let read = document::read(&path)?;
         let (id, salt) = (read.body.id, read.body.salt.0);
         let has_second = read.body.second_check.is_some();
@@ -324,8 +325,9 @@ impl Keystore {
         &mut self,
         with: impl FnOnce(&mut Body, &Path) -> Result<(), KeystoreError>,
     ) -> Result<(), KeystoreError> {
-        let _lock = private_file::lock_directory(&self.path)
-            .map_err(|source| KeystoreError::io("lock the directory of", &self.path, source))?;
+        let _lock = private_file::lock_directory(&self.path).map_err(|source| {
+            KeystoreError::reading("lock the directory of", &self.path, source)
+        })?;
         let mut body = self.read_again()?;
         with(&mut body, &self.path)?;
         document::write(&self.path, &body, &self.secrets.authentication)?;
@@ -407,14 +409,12 @@ fn proved(path: &Path, read: Unproved, key: &Key) -> Result<Body, KeystoreError>
 }
 
 /// The real place of the file, so that the journal lies beside it whatever the working directory is.
-fn absolute(path: &Path) -> Result<PathBuf, KeystoreError> {
-    let failed = |source| KeystoreError::io("find", path, source);
+fn absolute(path: &Path) -> io::Result<PathBuf> {
     if path.exists() {
-        return path.canonicalize().map_err(failed);
+        return path.canonicalize();
     }
-    let name = path.file_name().ok_or_else(|| KeystoreError::Missing { path: path.to_owned() })?;
-    let directory = private_file::directory_of(path).canonicalize().map_err(failed)?;
-    Ok(directory.join(name))
+    let name = path.file_name().ok_or(io::ErrorKind::NotFound)?;
+    Ok(private_file::directory_of(path).canonicalize()?.join(name))
 }
 
 fn is_label(label: &str) -> bool {

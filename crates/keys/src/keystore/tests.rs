@@ -72,6 +72,26 @@ fn the_file_is_private_and_tells_no_secret() {
 }
 
 #[test]
+fn a_missing_folder_is_named_where_a_keystore_is_to_be_made() {
+    let (directory, _) = place();
+    let folder = directory.path().join("payouts");
+    let path = folder.join("keys.json");
+    let created = Keystore::create(&path, &passphrase(), None, CHEAP, NOW).expect_err("no folder");
+    let told = created.to_string();
+    assert!(matches!(created, KeystoreError::FolderMissing { .. }), "{told}");
+    assert!(told.contains(&format!("the folder {} does not exist", folder.display())), "{told}");
+    assert!(!told.contains("portcullis keys new"), "{told}");
+    // Whoever reads asks for the keystore, wherever the path ends.
+    for looked in
+        [Keystore::open(&path, &passphrase(), None).map(|_| ()), Keystore::list(&path).map(|_| ())]
+    {
+        assert!(matches!(looked, Err(KeystoreError::Missing { .. })), "{looked:?}");
+    }
+    fs::create_dir(&folder).expect("our own folder");
+    Keystore::create(&path, &passphrase(), None, CHEAP, NOW).expect("it is there now");
+}
+
+#[test]
 fn a_file_that_others_can_read_is_refused() {
     let bench = Bench::new();
     for mode in [0o640, 0o604, 0o660, 0o610] {
@@ -197,7 +217,8 @@ fn what_is_no_key_and_what_is_there_already_is_refused() {
     let mut keystore = bench.keystore();
     for bytes in [[0; 32], [0xff; 32]] {
         let imported = keystore.import(CHAIN, Zeroizing::new(bytes), None, NOW);
-        assert!(matches!(imported, Err(KeystoreError::InvalidPrivateKey)));
+        let told = imported.expect_err("no scalar of the curve").to_string();
+        assert!(told.starts_with("what was given is not a private key"), "{told}");
     }
     for chain_id in [CHAIN, 1] {
         let imported = keystore.import(chain_id, key(3), None, NOW);

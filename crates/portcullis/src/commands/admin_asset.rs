@@ -13,6 +13,7 @@ use crate::cli::{AssetAddArgs, AssetCommand};
 use crate::config::{ChainConfig, parse_token};
 use crate::failure::Failure;
 use crate::fleet;
+use crate::output::write_error_line;
 use crate::random;
 use crate::session::Session;
 use crate::wire;
@@ -167,7 +168,7 @@ fn tell(
     answer["warnings"] = warnings.clone().into();
     if !session.output.is_json() {
         for warning in &warnings {
-            eprintln!("warning: {warning}");
+            write_error_line(&format!("warning: {warning}"));
         }
     }
     let text = format!("asset {} on {} {done}: {}", asset.symbol, chain.spec.network, asset.id);

@@ -69,7 +69,7 @@ pub(crate) async fn restore(
     check_database(&arguments.file)?;
     let stamp = clock.now().to_rfc3339().replace([':', '.'], "-");
     let prepared = beside(&target, &format!(".restoring-{stamp}"));
-    fs::copy(&arguments.file, &prepared).map_err(|error| {
+    copy_private(&arguments.file, &prepared).map_err(|error| {
         Failure::Unavailable(format!("cannot copy {}: {error}", arguments.file.display()))
     })?;
     let epoch = match prepare(arguments, config, clock, (&target, &prepared)).await {
@@ -99,6 +99,18 @@ pub(crate) async fn restore(
         "replaced_kept_as": kept_text, "next": "portcullis reconcile --repair" });
     output.show(&text, &value);
     Ok(())
+}
+
+/// Copies a backup into a new file that its owner alone may read, whoever could read the backup. Of a copy that fails nothing
+/// is left.
+fn copy_private(from: &Path, to: &Path) -> std::io::Result<()> {
+    let mut source = File::open(from)?;
+    let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    let copied = std::io::copy(&mut source, &mut copy).and_then(|_bytes| copy.sync_all());
+    if copied.is_err() {
+        let _removed = fs::remove_file(to);
+    }
+    copied
 }
 
 /// Refuses what is no file of an embedded database: opening it would only say that the database is unavailable.

@@ -4,10 +4,9 @@ use alloy_primitives::Address;
 use portcullis_core::id::DeploymentId;
 use portcullis_keys::KeyInfo;
 use portcullis_keys::keyring::SecretStore;
-use portcullis_keys::keystore::parse_private_key;
 use serde_json::{Value, json};
 
-use super::keys::{COLUMNS, of_keystore, private_key_text, row};
+use super::keys::{COLUMNS, private_key_in, row};
 use crate::cli::KeysCommand;
 use crate::config::HolderConfig;
 use crate::failure::Failure;
@@ -42,8 +41,7 @@ pub(crate) async fn held_keys(command: &KeysCommand, session: &Session) -> Resul
         }
         KeysCommand::Import { network, file, label } => {
             let chain = session.config.chain(network)?.spec;
-            let text = private_key_text(file)?;
-            let key = parse_private_key(text.trim()).map_err(|error| of_keystore(&error))?;
+            let key = private_key_in(file)?;
             let store = secret(session, deployment).await?;
             let added = store.add(chain.chain_id, key, label.as_deref(), session.now()).await;
             show(&store, &[added.map_err(|error| of_secret(&error))?], session).await

@@ -49,8 +49,7 @@ pub(crate) fn keys(
         }
         KeysCommand::Import { network, file, label } => {
             let chain = config.chain(network)?.spec;
-            let text = private_key_text(file)?;
-            let key = parse_private_key(text.trim()).map_err(|error| of_keystore(&error))?;
+            let key = private_key_in(file)?;
             let mut keystore = open_or_create(&config.signer, clock.as_ref())?;
             let address = keystore
                 .import(chain.chain_id, key, label.as_deref(), clock.now())
@@ -111,7 +110,14 @@ pub(crate) fn second_secret(signer: &SignerConfig) -> Result<Option<SecondSecret
     secret.map(Some).map_err(|error| of_keystore(&error))
 }
 
-pub(super) fn private_key_text(file: &Path) -> Result<Zeroizing<String>, Failure> {
+/// The private key that a file holds, or standard input.
+pub(super) fn private_key_in(file: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let text = private_key_text(file)?;
+    parse_private_key(text.trim())
+        .map_err(|error| Failure::Usage(format!("--file {}: {error}", file.display())))
+}
+
+fn private_key_text(file: &Path) -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::new());
     let read = if file == Path::new("-") {
         std::io::stdin().lock().take(PRIVATE_KEY_TEXT_MAX).read_to_string(&mut text)
@@ -149,11 +155,11 @@ pub(super) fn row(key: &KeyInfo) -> Value {
     })
 }
 
-pub(super) fn of_keystore(error: &KeystoreError) -> Failure {
+fn of_keystore(error: &KeystoreError) -> Failure {
     match error {
-        KeystoreError::KeyExists { .. } | KeystoreError::Exists { .. } => {
-            Failure::Refused(error.to_string())
-        }
+        KeystoreError::KeyExists { .. }
+        | KeystoreError::Exists { .. }
+        | KeystoreError::FolderMissing { .. } => Failure::Refused(error.to_string()),
         KeystoreError::InvalidPrivateKey | KeystoreError::InvalidLabel => {
             Failure::Usage(error.to_string())
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use portcullis_store::backup::file_of;
-use portcullis_store::check_server_url;
+use portcullis_store::{check_server_url, is_in_memory};
 use secrecy::ExposeSecret;
 
 use super::problem::Problem;
@@ -47,6 +47,8 @@ pub(crate) struct DatabaseConfig {
 }
 
 const URL: &str = "sqlite:///path/of/portcullis.db, the path of an SQLite file, or mysql://user:password@host:3306/name";
+const LASTING: &str = "a file, or a server: this database is forgotten when the process ends, and with it which payments were made; leave \
+                       the key out for portcullis.db in data.dir, or write sqlite:///path/of/portcullis.db";
 const REPLICA_URL: &str = "mysql://user:password@host:3306/name";
 
 impl DatabaseConfig {
@@ -95,6 +97,9 @@ impl DatabaseConfig {
                 let url = url.expose_secret();
                 if is_of_another_scheme(url) {
                     return server_url(source, url, URL);
+                }
+                if is_in_memory(url) {
+                    return Err(source.refused(LASTING));
                 }
                 Ok(url.to_owned())
             }

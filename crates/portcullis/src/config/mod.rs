@@ -185,6 +185,7 @@ impl Config {
         problems.extend(self.seal.problems(is_told("seal")));
         problems.extend(self.redis.options().err());
         problems.extend(self.signer.problems());
+        problems.extend(self.signer.missing_module(&self.origins));
         if self.chains.is_empty() && !is_told("chain") {
             problems.push(Self::missing_chain());
         }

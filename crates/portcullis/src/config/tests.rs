@@ -281,6 +281,17 @@ fn files_of_secrets_are_read_when_they_are_needed_and_then_named() {
 }
 
 #[test]
+fn a_database_that_ends_with_the_process_is_refused() {
+    for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite://a.db?mode=memory", ":memory:"] {
+        let config = load_with(&format!("[database]\nurl = \"{url}\""), &[]).expect("read later");
+        let told = ConfigError::Invalid(config.serving_problems(&[])).to_string();
+        assert!(told.contains("database.url = "), "{url}: {told}");
+        assert!(told.contains("which payments were made"), "{url}: {told}");
+        assert!(config.database.url().is_err(), "no command opens {url}");
+    }
+}
+
+#[test]
 fn a_wrong_secret_is_refused_without_being_told() {
     let config = load_with("[seal]\nkey = \"hunter2\"", &[]).expect("read later");
     let told = config.seal.keys().expect_err("no key").to_string();

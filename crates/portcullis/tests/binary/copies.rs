@@ -1,6 +1,7 @@
 //! `backup`, `restore`, `reconcile` and `doctor`, as far as they go while no node answers.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -70,7 +71,6 @@ fn failed(installation: &Installation, arguments: &[&str], code: i32) -> (Value,
 
 #[test]
 fn a_backup_is_private_and_overwrites_nothing() {
-    use std::os::unix::fs::PermissionsExt;
     let (installation, _) = served();
     let file = backup(&installation, "one.db");
     let metadata = fs::metadata(&file).expect("written");
@@ -122,6 +122,24 @@ fn a_restored_database_takes_nothing_in_and_keeps_the_replaced_one() {
     fs::remove_file(database(&installation)).expect("ours");
     let told = installation.json(&["restore", &file]);
     assert_eq!((&told["replaced_kept_as"], &told["epoch"]), (&Value::Null, &json!(2)));
+}
+
+#[test]
+fn what_lies_in_the_data_directory_is_for_its_owner_alone() {
+    let (installation, _) = served();
+    let file = backup(&installation, "one.db");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    let server = installation.serve(&["--role", "api"]);
+    let names = files(&installation);
+    for name in ["api.lock", "portcullis.db", "portcullis.db-shm", "portcullis.db-wal"] {
+        assert!(names.iter().any(|it| it == name), "{name}: {names:?}");
+        assert_eq!(mode(&installation.root().join("data").join(name)), 0o600, "{name}");
+    }
+    assert_eq!(server.stop().0, Some(0));
+    // Whoever could read the backup on its way here.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("ours");
+    installation.json(&["restore", &file]);
+    assert_eq!(mode(&database(&installation)), 0o600);
 }
 
 #[test]
@@ -217,14 +235,22 @@ fn reconcile_and_doctor_say_what_they_could_not_see() {
     let (told, error) = failed(&installation, &["doctor"], 1);
     assert_eq!(error["error"]["code"], "FAILED");
     let checks = told["checks"].as_array().expect("a list");
-    let verdict = |what: &str| {
+    let check = |what: &str| {
         let check = checks
             .iter()
             .find(|check| check["what"].as_str().is_some_and(|it| it.starts_with(what)));
-        check.unwrap_or_else(|| panic!("{what}: {told}"))["verdict"].clone()
+        check.unwrap_or_else(|| panic!("{what}: {told}"))
     };
+    let verdict = |what: &str| check(what)["verdict"].clone();
     assert_eq!((verdict("halt "), verdict("localhost: provider")), (json!("fail"), json!("fail")));
     assert_eq!((verdict("ledger"), verdict("audit log")), (json!("ok"), json!("ok")));
+    for (what, to_do) in [
+        ("localhost: provider", "correct the url of its [[chain.provider]]"),
+        ("localhost: clock", "mend the providers above or add one"),
+    ] {
+        assert_eq!(verdict(what), "fail");
+        assert!(check(what)["detail"].to_string().contains(to_do), "{}", check(what));
+    }
     assert_eq!(verdict("keystore"), "warn");
     let failures = checks.iter().filter(|check| check["verdict"] == "fail").count();
     assert_eq!(told["failures"], failures);

@@ -1,10 +1,13 @@
 //! What stops a start or a command before it does harm.
 
+use std::io::PipeWriter;
+use std::process::Stdio;
+
 use serde_json::Value;
 
 use crate::administrate;
 use crate::fake_node::empty_node;
-use crate::installation::Installation;
+use crate::installation::{Installation, command, text};
 
 const OTHER_KEY: &str = "5555555555555555555555555555555555555555555555555555555555555555";
 
@@ -64,6 +67,39 @@ fn a_secret_that_everybody_can_read_is_refused() {
     std::fs::set_permissions(&key_file, open).expect("our own file");
     let told = installation.refused(&["config", "check"], 3);
     assert!(told.contains("seal.key_file") && told.contains("chmod 600"), "{told}");
+}
+
+#[test]
+fn keys_without_a_folder_or_a_key_are_told_what_is_wrong() {
+    let installation = Installation::new();
+    let folder = installation.root().join("keys");
+    std::fs::remove_dir(&folder).expect("it is empty");
+    let told = installation.refused(&["keys", "new", "--network", "localhost"], 5);
+    let expected = format!("error: the folder {} does not exist", folder.display());
+    assert!(told.starts_with(&expected) && !told.contains("portcullis keys new"), "{told}");
+
+    let file = installation.root().join("key.hex").display().to_string();
+    std::fs::write(&file, "garbage").expect("writable");
+    let import = ["keys", "import", "--network", "localhost", "--file", &file];
+    let told = installation.refused(&import, 2);
+    let expected = format!("error: --file {file}: what was given is not a private key: give 32");
+    assert!(told.starts_with(&expected) && !told.contains("garbage"), "{told}");
+}
+
+#[test]
+fn a_journal_whose_server_is_away_is_unavailable() {
+    let installation = Installation::new();
+    installation.json(&["keys", "new", "--network", "localhost"]);
+    let mut text = std::fs::read_to_string(installation.config()).expect("readable");
+    // Port 9 is nobody's: connections are refused.
+    text.push_str(
+        "\n[signer.journal]\nkind = \"mysql\"\nurl = \"mysql://app:hunter2@127.0.0.1:9/journal\"\n",
+    );
+    std::fs::write(installation.config(), text).expect("writable");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--log-level", "error"];
+    let told = installation.refused(&serve, 4);
+    assert!(told.contains("the signer's journal") && told.contains("refused"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
 }
 
 #[test]
@@ -159,4 +195,36 @@ fn the_configuration_says_where_it_came_from_and_describes_itself() {
     );
     let schema = installation.json(&["config", "schema"]);
     assert_eq!(schema["properties"]["redis"]["properties"]["timeout_ms"]["maximum"], 5_000);
+}
+
+/// What is written there, nobody reads.
+fn closed_pipe() -> PipeWriter {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    writer
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_command_quietly() {
+    let installation = Installation::new();
+    for words in [
+        &["config", "reference"][..],
+        &["config", "print"],
+        &["config", "schema", "--json"],
+        &["admin", "tenant", "list"],
+        &["--help"],
+    ] {
+        let mut asked = command(Some(&installation.config()));
+        let output = asked.args(words).stdout(closed_pipe()).output().expect("the binary runs");
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {told}");
+        assert!(!told.contains("panic"), "{words:?}: {told}");
+    }
+    // What failed keeps its exit code where nobody hears of it.
+    for words in [&["queues", "init"][..], &["queues", "init", "--json"]] {
+        let mut asked = command(Some(&installation.config()));
+        asked.args(words).stdout(Stdio::null()).stderr(closed_pipe());
+        let status = asked.status().expect("the binary runs");
+        assert_eq!(status.code(), Some(5), "{words:?}");
+    }
 }

@@ -1,7 +1,9 @@
 //! What is so of SQLite files alone: where they are, and that one process can lock them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use portcullis_store::backup::files_of;
 use portcullis_store::intake::{IntakeError, Submitted};
 
 use crate::fixture::{Fixture, PATIENCE_MS, units};
@@ -26,6 +28,25 @@ async fn a_url_and_a_path_lead_to_the_same_file() {
     store.migrate().await.expect("migrates");
     store.close().await;
     open(&path).await.expect("opens by its path").check_schema().await.expect("is there");
+}
+
+#[tokio::test]
+async fn a_new_database_is_for_its_owner_alone_and_an_old_one_stays_as_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mode = |path: &std::path::Path| {
+        std::fs::metadata(path).expect("is there").permissions().mode() & 0o777
+    };
+    let path = directory.path().join("new.db");
+    let store = open(&path.to_string_lossy()).await.expect("opens");
+    store.migrate().await.expect("writes");
+    for file in files_of(&path) {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    store.close().await;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("ours");
+    let again = open(&path.to_string_lossy()).await.expect("opens");
+    again.check_schema().await.expect("is there");
+    assert_eq!(mode(&path), 0o640, "who may read it is its owner's business");
 }
 
 /// The lock is waited for once, not once a retry.

@@ -7,7 +7,7 @@ use portcullis_core::time::{Clock, Timestamp};
 use portcullis_store::intake::{Intake, Submitted};
 use portcullis_store::withdrawal::WithdrawalFilter;
 use portcullis_store::{Store, StoreError, StoreOptions, TimeSource};
-use portcullis_testkit::TestClock;
+use portcullis_testkit::{MariaDb, TestClock};
 
 use crate::DATABASE;
 use crate::fixture::{CHAIN, Fixture, PATIENCE_MS};
@@ -180,6 +180,28 @@ async fn what_does_not_fit_is_refused_and_never_cut_off() {
 }
 
 #[tokio::test]
+async fn an_account_that_changes_no_tables_starts_where_nothing_is_missing() {
+    let fixture = Fixture::open().await;
+    let known = fixture.store.schema_status().await.expect("reads").known;
+    let name = fixture.url().rsplit('/').next().expect("a database");
+    let account = format!(
+        "CREATE USER 'rows'@'%' IDENTIFIED BY 'rows'; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO 'rows'@'%'"
+    );
+    MariaDb::shared().execute("mysql", &account).expect("an account");
+    let url = fixture.url().replace("portcullis:portcullis@", "rows:rows@");
+    let store = crate::migrations::open(&url).await.expect("opens");
+    assert_eq!(store.migrate().await, Ok(known));
+    store.check_schema().await.expect("it is served");
+    fixture.sql("UPDATE _sqlx_migrations SET checksum = X'00' WHERE version = 3").await;
+    let edited = store.migrate().await.expect_err("what was applied is not what we have");
+    assert!(edited.to_string().contains("migration 3 was previously applied"), "{edited}");
+    fixture.sql(format!("DELETE FROM _sqlx_migrations WHERE version = {known}")).await;
+    let missing = store.migrate().await.expect_err("it may not apply what is missing");
+    assert!(missing.to_string().contains("denied"), "{missing}");
+}
+
+#[tokio::test]
 async fn a_server_is_copied_with_its_own_tools() {
     let fixture = Fixture::open().await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -197,4 +219,24 @@ async fn a_server_that_does_not_answer_is_unavailable_and_its_password_is_not_to
     let error = Store::open(&options, clock).await.expect_err("nobody listens there");
     assert!(error.is_unavailable(), "{error}");
     assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_told_with_the_cause() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let silent = (silent.local_addr().expect("it is bound").port(), silent);
+    for (who, port, cause) in [
+        ("app:secret", 1, "Connection refused"),
+        ("portcullis:secret", MariaDb::shared().port(), "Access denied"),
+        ("app:secret", silent.0, "it gave no answer within 500 ms"),
+    ] {
+        let clock: Arc<dyn Clock> = Arc::new(TestClock::at(Timestamp::from_millis(0)));
+        let url = format!("mysql://{who}@127.0.0.1:{port}/portcullis");
+        let opened = Store::open(&Fixture::options(&url, 500, 1), clock).await;
+        let error = opened.expect_err(cause);
+        assert!(error.is_unavailable(), "{error}");
+        let told = error.to_string();
+        assert!(told.contains(cause) && !told.contains("pool timed out"), "{told}");
+        assert!(!told.contains("secret"), "{told}");
+    }
 }

@@ -196,7 +196,11 @@ impl Dial {
     }
 
     pub(super) fn failed(&self, action: &'static str, error: &Failed) -> JournalError {
-        JournalError::Sql { action, place: self.place.clone(), reason: error.to_string() }
+        let (place, reason) = (self.place.clone(), error.to_string());
+        match error {
+            Failed::Unknown(_) => JournalError::Away { action, place, reason },
+            Failed::Taken | Failed::Refused(_) => JournalError::Sql { action, place, reason },
+        }
     }
 
     pub(super) fn damaged(&self, line: u64, what: String) -> JournalError {

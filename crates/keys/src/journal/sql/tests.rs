@@ -54,6 +54,17 @@ fn a_journal_on_another_host_is_spoken_to_over_tls() {
     }
 }
 
+#[tokio::test]
+async fn a_database_that_is_away_is_told_from_one_that_refuses() {
+    let server = MariaDb::with_journal().await;
+    let away = open(&Bench::new(), &MariaDb::options_at(1)).await.expect_err("nobody listens");
+    assert!(matches!(away, JournalError::Away { .. }) && away.is_passing(), "{away}");
+    assert!(away.to_string().contains("Connection refused"), "{away}");
+    let stranger = MariaDb::options_of("nobody", server.port);
+    let refused = open(&Bench::new(), &stranger).await.expect_err("there is no such account");
+    assert!(matches!(refused, JournalError::Sql { .. }) && !refused.is_passing(), "{refused}");
+}
+
 async fn open(bench: &Bench, options: &SqlJournalOptions) -> Result<Journal, JournalError> {
     Journal::open_shared(options, &mut bench.keystore().into(), None, NOW).await
 }

@@ -5,7 +5,9 @@ use alloy_sol_types::{SolCall, SolEvent, sol};
 use portcullis_core::asset::Asset;
 use portcullis_core::calldata::{Erc20, read_direct_payment, read_transfer};
 use portcullis_core::vault::PayoutVault;
-use portcullis_evm::{BlockTag, CallRequest, Decision, LogQuery, ProviderPool};
+use portcullis_evm::{
+    BlockTag, CallRequest, Decision, LogQuery, ProviderPool, ReadError, RpcFailure,
+};
 
 use super::Findings;
 use crate::config::ChainConfig;
@@ -64,7 +66,7 @@ async fn check_providers(pool: &ProviderPool, findings: &mut Findings) {
         let what = format!("{network}: provider {}", upstream.name());
         match upstream.check_chain_id().await {
             Ok(()) => findings.ok(what, format!("chain id {}", pool.chain().chain_id)),
-            Err(error) => findings.fail(what, error.to_string()),
+            Err(error) => findings.fail(what, unusable(&error)),
         }
     }
     let what = format!("{network}: independent providers");
@@ -75,13 +77,28 @@ async fn check_providers(pool: &ProviderPool, findings: &mut Findings) {
     }
 }
 
+/// What is wrong with a provider, and what to do. Some failures say that themselves.
+fn unusable(error: &ReadError) -> String {
+    match error.failure {
+        RpcFailure::WrongChain { .. }
+        | RpcFailure::RateLimited { .. }
+        | RpcFailure::Throttled { .. } => error.to_string(),
+        _ => format!(
+            "{error}: see that the node runs and answers this machine, or correct the url of its [[chain.provider]]"
+        ),
+    }
+}
+
 /// Whether there is a block to go on from.
 async fn check_head(pool: &ProviderPool, foundation: &Foundation, findings: &mut Findings) -> bool {
     let what = format!("{}: clock", pool.chain().network);
     let agreed = match pool.agreed_head(&[]).await {
         Ok(agreed) => agreed,
         Err(error) => {
-            findings.fail(what, format!("no newest block is agreed on: {error}"));
+            let detail = format!(
+                "no newest block is agreed on ({error}): mend the providers above or add one, then look at the clock again"
+            );
+            findings.fail(what, detail);
             return false;
         }
     };

@@ -5,14 +5,17 @@ mod journal;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use super::problem::Problem;
+use super::problem::{Origin, Problem};
 use super::secret::SecretSource;
 use super::section::Section;
 
 pub(crate) use holder::{HolderConfig, KeyConfig, SecretConfig, TokenConfig, WrapWord};
 pub(crate) use journal::{JournalConfig, JournalPlace};
+
+const MODULE: &str = "signer.pkcs11.module";
 
 /// `[signer]`
 #[derive(Clone, Debug)]
@@ -75,6 +78,23 @@ impl SignerConfig {
         };
         let secrets = [self.passphrase.as_ref(), self.second_secret.as_ref(), pin, url];
         secrets.into_iter().flatten().filter_map(|secret| secret.reveal().err()).collect()
+    }
+
+    /// That the library of a token is not where it is configured. A name without a folder is looked for where this machine has
+    /// its libraries.
+    pub(crate) fn missing_module(&self, origins: &BTreeMap<String, Origin>) -> Option<Problem> {
+        let HolderConfig::Token(TokenConfig { module, .. }) = &self.holder else { return None };
+        let has_folder = module.parent().is_some_and(|folder| !folder.as_os_str().is_empty());
+        if !has_folder || module.is_file() {
+            return None;
+        }
+        Some(Problem::Value {
+            key: MODULE.to_owned(),
+            value: module.display().to_string(),
+            origin: origins.get(MODULE).cloned().unwrap_or(Origin::File),
+            allowed: "the PKCS#11 library of the module's maker, and there is no such file: install it, or correct the path"
+                .to_owned(),
+        })
     }
 
     pub(super) fn print(&self) -> toml::Table {

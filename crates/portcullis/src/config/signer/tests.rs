@@ -79,6 +79,30 @@ fn a_kind_has_its_own_section_and_journal() {
 }
 
 #[test]
+fn the_check_looks_for_the_library_of_a_token() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let file = folder.path().join("portcullis.toml");
+    std::fs::write(&file, TOKEN.replace("/usr/lib/module.so", "module.so")).expect("writable");
+    let checked = |environment: &[(&str, &str)]| {
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let layers = Layers { file: Some(file.clone()), environment, flags: Vec::new() };
+        let config = Config::load(layers).expect("right");
+        ConfigError::Invalid(config.serving_problems(&[])).to_string()
+    };
+    let elsewhere = [("PORTCULLIS__SIGNER__PKCS11__MODULE", "/nowhere/module.so")];
+    let by_name = [("PORTCULLIS__SIGNER__PKCS11__MODULE", "module.so")];
+    let told = checked(&[]);
+    let beside = folder.path().join("module.so");
+    assert!(told.contains(&format!("signer.pkcs11.module = {}", beside.display())), "{told}");
+    assert!(told.contains("there is no such file"), "{told}");
+    assert!(checked(&elsewhere).contains("PORTCULLIS__SIGNER__PKCS11__MODULE"));
+    assert!(!checked(&by_name).contains("signer.pkcs11.module"), "the system finds it, or not");
+    std::fs::write(beside, "a library").expect("writable");
+    assert!(!checked(&[]).contains("signer.pkcs11.module"));
+}
+
+#[test]
 fn what_does_not_go_together_is_refused() {
     let misspelt = KMS.replace("localhost", "polygn");
     let in_the_data = TOKEN.replace("hsm.journal", "data/hsm.journal");
