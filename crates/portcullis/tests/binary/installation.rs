@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Far above what a start takes, so that a slow machine fails no test.
 pub(crate) const START_BOUND: Duration = Duration::from_secs(30);
@@ -163,6 +163,25 @@ impl Server {
         body: &Value,
     ) -> (u16, Value) {
         self.ask(method, path, Some(secret), Some(body)).expect("the server answers")
+    }
+
+    /// A deposit for `user-1` that is taken in.
+    pub(crate) fn deposit(&self, secret: &str, external_id: &str, amount: &str) {
+        let deposit = json!({
+            "external_id": external_id, "network": "localhost", "asset": "POL", "amount": amount,
+        });
+        let (status, answer) = self.call("POST", "/v1/accounts/user-1/deposits", secret, &deposit);
+        assert!((200..300).contains(&status), "{status} {answer}");
+    }
+
+    /// Asks for `w-1`, a withdrawal of `user-1`: the same each time.
+    pub(crate) fn withdraw(&self, secret: &str) -> (u16, Value) {
+        let withdrawal = json!({
+            "external_id": "w-1", "account_id": "user-1", "network": "localhost", "asset": "POL",
+            "amount": "1.5", "to_address": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+            "priority": "standard",
+        });
+        self.call("POST", "/v1/withdrawals", secret, &withdrawal)
     }
 
     pub(crate) fn log(&self) -> String {

@@ -188,18 +188,10 @@ fn a_server_accepts_while_its_node_is_down_and_stops_gracefully() {
     let (status, ready) = server.ask("GET", "/readyz", None, None).expect("an answer");
     assert_eq!(status, 200, "a node that is down stops no intake: {ready}");
 
-    let deposit =
-        json!({"external_id": "d-1", "network": "localhost", "asset": "POL", "amount": "10"});
-    let (status, answer) = server.call("POST", "/v1/accounts/user-1/deposits", &secret, &deposit);
-    assert!((200..300).contains(&status), "{status} {answer}");
-    let withdrawal = json!({
-        "external_id": "w-1", "account_id": "user-1", "network": "localhost", "asset": "POL",
-        "amount": "1.5", "to_address": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
-        "priority": "standard",
-    });
-    let (status, answer) = server.call("POST", "/v1/withdrawals", &secret, &withdrawal);
+    server.deposit(&secret, "d-1", "10");
+    let (status, answer) = server.withdraw(&secret);
     assert_eq!(status, 202, "{answer}");
-    let (status, again) = server.call("POST", "/v1/withdrawals", &secret, &withdrawal);
+    let (status, again) = server.withdraw(&secret);
     assert!((200..300).contains(&status), "{status} {again}");
     assert_eq!(answer["id"], again["id"]);
     let (status, metrics) = server.ask("GET", "/metrics", None, None).expect("an answer");
