@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 pub(crate) const START_BOUND: Duration = Duration::from_secs(30);
 pub(crate) const STOP_BOUND: Duration = Duration::from_secs(30);
 
+/// Where the token of these tests is.
+pub(crate) const TOKEN: &str = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
+
 /// A running server; ended with the test, whatever the test finds.
 pub(crate) struct Server {
     child: Child,
@@ -242,6 +245,24 @@ pub(crate) fn run(config: Option<&Path>, arguments: &[&str]) -> Output {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
+}
+
+/// The command that registers an asset with the least and the most of a payment.
+pub(crate) fn asset_add<'a>(
+    symbol: &'a str,
+    token: &'a str,
+    decimals: &'a str,
+    [min, max]: [&'a str; 2],
+) -> Vec<&'a str> {
+    let options = [
+        ["--network", "localhost"],
+        ["--symbol", symbol],
+        ["--token", token],
+        ["--decimals", decimals],
+        ["--min", min],
+        ["--max", max],
+    ];
+    [&["admin", "asset", "add"], options.as_flattened()].concat()
 }
 
 /// An address that nobody listens at now.
