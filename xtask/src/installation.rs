@@ -56,6 +56,29 @@ pub struct NewInstallation<'a> {
     pub vault: Option<Address>,
 }
 
+/// The messages in the queues of doorbells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doorbells {
+    /// Those that ring whoever looks next.
+    pub visible: u64,
+    /// Those that somebody received and did not delete. They ring nobody until they are visible again, which takes two minutes
+    /// at most: so it is with what a killed process had received.
+    pub in_flight: u64,
+}
+
+#[derive(Deserialize)]
+struct Queues {
+    queues: Vec<QueueRow>,
+}
+
+#[derive(Deserialize)]
+struct QueueRow {
+    visible: u64,
+    in_flight: u64,
+    /// How many messages its work is worth; a queue of dead letters has none.
+    sets: Option<u64>,
+}
+
 #[derive(Deserialize)]
 struct Keys {
     keys: Vec<Key>,
@@ -237,17 +260,17 @@ impl Installation {
         Ok(())
     }
 
-    /// How many messages in the queues of doorbells could still ring. What a killed process had received stays out of sight
-    /// for up to two minutes, and is not counted.
+    /// How many messages are in the queues of doorbells.
     ///
     /// # Errors
     /// As [`Installation::init`].
-    pub fn doorbells_left(&self) -> Result<u64> {
-        let told: Value = self.administer(&["queues", "status"])?;
-        let rows = told["queues"].as_array().cloned().unwrap_or_default();
-        let count = |row: &Value| row["visible"].as_u64().unwrap_or_default();
-        let of_doorbells = rows.iter().filter(|row| !row["sets"].is_null());
-        Ok(of_doorbells.map(count).sum())
+    pub fn doorbells(&self) -> Result<Doorbells> {
+        let Queues { queues } = self.administer(&["queues", "status"])?;
+        let of_doorbells = || queues.iter().filter(|queue| queue.sets.is_some());
+        Ok(Doorbells {
+            visible: of_doorbells().map(|queue| queue.visible).sum(),
+            in_flight: of_doorbells().map(|queue| queue.in_flight).sum(),
+        })
     }
 
     /// Runs a command with `--json` to its end, however it ends.

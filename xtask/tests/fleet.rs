@@ -1,7 +1,7 @@
 //! Roles as processes: a fleet whose processes are killed while they pay, a process that stood still for longer than its lease,
 //! and what a process is refused.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -80,6 +80,16 @@ async fn lease_when(
     found.unwrap_or_else(|_| panic!("{what}: the lease is {:?}", lease(database)))
 }
 
+/// Waits until a process listens, which it does when it has begun.
+async fn listens(address: SocketAddr) {
+    let waiting = async {
+        while TcpStream::connect(address).is_err() {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, waiting).await.expect("it listens in time");
+}
+
 fn monitor(installation: &Installation, listen: SocketAddr, log: &Path) -> Service {
     let mut command = Command::new(installation.binary());
     command
@@ -114,7 +124,10 @@ async fn stands_still() {
 
     let first = monitor(&installation, free_address().unwrap(), &dir.join("first.log"));
     let before = lease_when(&database, "the first one follows", |_| true).await;
-    let second = monitor(&installation, free_address().unwrap(), &dir.join("second.log"));
+    let beside = free_address().unwrap();
+    let second = monitor(&installation, beside, &dir.join("second.log"));
+    listens(beside).await;
+    // For longer than a lease.
     sleep(Duration::from_secs(4)).await;
     assert_eq!(lease(&database), Some(before.clone()), "two of them, and one has the lease");
 

@@ -87,6 +87,26 @@ macro_rules! first_answer {
     }};
 }
 
+/// The first answer to each call. Another provider is asked only for what is not known yet.
+macro_rules! first_answer_of_each {
+    ($pool:expr, $method:literal, $calls:expr, ($upstream:ident, $asked:ident) => $read:expr) => {{
+        let mut results = vec![Err(no_provider($method).into()); $calls.len()];
+        for $upstream in $pool.candidates() {
+            let open = unanswered(&results);
+            if open.is_empty() {
+                break;
+            }
+            let $asked: Vec<CallRequest> =
+                open.iter().map(|index| $calls[*index].clone()).collect();
+            let answers = $read.await;
+            for (index, answer) in open.into_iter().zip(answers) {
+                results[index] = answer;
+            }
+        }
+        results
+    }};
+}
+
 impl ProviderPool {
     /// Makes a pool. Nothing is sent yet; the chain id of each provider is checked before its first use.
     ///
@@ -369,25 +389,14 @@ impl ProviderPool {
         quotes.into_iter().map(|quote| quote.map(|quote| quote.gas)).collect()
     }
 
-    /// See [`Upstream::quotes`]. Another provider is asked only for what is not known yet.
+    /// See [`Upstream::quotes`].
     pub async fn quotes(
         &self,
         calls: &[CallRequest],
         with_lists: bool,
     ) -> Vec<Result<GasQuote, EstimateError>> {
-        let mut results = vec![Err(no_provider("eth_estimateGas").into()); calls.len()];
-        for upstream in self.candidates() {
-            let open = unanswered(&results);
-            if open.is_empty() {
-                break;
-            }
-            let asked: Vec<CallRequest> = open.iter().map(|index| calls[*index].clone()).collect();
-            let answers = upstream.quotes(&asked, with_lists).await;
-            for (index, answer) in open.into_iter().zip(answers) {
-                results[index] = answer;
-            }
-        }
-        results
+        first_answer_of_each!(self, "eth_estimateGas", calls,
+            (upstream, asked) => upstream.quotes(&asked, with_lists))
     }
 
     /// See [`Upstream::funds`].
@@ -395,25 +404,13 @@ impl ProviderPool {
         first_answer!(self, "eth_getBlockByNumber", upstream => upstream.funds(query))
     }
 
-    /// See [`Upstream::call`]. Another provider is asked only for what is not known yet.
+    /// See [`Upstream::call`].
     pub async fn call(
         &self,
         calls: &[CallRequest],
         at: BlockTag,
     ) -> Vec<Result<Bytes, EstimateError>> {
-        let mut results = vec![Err(no_provider("eth_call").into()); calls.len()];
-        for upstream in self.candidates() {
-            let open = unanswered(&results);
-            if open.is_empty() {
-                break;
-            }
-            let asked: Vec<CallRequest> = open.iter().map(|index| calls[*index].clone()).collect();
-            let answers = upstream.call(&asked, at).await;
-            for (index, answer) in open.into_iter().zip(answers) {
-                results[index] = answer;
-            }
-        }
-        results
+        first_answer_of_each!(self, "eth_call", calls, (upstream, asked) => upstream.call(&asked, at))
     }
 }
 

@@ -39,6 +39,15 @@ impl<T> Page<T> {
     }
 }
 
+/// Cuts off what has no room on a page of `limit` items, and says whether there was any: one more than the page holds is
+/// read, to know that.
+pub(crate) fn cut_to_page<T>(items: &mut Vec<T>, limit: u64) -> bool {
+    let page_items = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = items.len() > page_items;
+    items.truncate(page_items);
+    has_more
+}
+
 /// A withdrawal: what was asked for, where it stands, and everything that was tried.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WithdrawalView {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use portcullis_core::time::Timestamp;
 use portcullis_engine::{Component, Concerns};
 use portcullis_store::Store;
 
@@ -15,17 +14,12 @@ const DATABASE: &str = "the database";
 /// Reports until the process ends.
 pub(crate) async fn watch_database(store: Store, concerns: Concerns) {
     loop {
-        note(&concerns, Component::Disk, store.now(), store.full_disk().map(|full| full.cause));
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// Reports what is wrong with a component, or that nothing is.
-fn note(concerns: &Concerns, component: Component, now: Timestamp, wrong: Option<String>) {
-    match wrong {
-        Some(why) => concerns.failing(component, DATABASE, now, &why),
-        None => {
-            concerns.well(component, DATABASE);
+        match store.full_disk() {
+            Some(full) => concerns.failing(Component::Disk, DATABASE, store.now(), &full.cause),
+            None => {
+                concerns.well(Component::Disk, DATABASE);
+            }
         }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

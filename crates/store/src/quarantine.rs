@@ -13,7 +13,7 @@ use crate::timeline;
 use crate::transition::Stage;
 
 /// States without a binding: nothing was signed, so nothing is under way.
-pub(crate) const UNBOUND: [&str; 4] = [
+const UNBOUND: [&str; 4] = [
     StateCode::Pending.as_str(),
     StateCode::Validating.as_str(),
     StateCode::AwaitingApproval.as_str(),
@@ -36,33 +36,9 @@ async fn quarantine_in(
     id: WithdrawalId,
     problem: &str,
 ) -> Result<bool, StoreError> {
-    let line = timeline::line(tx.now, "held", Some(problem));
-    let appended =
-        Func::cust("CONCAT").arg(Expr::col(withdrawal::Column::Timeline)).arg(Expr::value(line));
-    let held = withdrawal::Entity::update_many()
-        .col_expr(withdrawal::Column::State, Expr::value(StateCode::Held.as_str()))
-        .col_expr(withdrawal::Column::Reason, Expr::value(HoldReason::Tamper.as_str()))
-        .col_expr(withdrawal::Column::Timeline, appended.into())
-        .col_expr(
-            withdrawal::Column::EventSequence,
-            Expr::col(withdrawal::Column::EventSequence).add(1),
-        )
-        .col_expr(withdrawal::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
-        .filter(withdrawal::Column::Id.eq(id.to_bytes().to_vec()))
-        .filter(withdrawal::Column::State.is_in(UNBOUND))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    if held.rows_affected == 0 {
+    if !hold_unread(tx, &id.to_bytes(), HoldReason::Tamper, problem).await? {
         return Ok(false);
     }
-    let moved = work::Entity::update_many()
-        .col_expr(work::Column::Stage, Expr::value(Stage::Held.as_str()))
-        .filter(work::Column::WithdrawalId.eq(id.to_bytes().to_vec()))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(moved.rows_affected, 1)?;
     let subject = id.to_string();
     let entry = AuditEntry {
         tenant: None,
@@ -72,5 +48,45 @@ async fn quarantine_in(
         detail: problem,
     };
     append_audit(tx, &entry).await?;
+    Ok(true)
+}
+
+/// Holds an unbound withdrawal without reading its row, which may be what is damaged. A bound one goes on, and it says
+/// `false`.
+pub(crate) async fn hold_unread(
+    tx: &Transaction,
+    key: &[u8],
+    reason: HoldReason,
+    detail: &str,
+) -> Result<bool, StoreError> {
+    let line = timeline::line(tx.now, "held", Some(detail));
+    let appended =
+        Func::cust("CONCAT").arg(Expr::col(withdrawal::Column::Timeline)).arg(Expr::value(line));
+    let held = withdrawal::Entity::update_many()
+        .col_expr(withdrawal::Column::State, Expr::value(StateCode::Held.as_str()))
+        .col_expr(withdrawal::Column::Reason, Expr::value(reason.as_str()))
+        .col_expr(withdrawal::Column::Timeline, appended.into())
+        .col_expr(
+            withdrawal::Column::EventSequence,
+            Expr::col(withdrawal::Column::EventSequence).add(1),
+        )
+        .col_expr(withdrawal::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
+        .filter(withdrawal::Column::Id.eq(key.to_vec()))
+        .filter(withdrawal::Column::State.is_in(UNBOUND))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    if held.rows_affected == 0 {
+        return Ok(false);
+    }
+    let moved = work::Entity::update_many()
+        .col_expr(work::Column::Stage, Expr::value(Stage::Held.as_str()))
+        .col_expr(work::Column::DueAt, Expr::value(tx.now.as_millis()))
+        .col_expr(work::Column::Receives, Expr::value(0))
+        .filter(work::Column::WithdrawalId.eq(key.to_vec()))
+        .exec(&tx.inner)
+        .await
+        .map_err(|error| tx.failed(&error))?;
+    tx.expect_rows(moved.rows_affected, 1)?;
     Ok(true)
 }

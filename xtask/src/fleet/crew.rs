@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use futures::future::join_all;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -17,9 +17,9 @@ use super::clock;
 use super::keys::without_section;
 use crate::installation::{Installation, own_variables};
 use crate::service::Service;
-use crate::torture::ports;
 use crate::torture::role::Role;
 use crate::torture::tally::Book;
+use crate::torture::{life, ports};
 
 /// How many of each.
 pub(super) const MEMBERS: [(Role, usize); 6] = [
@@ -34,13 +34,6 @@ pub(super) const MEMBERS: [(Role, usize); 6] = [
 /// How long a killed process stays away.
 const AWAY_MS: std::ops::Range<u64> = 20..1_500;
 const PATROL_INTERVAL: Duration = Duration::from_millis(300);
-const PROBE_LIMIT: Duration = Duration::from_secs(3);
-const PROBE_INTERVAL: Duration = Duration::from_millis(100);
-const READY_LIMIT: Duration = Duration::from_mins(1);
-/// The exit code of a process that says: something is out of reach, try again.
-const TRY_AGAIN: i32 = 4;
-/// Longer than the server's own limit for open requests.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// Whose clock is off where clocks are, and by how many seconds.
 pub(super) const SKEW_SECONDS: [(Role, usize, i64); 2] =
@@ -215,9 +208,9 @@ impl Crew {
         for member in &self.members {
             let mut member = member.lock().await;
             let service = member.service.take().context("the process is away")?;
-            self.stop(member.role, service).await;
+            life::stop(&self.book, member.role, service).await;
             member.service = Some(self.launch(&member)?);
-            ready(member.role, member.address).await?;
+            life::ready(member.role, member.address).await?;
         }
         Ok(())
     }
@@ -232,7 +225,7 @@ impl Crew {
                 let member = member.lock().await;
                 (member.role, member.address)
             };
-            ready(role, address).await?;
+            life::ready(role, address).await?;
         }
         Ok(())
     }
@@ -259,7 +252,7 @@ impl Crew {
             let Some(member) = self.members.get(place) else { continue };
             let mut member = member.lock().await;
             if let Some(service) = member.service.take() {
-                self.end(member.role, service).await;
+                life::kill(&self.book, member.role, service).await;
             }
             sleep(away).await;
             member.service = Some(self.launch(&member)?);
@@ -278,7 +271,7 @@ impl Crew {
                 let Ok(mut member) = member.try_lock() else { continue };
                 let ended = member.service.as_ref().filter(|service| service.status().is_some());
                 let Some(service) = ended else { continue };
-                self.note_end(service).await;
+                life::note_end(&self.book, service).await;
                 member.service = Some(self.launch(&member)?);
             }
         }
@@ -289,40 +282,10 @@ impl Crew {
         let stops = self.members.iter().map(async |member| {
             let mut member = member.lock().await;
             if let Some(service) = member.service.take() {
-                self.stop(member.role, service).await;
+                life::stop(&self.book, member.role, service).await;
             }
         });
         join_all(stops).await;
-    }
-
-    async fn stop(&self, role: Role, service: Service) {
-        if service.status().is_some() {
-            self.note_end(&service).await;
-        } else if let Err(error) = service.stop(STOP_LIMIT).await {
-            let text = format!("{} at its stop: {error:#}", role.name());
-            self.book.note(|tally| tally.failures.push(text));
-        }
-    }
-
-    /// Notes the end of a process that nobody ended.
-    async fn note_end(&self, service: &Service) {
-        let text = format!("{:#}", service.failure().await);
-        let code = service.status().and_then(|status| status.code());
-        self.book.note(|tally| match code {
-            Some(TRY_AGAIN) => tally.started_again += 1,
-            _ => tally.failures.push(text),
-        });
-    }
-
-    async fn end(&self, role: Role, service: Service) {
-        if service.status().is_some() {
-            self.note_end(&service).await;
-            return;
-        }
-        match service.kill().await {
-            Ok(()) => self.book.note(|tally| tally.kill(role.name())),
-            Err(error) => self.book.note(|tally| tally.failures.push(format!("{error:#}"))),
-        }
     }
 }
 
@@ -330,26 +293,4 @@ fn signal(service: &Service, signal: Signal) -> Result<()> {
     anyhow::ensure!(service.status().is_none(), "the process has ended");
     let pid = i32::try_from(service.pid()).ok().and_then(Pid::from_raw);
     Ok(kill_process(pid.context("a process has an id")?, signal)?)
-}
-
-/// Waits for the first 200 of `/readyz`.
-async fn ready(role: Role, address: SocketAddr) -> Result<()> {
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(PROBE_LIMIT)
-        .build()
-        .context("cannot set up an HTTP client")?;
-    let url = format!("http://{address}/readyz");
-    let begun = Instant::now();
-    loop {
-        let said = match client.get(&url).send().await {
-            Ok(response) if response.status().is_success() => return Ok(()),
-            Ok(response) => response.text().await.unwrap_or_default(),
-            Err(error) => format!("{:#}", anyhow::Error::new(error)),
-        };
-        if begun.elapsed() > READY_LIMIT {
-            bail!("{} is not ready after {READY_LIMIT:?}: {said}", role.name());
-        }
-        sleep(PROBE_INTERVAL).await;
-    }
 }

@@ -37,7 +37,7 @@ use crate::assets::TestAsset;
 use crate::bench::Database;
 use crate::cargo_build::{Profile, build_portcullis};
 use crate::client::ApiClient;
-use crate::installation::Installation;
+use crate::installation::{Doorbells, Installation};
 use crate::judge::{BalanceSheet, Scope};
 use crate::replay::DatabasePlace;
 use crate::testbed::{self, BLOCK_TIME_MS, Furnished, TestChain};
@@ -50,8 +50,8 @@ use crate::{toolchain, vault};
 
 /// Blocks that are waited for after the last payment: a double one would come by then.
 const QUIET_BLOCKS: u64 = 6;
-/// How long messages may take to go when nothing waits any more. One that was on its way to a process that ended is out of sight
-/// for two minutes at most.
+/// How long visible messages may take to go when nothing waits any more. Those in flight to a process that was killed come back
+/// into sight meanwhile, two minutes later at most; they are told of, and not waited for.
 const DOORBELLS_LIMIT: Duration = Duration::from_secs(150);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// Leases are short, so that another process takes over soon.
@@ -231,8 +231,8 @@ async fn second_keystore(
     Ok(path)
 }
 
-/// What was accepted, what became of it, how many doorbells are left, and which faults there were.
-type Outcome = (Vec<Accepted>, Settled, u64, Vec<Happened>);
+/// What was accepted, what became of it, which doorbells are left, and which faults there were.
+type Outcome = (Vec<Accepted>, Settled, Doorbells, Vec<Happened>);
 
 impl Run<'_> {
     async fn play(&self) -> Result<FleetReport> {
@@ -251,7 +251,7 @@ impl Run<'_> {
             installation: &self.ground.installation,
             apis: &self.ground.apis,
         };
-        let (accepted, settled, doorbells_left, mut happened) = tokio::select! {
+        let (accepted, settled, left, mut happened) = tokio::select! {
             outcome = self.hurt_and_settle(&faults) => outcome?,
             error = self.crew.patrol() => match error {
                 Ok(never) => match never {},
@@ -264,7 +264,12 @@ impl Run<'_> {
         let name = self.ground.database_url.as_deref().map_or("sqlite", scheme);
         happened.extend(faults.lasted());
         let report = FleetReport::of(judged, name, self.crew.size());
-        Ok(FleetReport { doorbells_left, faults: happened, ..report })
+        Ok(FleetReport {
+            doorbells_left: left.visible,
+            doorbells_in_flight: left.in_flight,
+            faults: happened,
+            ..report
+        })
     }
 
     /// Everything while the processes run.
@@ -289,10 +294,10 @@ impl Run<'_> {
         self.crew.all_ready().await?;
         let settled = settle::settle(self.clients.api(0), &accepted).await?;
         let begun = Instant::now();
-        let mut left = self.ground.installation.doorbells_left()?;
-        while left > 0 && begun.elapsed() < DOORBELLS_LIMIT {
+        let mut left = self.ground.installation.doorbells()?;
+        while left.visible > 0 && begun.elapsed() < DOORBELLS_LIMIT {
             sleep(Duration::from_secs(1)).await;
-            left = self.ground.installation.doorbells_left()?;
+            left = self.ground.installation.doorbells()?;
         }
         Ok((accepted, settled, left, happened))
     }

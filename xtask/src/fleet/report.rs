@@ -47,8 +47,10 @@ pub struct FleetReport {
     pub failures: usize,
     /// Processes that ended at their start, as the database was out of reach, and were started again.
     pub started_again: usize,
-    /// Messages in the queues of doorbells when nothing waited any more.
+    /// Visible messages in the queues of doorbells when nothing waited any more.
     pub doorbells_left: u64,
+    /// Those in flight at that time: what killed processes had received. They ring nobody, and are no trouble.
+    pub doorbells_in_flight: u64,
     /// Transactions that were ever signed, and offered to the node once more after the end.
     pub replayed: usize,
     /// Payments that came of it.
@@ -80,6 +82,7 @@ impl FleetReport {
             failures: judged.failures,
             started_again: judged.started_again,
             doorbells_left: 0,
+            doorbells_in_flight: 0,
             replayed: judged.replayed,
             replay_paid: judged.replay_paid,
             settle_seconds: judged.settle_seconds,
@@ -144,6 +147,7 @@ impl fmt::Display for FleetReport {
             row(name, &count)?;
         }
         row("doorbells left in the queues", &self.doorbells_left)?;
+        row("  and in flight", &self.doorbells_in_flight)?;
         row("seconds until all were terminal", &self.settle_seconds)?;
         let verdict = if self.is_good() { "every promise kept, once" } else { "NOT AS PROMISED" };
         write!(formatter, "  {verdict}")

@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use super::ports;
 use super::role::Role;
 use super::tally::Book;
+use super::{life, ports};
 use crate::installation::{Installation, own_variables};
 use crate::service::Service;
 
@@ -29,14 +29,6 @@ const SETTINGS: [(&str, &str); 3] = [
 /// How long two processes of a role run beside each other.
 const TOGETHER: Duration = Duration::from_secs(3);
 const PATROL_INTERVAL: Duration = Duration::from_millis(300);
-const PROBE_LIMIT: Duration = Duration::from_secs(3);
-const PROBE_INTERVAL: Duration = Duration::from_millis(100);
-const READY_LIMIT: Duration = Duration::from_mins(1);
-/// The exit code of a process that says: something is out of reach, try again. So ends one that is
-/// started while another one stands still in the middle of a transaction.
-const TRY_AGAIN: i32 = 4;
-/// Longer than the server's own limit for open requests.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A role's process. Each role has two addresses, the second one for a second process.
 #[derive(Debug)]
@@ -117,7 +109,7 @@ impl Crew {
                 let member = member.lock().await;
                 (member.role, member.addresses[0])
             };
-            let body = ready(role, address).await?;
+            let body = life::ready(role, address).await?;
             if !body.contains("\"ready\"") {
                 complaints.push(format!("{}: {body}", role.name()));
             }
@@ -132,7 +124,7 @@ impl Crew {
     pub(super) async fn kill(&self, wanted: Role, away: Duration) -> Result<()> {
         let Some(mut member) = self.idle(wanted, &Role::ALL) else { return Ok(()) };
         if let Some(service) = member.service.take() {
-            self.end(member.role, service).await;
+            life::kill(&self.book, member.role, service).await;
         }
         sleep(away).await;
         member.service = Some(self.launch(member.role, member.addresses[0])?);
@@ -178,11 +170,11 @@ impl Crew {
             self.check_refused(second).await;
             member.service = Some(first);
         } else if keeps_second {
-            self.stop(role, first).await;
+            life::stop(&self.book, role, first).await;
             member.service = Some(second);
             member.addresses.swap(0, 1);
         } else {
-            self.stop(role, second).await;
+            life::stop(&self.book, role, second).await;
             member.service = Some(first);
         }
         Ok(())
@@ -191,7 +183,9 @@ impl Crew {
     /// Two signers with one journal must not be.
     async fn check_refused(&self, second: Service) {
         match second.status() {
-            Some(status) if status.code() == Some(TRY_AGAIN) => self.note_end(&second).await,
+            Some(status) if status.code() == Some(life::TRY_AGAIN) => {
+                life::note_end(&self.book, &second).await;
+            }
             Some(status) if !status.success() => {
                 self.book.note(|tally| tally.refused_signers += 1);
             }
@@ -215,7 +209,7 @@ impl Crew {
                 let Ok(mut member) = member.try_lock() else { continue };
                 let ended = member.service.as_ref().filter(|service| service.status().is_some());
                 let Some(service) = ended else { continue };
-                self.note_end(service).await;
+                life::note_end(&self.book, service).await;
                 member.service = Some(self.launch(member.role, member.addresses[0])?);
             }
         }
@@ -226,7 +220,7 @@ impl Crew {
         let stops = self.members.iter().map(async |member| {
             let mut member = member.lock().await;
             if let Some(service) = member.service.take() {
-                self.stop(member.role, service).await;
+                life::stop(&self.book, member.role, service).await;
             }
         });
         futures::future::join_all(stops).await;
@@ -243,38 +237,6 @@ impl Crew {
         }
         member
     }
-
-    /// Notes the end of a process that nobody ended.
-    async fn note_end(&self, service: &Service) {
-        let text = format!("{:#}", service.failure().await);
-        let code = service.status().and_then(|status| status.code());
-        self.book.note(|tally| match code {
-            Some(TRY_AGAIN) => tally.started_again += 1,
-            _ => tally.failures.push(text),
-        });
-    }
-
-    async fn end(&self, role: Role, service: Service) {
-        if service.status().is_some() {
-            self.note_end(&service).await;
-            return;
-        }
-        match service.kill().await {
-            Ok(()) => self.book.note(|tally| tally.kill(role.name())),
-            Err(error) => self.book.note(|tally| tally.failures.push(format!("{error:#}"))),
-        }
-    }
-
-    async fn stop(&self, role: Role, service: Service) {
-        if service.status().is_some() {
-            self.note_end(&service).await;
-            return;
-        }
-        if let Err(error) = service.stop(STOP_LIMIT).await {
-            let text = format!("{} at its stop: {error:#}", role.name());
-            self.book.note(|tally| tally.failures.push(text));
-        }
-    }
 }
 
 /// Whether the signal went out.
@@ -284,34 +246,6 @@ fn signal(service: &Service, signal: Signal) -> bool {
     }
     let pid = i32::try_from(service.pid()).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
-}
-
-/// Waits for the first 200 of `/readyz`, and gives what it says.
-async fn ready(role: Role, address: SocketAddr) -> Result<String> {
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(PROBE_LIMIT)
-        .build()
-        .context("cannot set up an HTTP client")?;
-    let url = format!("http://{address}/readyz");
-    let begun = Instant::now();
-    loop {
-        let said = match client.get(&url).send().await {
-            Ok(response) => {
-                let is_ready = response.status().is_success();
-                let text = response.text().await.unwrap_or_default();
-                if is_ready {
-                    return Ok(text);
-                }
-                text
-            }
-            Err(error) => format!("{:#}", anyhow::Error::new(error)),
-        };
-        if begun.elapsed() > READY_LIMIT {
-            bail!("{} is not ready after {READY_LIMIT:?}: {said}", role.name());
-        }
-        sleep(PROBE_INTERVAL).await;
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub(crate) mod clients;
 pub(crate) mod court;
 mod crew;
 mod dump;
+pub(crate) mod life;
 mod node;
 pub(crate) mod ports;
 pub(crate) mod report;

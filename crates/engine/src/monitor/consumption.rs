@@ -155,12 +155,13 @@ impl Monitor {
             if *operators < needed {
                 continue;
             }
-            let next = known.iter().find(|(address, _)| address == sender).map(|(_, next)| *next);
-            if next.is_some_and(|next| *count > next) {
+            let Some((_, next)) = known.iter().find(|(address, _)| address == sender) else {
+                continue;
+            };
+            if count > next {
                 let detail = format!(
-                    "the chain counts {count} transactions of {sender}, the database opened {} slots: a \
-                     restored database, or another holder of the key. Run reconcile",
-                    next.unwrap_or_default()
+                    "the chain counts {count} transactions of {sender}, the database opened {next} slots: a \
+                     restored database, or another holder of the key. Run reconcile"
                 );
                 halt_for_foreign_use(&self.store, &detail).await?;
             }

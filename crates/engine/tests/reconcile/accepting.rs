@@ -234,13 +234,10 @@ async fn an_unknown_transfer_is_accepted_after_what_it_may_have_paid_is_held() {
 async fn nobody_accepts_what_can_be_repaired_or_is_not_there() {
     let house = House::build(1).await;
     let machine = house.start().await;
-    let copy = house.copy("old.db");
-    machine.store.back_up(&copy).await.expect("a copy");
+    let copy = house.back_up(&machine).await;
     machine.post(&house, &house.wish("one", "bob", 10)).await;
     machine.run(&house, 20).await;
-    house.stop(machine).await;
-    house.put_back(&copy);
-    let machine = house.start().await;
+    let machine = house.put_back(machine, &copy).await;
     let look = machine.reconcile(false).await;
     for found in &look.differences {
         let refused = machine.accept(&found.id).await;

@@ -152,17 +152,13 @@ async fn a_number_that_was_voided_after_the_copy_is_taken_back_by_it_too() {
     }
     let record = machine.find(&house, "refused").await.expect("is there");
     assert_eq!(record.state, State::Held { reason: HoldReason::Failing, slot: None });
-    let copy = house.copy("old.db");
-    machine.store.back_up(&copy).await.expect("a copy");
+    let copy = house.back_up(&machine).await;
     let refunded = machine.store.refund(record.id, "cli:test", "barred").await;
     assert_eq!(refunded, Ok(RefundOutcome::Voiding));
     machine.run(&house, 80).await;
     let ended = machine.find(&house, "refused").await.expect("is there");
     assert_eq!(ended.state, State::Failed { reason: FailureReason::Voided });
-    house.stop(machine).await;
-    house.put_back(&copy);
-
-    let machine = house.start().await;
+    let machine = house.put_back(machine, &copy).await;
     machine.store.raise_halt("restore", "a test").await.expect("halts");
     assert_eq!(machine.status(&house, "refused").await, "HELD");
     let outcome = machine.reconcile(true).await;
@@ -182,13 +178,10 @@ async fn a_number_that_was_voided_after_the_copy_is_taken_back_by_it_too() {
 async fn a_restored_database_is_one_alarm_and_not_two() {
     let house = House::build(1).await;
     let machine = house.start().await;
-    let copy = house.copy("old.db");
-    machine.store.back_up(&copy).await.expect("a copy");
+    let copy = house.back_up(&machine).await;
     machine.post(&house, &house.wish("one", "bob", 10)).await;
     machine.run(&house, 5).await;
-    house.stop(machine).await;
-    house.put_back(&copy);
-    let machine = house.start().await;
+    let machine = house.put_back(machine, &copy).await;
     machine.store.raise_halt("restore", "as a start does").await.expect("halts");
     machine.run(&house, 5).await;
     assert_eq!(machine.halts().await, ["restore"], "the count of its own nonces is no theft");

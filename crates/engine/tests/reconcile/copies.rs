@@ -26,9 +26,7 @@ async fn go_on(house: &House, machine: &Machine) {
 
 /// The copy of before, put back with a new epoch, as `portcullis restore` does.
 async fn restore(house: &House, machine: Machine, copy: &std::path::Path) -> Machine {
-    house.stop(machine).await;
-    house.put_back(copy);
-    let machine = house.start().await;
+    let machine = house.put_back(machine, copy).await;
     machine.store.raise_halt("restore", "a test").await.expect("halts");
     machine.store.open_epoch_above(1, "test").await.expect("an epoch");
     machine
@@ -57,8 +55,7 @@ async fn what_was_queued_in_the_copy_and_paid_since_is_not_paid_again() {
     let machine = house.start().await;
     let first = house.wish("first", "bob", 500);
     machine.post(&house, &first).await;
-    let copy = house.copy("old.db");
-    machine.store.back_up(&copy).await.expect("a copy");
+    let copy = house.back_up(&machine).await;
     // Another of the same amount to the same address, accepted after the copy.
     let second = house.wish("second", "bob", 500);
     machine.post(&house, &second).await;
@@ -92,13 +89,10 @@ async fn what_was_queued_in_the_copy_and_paid_since_is_not_paid_again() {
 async fn a_copy_put_back_silently_is_noticed_before_anything_is_signed() {
     let house = House::build(1).await;
     let machine = house.start().await;
-    let copy = house.copy("old.db");
-    machine.store.back_up(&copy).await.expect("a copy");
+    let copy = house.back_up(&machine).await;
     machine.post(&house, &house.wish("one", "bob", 10)).await;
     machine.run(&house, 3).await;
-    house.stop(machine).await;
-    house.put_back(&copy);
-    let machine = house.start().await;
+    let machine = house.put_back(machine, &copy).await;
     // Before the signer has looked, a client's retry is taken in, and another's first request too.
     machine.post_all(&house).await;
     machine.post(&house, &house.wish("two", "carol", 20)).await;
@@ -115,13 +109,10 @@ async fn a_copy_put_back_silently_is_noticed_before_anything_is_signed() {
 async fn a_number_that_was_given_twice_is_held() {
     let house = House::build(1).await;
     let machine = house.start().await;
-    let copy = house.copy("old.db");
-    machine.store.back_up(&copy).await.expect("a copy");
+    let copy = house.back_up(&machine).await;
     machine.post(&house, &house.wish("one", "bob", 10)).await;
     machine.run(&house, 20).await;
-    house.stop(machine).await;
-    house.put_back(&copy);
-    let machine = house.start().await;
+    let machine = house.put_back(machine, &copy).await;
     let late = house.wish("late", "carol", 20);
     machine.post(&house, &late).await;
     machine.turn().await;
@@ -144,8 +135,7 @@ async fn a_number_that_was_given_twice_is_held() {
 async fn the_void_of_a_number_is_no_end_of_another_request_with_the_same() {
     let house = House::build_with_vault(1).await;
     let machine = house.start().await;
-    let copy = house.copy("old.db");
-    machine.store.back_up(&copy).await.expect("a copy");
+    let copy = house.back_up(&machine).await;
     machine.post(&house, &house.wish("given-up", "bob", 10)).await;
     machine.processor.step().await.expect("passes");
     let given_up = machine.find(&house, "given-up").await.expect("is there");
@@ -153,9 +143,7 @@ async fn the_void_of_a_number_is_no_end_of_another_request_with_the_same() {
     machine.run(&house, 25).await;
     assert_eq!(machine.status(&house, "given-up").await, "FAILED", "voided");
     house.wishes.lock().expect("nobody panics").clear();
-    house.stop(machine).await;
-    house.put_back(&copy);
-    let machine = house.start().await;
+    let machine = house.put_back(machine, &copy).await;
     let late = house.wish("late", "carol", 20);
     machine.post(&house, &late).await;
     machine.turn().await;
@@ -183,8 +171,7 @@ async fn slots_bumped_and_canceled_after_the_copy_are_followed() {
     // Bound and sent, in no block yet.
     machine.turn().await;
     machine.turn().await;
-    let copy = house.copy("old.db");
-    machine.store.back_up(&copy).await.expect("a copy");
+    let copy = house.back_up(&machine).await;
     let slot = |nonce| Slot { chain_id: 31_337, sender: house.wallets[0], nonce };
     for (kind, nonce) in [(CommandKind::Bump, 0), (CommandKind::Cancel, 1)] {
         machine.store.request_command(kind, slot(nonce), "test", "a test").await.expect("asks");
@@ -203,8 +190,7 @@ async fn a_copy_put_back_while_all_is_under_way_ends_well() {
     let house = House::build(2).await;
     let machine = house.start().await;
     machine.post(&house, &house.wish("queued", "bob", 5)).await;
-    let copy = house.copy("old.db");
-    machine.store.back_up(&copy).await.expect("a copy");
+    let copy = house.back_up(&machine).await;
     machine.post(&house, &house.wish("later", "bob", 5)).await;
     machine.post(&house, &house.wish("other", "carol", 6)).await;
     // Signed and sent, and in no block.
@@ -221,8 +207,7 @@ async fn what_only_the_journal_knows_waits_for_its_client_or_is_canceled() {
     for is_asked_again in [true, false] {
         let house = House::build(1).await;
         let machine = house.start().await;
-        let copy = house.copy("old.db");
-        machine.store.back_up(&copy).await.expect("a copy");
+        let copy = house.back_up(&machine).await;
         machine.post(&house, &house.wish("lost", "bob", 5)).await;
         // Bound, signed and journaled; no byte ever left.
         machine.processor.step().await.expect("passes");
@@ -247,8 +232,7 @@ async fn an_old_copy_of_the_vault_rail_is_brought_to_what_the_vault_paid() {
     for (name, to) in [("queued", "bob"), ("twin", "bob"), ("third", "carol")] {
         machine.post(&house, &house.wish(name, to, 40)).await;
     }
-    let copy = house.copy("old.db");
-    machine.store.back_up(&copy).await.expect("a copy");
+    let copy = house.back_up(&machine).await;
     for (name, to) in [("later", "bob"), ("last", "dave")] {
         machine.post(&house, &house.wish(name, to, 40)).await;
     }
@@ -268,13 +252,10 @@ async fn without_a_journal_the_vaults_events_alone_find_the_payment_of_a_retry()
     let house = House::build_with_vault(1).await;
     let machine = house.start().await;
     machine.post(&house, &house.wish("known", "carol", 7)).await;
-    let copy = house.copy("old.db");
-    machine.store.back_up(&copy).await.expect("a copy");
+    let copy = house.back_up(&machine).await;
     machine.post(&house, &house.wish("forgotten", "bob", 40)).await;
     machine.run(&house, 25).await;
-    house.stop(machine).await;
-    house.put_back(&copy);
-    let machine = house.start().await;
+    let machine = house.put_back(machine, &copy).await;
     machine.store.raise_halt("restore", "a test").await.expect("halts");
     let outcome = machine.reconcile_without_journal(true).await;
     assert_eq!(outcome.remaining(), 0, "{outcome}");

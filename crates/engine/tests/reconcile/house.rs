@@ -195,10 +195,6 @@ impl House {
         self.directory.path().join("portcullis.db")
     }
 
-    pub(crate) fn copy(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
     pub(crate) async fn open_store(&self) -> Store {
         let options = StoreOptions {
             url: self.database().display().to_string(),
@@ -210,14 +206,23 @@ impl House {
         Store::open(&options, clock).await.expect("opens")
     }
 
-    /// Puts a copy where the database is. Nobody has it open.
-    pub(crate) fn put_back(&self, copy: &Path) {
+    /// A copy of the database as it is now.
+    pub(crate) async fn back_up(&self, machine: &Machine) -> PathBuf {
+        let copy = self.directory.path().join("old.db");
+        machine.store.back_up(&copy).await.expect("a copy");
+        copy
+    }
+
+    /// Stops the engine, puts a copy where the database is, and starts it again on that.
+    pub(crate) async fn put_back(&self, machine: Machine, copy: &Path) -> Machine {
+        self.stop(machine).await;
         for file in portcullis_store::backup::files_of(&self.database()) {
             if file.exists() {
                 std::fs::remove_file(file).expect("removes");
             }
         }
         std::fs::copy(copy, self.database()).expect("copies");
+        self.start().await
     }
 
     fn random(&self) -> u128 {
@@ -295,7 +300,7 @@ impl House {
     }
 
     /// Stops it: every connection is closed, the journal is free again.
-    pub(crate) async fn stop(&self, machine: Machine) {
+    async fn stop(&self, machine: Machine) {
         machine.signing.release().await.expect("gives back");
         machine.monitor.release().await.expect("gives back");
         let store = machine.store.clone();

@@ -64,6 +64,13 @@ impl Parameters {
         value
     }
 
+    /// Takes how many items of a list are wanted: from 1 to `most`, and `usual` where nothing is said.
+    pub(crate) fn limit(&mut self, usual: u64, most: u64) -> u64 {
+        let wanted = format!("a number from 1 to {most}");
+        let read = |text: &str| text.parse().ok().filter(|limit| (1..=most).contains(limit));
+        self.parsed("limit", &wanted, read).unwrap_or(usual.min(most))
+    }
+
     /// Whether the asset of the query, if there is one, is registered.
     pub(crate) fn knows_asset(&self, catalog: &Catalog) -> bool {
         let asset = self.values.get("asset");

@@ -16,7 +16,7 @@ use crate::api::{Api, RequestContext};
 use crate::auth::Caller;
 use crate::error::{ApiCode, ApiError, ErrorEnvelope};
 use crate::form::{Fields, Parameters, Problems};
-use crate::view::Page;
+use crate::view::{Page, cut_to_page};
 
 const LIMIT_DEFAULT: u64 = 50;
 const LIMIT_MAX: u64 = 500;
@@ -135,16 +135,12 @@ pub(crate) async fn list_dead_letters(
         DeadLetterQueue::parse,
     );
     let with_ended = parameters.parsed("include_ended", "true or false", |text| text.parse().ok());
-    let wanted = format!("a number from 1 to {LIMIT_MAX}");
-    let read = |text: &str| text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    let limit = parameters.parsed("limit", &wanted, read).unwrap_or(LIMIT_DEFAULT);
+    let limit = parameters.limit(LIMIT_DEFAULT, LIMIT_MAX);
     parameters.finish()?;
     let store = &api.parts.store;
     let reading = store.dead_letters(queue, with_ended.unwrap_or(false), limit.saturating_add(1));
     let mut letters = api.read(&context, reading).await?;
-    let page_items = usize::try_from(limit).unwrap_or(usize::MAX);
-    let has_more = letters.len() > page_items;
-    letters.truncate(page_items);
+    let has_more = cut_to_page(&mut letters, limit);
     let data = letters.into_iter().map(view).collect();
     Ok(Json(Page { data, has_more, ..Page::complete(Vec::new()) }))
 }

@@ -15,7 +15,7 @@ use crate::catalog::Catalog;
 use crate::cursor::{cursor_after, parse_cursor};
 use crate::error::{ApiCode, ApiError, ErrorEnvelope};
 use crate::form::{Parameters, check_address_text, parse_account_id};
-use crate::view::{Page, WithdrawalView, priority_text};
+use crate::view::{Page, WithdrawalView, cut_to_page, priority_text};
 
 const LIMIT_DEFAULT: u64 = 20;
 
@@ -58,7 +58,7 @@ pub(crate) async fn list_withdrawals(
 ) -> Result<Json<Page<WithdrawalView>>, ApiError> {
     caller.require(Scope::WithdrawalsRead)?;
     let mut parameters = Parameters::read(&uri)?;
-    let limit = read_limit(&mut parameters, api.parts.limits.page_items_max);
+    let limit = parameters.limit(LIMIT_DEFAULT, api.parts.limits.page_items_max);
     if let Some(text) = parameters.take("external_id") {
         let external_id = read_external_id(&text, &mut parameters);
         parameters.finish_alone("external_id")?;
@@ -75,10 +75,8 @@ pub(crate) async fn list_withdrawals(
     filter.limit = limit.saturating_add(1);
     let listing = api.parts.store.list_withdrawals(caller.tenant, &filter);
     let listing = api.read(&context, listing).await?;
-    let page_items = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut ids = listing.ids;
-    let has_more = ids.len() > page_items;
-    ids.truncate(page_items);
+    let has_more = cut_to_page(&mut ids, limit);
     let next_cursor = ids.last().filter(|_| has_more).map(|last| cursor_after(*last));
     let is_shown = |id: &WithdrawalId| ids.contains(id);
     let records: Vec<WithdrawalRecord> =
@@ -90,12 +88,6 @@ pub(crate) async fn list_withdrawals(
     let data = show_all(&api, &context, &records).await?;
     let unreadable = unreadable.iter().map(ToString::to_string).collect();
     Ok(Json(Page { data, has_more, next_cursor, unreadable }))
-}
-
-fn read_limit(parameters: &mut Parameters, items_max: u64) -> u64 {
-    let wanted = format!("a number from 1 to {items_max}");
-    let read = |text: &str| text.parse().ok().filter(|limit| (1..=items_max).contains(limit));
-    parameters.parsed("limit", &wanted, read).unwrap_or(LIMIT_DEFAULT.min(items_max))
 }
 
 fn read_external_id(text: &str, parameters: &mut Parameters) -> Option<ExternalId> {

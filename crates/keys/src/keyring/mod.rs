@@ -1,6 +1,8 @@
 //! Who holds the private keys: a keystore file, AWS KMS, AWS Secrets Manager, or a hardware security module. The signer asks all
 //! of them the same: which senders there are, and a signature over a digest.
 
+#[cfg(test)]
+mod asks;
 mod aws;
 mod error;
 mod kms;

@@ -7,27 +7,16 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::administrate;
-use crate::installation::{Installation, Server, run, text};
+use crate::installation::{Installation, run, text};
 
 /// An installation that has served, and the secret of its API key.
 fn served() -> (Installation, String) {
     let installation = Installation::new();
     let secret = administrate(&installation);
     let server = installation.serve(&["--role", "api"]);
-    let deposit =
-        json!({"external_id": "d-1", "network": "localhost", "asset": "POL", "amount": "10"});
-    let (status, answer) = server.call("POST", "/v1/accounts/user-1/deposits", &secret, &deposit);
-    assert!((200..300).contains(&status), "{status} {answer}");
+    server.deposit(&secret, "d-1", "10");
     assert_eq!(server.stop().0, Some(0));
     (installation, secret)
-}
-
-fn withdraw(server: &Server, secret: &str) -> (u16, Value) {
-    let withdrawal = json!({
-        "external_id": "w-1", "account_id": "user-1", "network": "localhost", "asset": "POL",
-        "amount": "1.5", "to_address": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
-    });
-    server.call("POST", "/v1/withdrawals", secret, &withdrawal)
 }
 
 fn database(installation: &Installation) -> PathBuf {
@@ -96,7 +85,7 @@ fn a_restored_database_takes_nothing_in_and_keeps_the_replaced_one() {
     let (installation, secret) = served();
     let file = backup(&installation, "one.db");
     let server = installation.serve(&["--role", "api"]);
-    assert_eq!(withdraw(&server, &secret).0, 202, "after the backup");
+    assert_eq!(server.withdraw(&secret).0, 202, "after the backup");
     let before = fs::read(database(&installation)).expect("readable");
     let told = installation.refused(&["restore", &file], 5);
     assert!(told.contains("a process serves from") && told.contains("stop it first"), "{told}");
@@ -113,7 +102,7 @@ fn a_restored_database_takes_nothing_in_and_keeps_the_replaced_one() {
     assert!(Path::new(kept).exists() && kept.contains("portcullis.db.replaced-"), "{kept}");
     assert_eq!(halts(&installation), ["restore"]);
     let server = installation.serve(&["--role", "api"]);
-    let (status, answer) = withdraw(&server, &secret);
+    let (status, answer) = server.withdraw(&secret);
     assert_eq!((status, &answer["error"]["code"]), (503, &json!("INTAKE_CLOSED")));
     assert_eq!(server.stop().0, Some(0));
     assert_eq!(installation.json(&["restore", &file])["epoch"], 3, "above every known one");
@@ -200,7 +189,7 @@ fn a_backup_that_is_put_back_by_hand_is_halted_and_never_mixed() {
 
     fs::remove_file(&log).expect("ours");
     let server = installation.serve(&["--role", "api"]);
-    let (status, answer) = withdraw(&server, &secret);
+    let (status, answer) = server.withdraw(&secret);
     assert_eq!((status, &answer["error"]["code"]), (503, &json!("INTAKE_CLOSED")));
     assert_eq!(server.stop().0, Some(0));
     assert_eq!(halts(&installation), ["restore"]);
@@ -261,5 +250,5 @@ fn reconcile_and_doctor_say_what_they_could_not_see() {
     let id = installation.json(&["admin", "halt", "list"])["halts"][0]["id"].to_string();
     installation.json(&["admin", "halt", "clear", &id, "--reason", "the node was down"]);
     let server = installation.serve(&["--role", "api"]);
-    assert_eq!(withdraw(&server, &secret).0, 202);
+    assert_eq!(server.withdraw(&secret).0, 202);
 }

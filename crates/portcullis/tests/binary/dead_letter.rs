@@ -25,15 +25,8 @@ impl Clock for LateClock {
 fn with_letter(installation: &Installation) -> String {
     let secret = administrate(installation);
     let server = installation.serve(&["--role", "api"]);
-    let deposit =
-        json!({"external_id": "d-1", "network": "localhost", "asset": "POL", "amount": "10"});
-    let (status, answer) = server.call("POST", "/v1/accounts/user-1/deposits", &secret, &deposit);
-    assert!((200..300).contains(&status), "{status} {answer}");
-    let withdrawal = json!({
-        "external_id": "w-1", "account_id": "user-1", "network": "localhost", "asset": "POL",
-        "amount": "1.5", "to_address": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
-    });
-    let (status, answer) = server.call("POST", "/v1/withdrawals", &secret, &withdrawal);
+    server.deposit(&secret, "d-1", "10");
+    let (status, answer) = server.withdraw(&secret);
     assert_eq!(status, 202, "{answer}");
     let id = answer["id"].as_str().expect("an id").to_owned();
     assert_eq!(server.stop().0, Some(0));

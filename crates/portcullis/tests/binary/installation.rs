@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Far above what a start takes, so that a slow machine fails no test.
 pub(crate) const START_BOUND: Duration = Duration::from_secs(30);
 pub(crate) const STOP_BOUND: Duration = Duration::from_secs(30);
+
+/// Where the token of these tests is.
+pub(crate) const TOKEN: &str = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
 
 /// A running server; ended with the test, whatever the test finds.
 pub(crate) struct Server {
@@ -165,6 +168,25 @@ impl Server {
         self.ask(method, path, Some(secret), Some(body)).expect("the server answers")
     }
 
+    /// A deposit for `user-1` that is taken in.
+    pub(crate) fn deposit(&self, secret: &str, external_id: &str, amount: &str) {
+        let deposit = json!({
+            "external_id": external_id, "network": "localhost", "asset": "POL", "amount": amount,
+        });
+        let (status, answer) = self.call("POST", "/v1/accounts/user-1/deposits", secret, &deposit);
+        assert!((200..300).contains(&status), "{status} {answer}");
+    }
+
+    /// Asks for `w-1`, a withdrawal of `user-1`: the same each time.
+    pub(crate) fn withdraw(&self, secret: &str) -> (u16, Value) {
+        let withdrawal = json!({
+            "external_id": "w-1", "account_id": "user-1", "network": "localhost", "asset": "POL",
+            "amount": "1.5", "to_address": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+            "priority": "standard",
+        });
+        self.call("POST", "/v1/withdrawals", secret, &withdrawal)
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("the log is UTF-8")
     }
@@ -223,6 +245,24 @@ pub(crate) fn run(config: Option<&Path>, arguments: &[&str]) -> Output {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
+}
+
+/// The command that registers an asset with the least and the most of a payment.
+pub(crate) fn asset_add<'a>(
+    symbol: &'a str,
+    token: &'a str,
+    decimals: &'a str,
+    [min, max]: [&'a str; 2],
+) -> Vec<&'a str> {
+    let options = [
+        ["--network", "localhost"],
+        ["--symbol", symbol],
+        ["--token", token],
+        ["--decimals", decimals],
+        ["--min", min],
+        ["--max", max],
+    ];
+    [&["admin", "asset", "add"], options.as_flattened()].concat()
 }
 
 /// An address that nobody listens at now.

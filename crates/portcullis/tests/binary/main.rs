@@ -17,7 +17,9 @@ use portcullis_testkit::RedisServer;
 use serde_json::{Value, json};
 
 use crate::fake_node::fake_node;
-use crate::installation::{Installation, STOP_BOUND, command, free_address, run, text};
+use crate::installation::{
+    Installation, STOP_BOUND, TOKEN, asset_add, command, free_address, run, text,
+};
 
 /// A tenant with a key and the native asset; returns the secret.
 pub(crate) fn administrate(installation: &Installation) -> String {
@@ -28,24 +30,7 @@ pub(crate) fn administrate(installation: &Installation) -> String {
     let key = installation.json(&[
         "admin", "api-key", "add", "--tenant", "acme", "--name", "test", "--scopes", scopes,
     ]);
-    let asset = [
-        "admin",
-        "asset",
-        "add",
-        "--network",
-        "localhost",
-        "--symbol",
-        "POL",
-        "--token",
-        "native",
-        "--decimals",
-        "18",
-        "--min",
-        "0.01",
-        "--max",
-        "100",
-    ];
-    let asset = installation.json(&asset);
+    let asset = installation.json(&asset_add("POL", "native", "18", ["0.01", "100"]));
     assert_eq!(asset["max"], "100");
     assert_eq!(asset["warnings"], json!([]));
     key["secret"].as_str().expect("shown once").to_owned()
@@ -138,30 +123,11 @@ fn administration_answers_machines_and_refuses_what_is_wrong() {
     let told = installation.refused(&["admin", "api-key", "list", "--tenant", "nobody"], 5);
     assert!(told.contains("there are acme"), "{told}");
 
-    let token = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
-    let mut asset = vec![
-        "admin",
-        "asset",
-        "add",
-        "--network",
-        "localhost",
-        "--symbol",
-        "USDC",
-        "--decimals",
-        "6",
-        "--min",
-        "1",
-        "--max",
-        "50",
-        "--token",
-        token,
-    ];
-    let added = installation.json(&asset);
+    let added = installation.json(&asset_add("USDC", TOKEN, "6", ["1", "50"]));
     let warnings = added["warnings"].to_string();
     assert!(warnings.contains("could not be compared"), "the node is down: {warnings}");
     assert!(warnings.contains("no [[chain.cap]]"), "{warnings}");
-    asset[8] = "18";
-    let told = installation.refused(&asset, 5);
+    let told = installation.refused(&asset_add("USDC", TOKEN, "18", ["1", "50"]), 5);
     assert!(told.contains("registered with other values"), "{told}");
     let listed = installation.json(&["admin", "asset", "list"]);
     assert_eq!(listed["assets"].as_array().map(Vec::len), Some(2));
@@ -188,18 +154,10 @@ fn a_server_accepts_while_its_node_is_down_and_stops_gracefully() {
     let (status, ready) = server.ask("GET", "/readyz", None, None).expect("an answer");
     assert_eq!(status, 200, "a node that is down stops no intake: {ready}");
 
-    let deposit =
-        json!({"external_id": "d-1", "network": "localhost", "asset": "POL", "amount": "10"});
-    let (status, answer) = server.call("POST", "/v1/accounts/user-1/deposits", &secret, &deposit);
-    assert!((200..300).contains(&status), "{status} {answer}");
-    let withdrawal = json!({
-        "external_id": "w-1", "account_id": "user-1", "network": "localhost", "asset": "POL",
-        "amount": "1.5", "to_address": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
-        "priority": "standard",
-    });
-    let (status, answer) = server.call("POST", "/v1/withdrawals", &secret, &withdrawal);
+    server.deposit(&secret, "d-1", "10");
+    let (status, answer) = server.withdraw(&secret);
     assert_eq!(status, 202, "{answer}");
-    let (status, again) = server.call("POST", "/v1/withdrawals", &secret, &withdrawal);
+    let (status, again) = server.withdraw(&secret);
     assert!((200..300).contains(&status), "{status} {again}");
     assert_eq!(answer["id"], again["id"]);
     let (status, metrics) = server.ask("GET", "/metrics", None, None).expect("an answer");
@@ -301,30 +259,10 @@ fn a_signer_without_keys_says_how_to_make_them() {
 #[test]
 fn decimals_that_the_token_does_not_have_are_refused() {
     let installation = Installation::with_node(fake_node(6));
-    let asset = |decimals: &'static str| {
-        let token = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
-        vec![
-            "admin",
-            "asset",
-            "add",
-            "--network",
-            "localhost",
-            "--symbol",
-            "USDC",
-            "--token",
-            token,
-            "--decimals",
-            decimals,
-            "--min",
-            "1",
-            "--max",
-            "50",
-        ]
-    };
-    let told = installation.refused(&asset("18"), 5);
+    let told = installation.refused(&asset_add("USDC", TOKEN, "18", ["1", "50"]), 5);
     assert!(told.contains("has 6 decimals, not 18"), "{told}");
     assert_eq!(installation.json(&["admin", "asset", "list"])["assets"], json!([]));
-    let added = installation.json(&asset("6"));
+    let added = installation.json(&asset_add("USDC", TOKEN, "6", ["1", "50"]));
     assert!(!added["warnings"].to_string().contains("compared"), "{added}");
 }
 
@@ -332,9 +270,7 @@ fn decimals_that_the_token_does_not_have_are_refused() {
 fn what_a_token_says_of_itself_is_shown_and_remembered_by_redis() {
     let redis = RedisServer::start();
     let installation = Installation::with_node(fake_node(6));
-    let add = "admin asset add --network localhost --symbol USDX --decimals 6 --min 1 --max 50 --token \
-               0x5FbDB2315678afecb367f032d93F642f64180aa3";
-    installation.json(&add.split_whitespace().collect::<Vec<_>>());
+    installation.json(&asset_add("USDX", TOKEN, "6", ["1", "50"]));
     let listed = |environment: &[(&str, String)]| -> Value {
         let mut command = command(Some(&installation.config()));
         command.args(["admin", "asset", "list", "--on-chain", "--json"]);

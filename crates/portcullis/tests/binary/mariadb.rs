@@ -50,11 +50,7 @@ fn wait_on_a_table(server: &Server, secret: &str) {
     while MariaDb::shared().query("taken_in", asleep).expect("answers").trim() == "0" {
         assert!(!holding.is_finished(), "it was not seen to hold the table");
     }
-    let deposit = json!({
-        "external_id": "slow", "network": "localhost", "asset": "POL", "amount": "1",
-    });
-    let (status, answer) = server.call("POST", "/v1/accounts/user-1/deposits", secret, &deposit);
-    assert!((200..300).contains(&status), "{status} {answer}");
+    server.deposit(secret, "slow-1", "1");
     holding.join().expect("no panic").expect("it held the table");
 }
 
@@ -80,17 +76,10 @@ fn a_server_takes_requests_in_and_keeps_its_password() {
     let secret = administrate(&installation);
     installation.take_keys_away();
     let server = installation.serve(&["--role", "api"]);
-    let deposit =
-        json!({"external_id": "d-1", "network": "localhost", "asset": "POL", "amount": "10"});
-    let (status, answer) = server.call("POST", "/v1/accounts/user-1/deposits", &secret, &deposit);
-    assert!((200..300).contains(&status), "{status} {answer}");
-    let withdrawal = json!({
-        "external_id": "w-1", "account_id": "user-1", "network": "localhost", "asset": "POL",
-        "amount": "1.5", "to_address": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
-    });
-    let (status, answer) = server.call("POST", "/v1/withdrawals", &secret, &withdrawal);
+    server.deposit(&secret, "d-1", "10");
+    let (status, answer) = server.withdraw(&secret);
     assert_eq!(status, 202, "{answer}");
-    let (status, again) = server.call("POST", "/v1/withdrawals", &secret, &withdrawal);
+    let (status, again) = server.withdraw(&secret);
     assert!((200..300).contains(&status), "{status} {again}");
     assert_eq!(answer["id"], again["id"]);
     wait_on_a_table(&server, &secret);

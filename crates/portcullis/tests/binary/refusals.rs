@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::administrate;
 use crate::fake_node::empty_node;
-use crate::installation::{Installation, command, text};
+use crate::installation::{Installation, TOKEN, asset_add, command, text};
 
 const OTHER_KEY: &str = "5555555555555555555555555555555555555555555555555555555555555555";
 
@@ -105,11 +105,7 @@ fn a_journal_whose_server_is_away_is_unavailable() {
 #[test]
 fn a_token_without_a_contract_is_refused_unless_forced() {
     let installation = Installation::with_node(empty_node());
-    let mut words: Vec<&str> =
-        "admin asset add --network localhost --symbol USDC --decimals 6 --min 1 \
-                                --max 50 --token 0x5FbDB2315678afecb367f032d93F642f64180aa3"
-            .split_whitespace()
-            .collect();
+    let mut words = asset_add("USDC", TOKEN, "6", ["1", "50"]);
     let told = installation.refused(&words, 5);
     assert!(told.contains("there is no contract at 0x5FbDB"), "{told}");
     let listed = installation.json(&["admin", "asset", "list"]);

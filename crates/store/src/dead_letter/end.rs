@@ -2,8 +2,8 @@
 
 use portcullis_core::id::WithdrawalId;
 use portcullis_core::slot::SlotStage;
-use portcullis_core::withdrawal::{HoldReason, StateCode};
-use sea_orm::sea_query::{Expr, ExprTrait, Func};
+use portcullis_core::withdrawal::HoldReason;
+use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::write::NEVER_MS;
@@ -11,12 +11,10 @@ use super::{DeadLetterQueue, LetterEnd, LetterOutcome};
 use crate::audit::{AuditEntry, append_audit};
 use crate::convert::Place;
 use crate::db::{Source, Transaction};
-use crate::entity::{dead_letter, slot, withdrawal, work};
+use crate::entity::{dead_letter, slot, work};
 use crate::error::StoreError;
-use crate::quarantine::UNBOUND;
+use crate::quarantine::hold_unread;
 use crate::sender::UNMINED;
-use crate::timeline;
-use crate::transition::Stage;
 
 /// Letters that one look at resolved ones takes.
 const LOOK_MAX: u64 = 500;
@@ -73,44 +71,10 @@ pub(super) async fn discard_in(
     let place = Place { table: "dead_letters", row: &letter.subject };
     let withdrawal = WithdrawalId::from_bytes(place.id("subject", &letter.subject)?);
     let detail = format!("its dead letter was discarded by {actor}: {reason}");
-    if hold_unread(tx, &letter.subject, &detail).await? {
+    if hold_unread(tx, &letter.subject, HoldReason::Failing, &detail).await? {
         return Ok(LetterOutcome::Held(withdrawal));
     }
     Ok(LetterOutcome::Done)
-}
-
-/// Holds an unbound withdrawal without reading its row, which may be what is damaged. A bound one goes on.
-async fn hold_unread(tx: &Transaction, key: &[u8], detail: &str) -> Result<bool, StoreError> {
-    let line = timeline::line(tx.now, "held", Some(detail));
-    let appended =
-        Func::cust("CONCAT").arg(Expr::col(withdrawal::Column::Timeline)).arg(Expr::value(line));
-    let held = withdrawal::Entity::update_many()
-        .col_expr(withdrawal::Column::State, Expr::value(StateCode::Held.as_str()))
-        .col_expr(withdrawal::Column::Reason, Expr::value(HoldReason::Failing.as_str()))
-        .col_expr(withdrawal::Column::Timeline, appended.into())
-        .col_expr(
-            withdrawal::Column::EventSequence,
-            Expr::col(withdrawal::Column::EventSequence).add(1),
-        )
-        .col_expr(withdrawal::Column::UpdatedAt, Expr::value(tx.now.as_millis()))
-        .filter(withdrawal::Column::Id.eq(key.to_vec()))
-        .filter(withdrawal::Column::State.is_in(UNBOUND))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    if held.rows_affected == 0 {
-        return Ok(false);
-    }
-    let moved = work::Entity::update_many()
-        .col_expr(work::Column::Stage, Expr::value(Stage::Held.as_str()))
-        .col_expr(work::Column::DueAt, Expr::value(tx.now.as_millis()))
-        .col_expr(work::Column::Receives, Expr::value(0))
-        .filter(work::Column::WithdrawalId.eq(key.to_vec()))
-        .exec(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
-    tx.expect_rows(moved.rows_affected, 1)?;
-    Ok(true)
 }
 
 async fn open_letter(

@@ -185,6 +185,18 @@ async fn a_letter_is_over_when_its_work_went_on() {
 }
 
 #[tokio::test]
+async fn a_letter_is_over_when_its_withdrawal_is_set_aside() {
+    let fixture = Fixture::open().await;
+    let record = fixture.queue("w", 10).await;
+    fail_five_times(&fixture, record.id, ErrorClass::Unknown).await;
+    assert_eq!(fixture.store.quarantine(record.id, "unreadable").await, Ok(true));
+    let long_ago = fixture.now().plus_millis(-LETTER_KEPT_MS);
+    assert_eq!(fixture.store.tidy_dead_letters(long_ago).await, Ok(1));
+    assert_eq!(open(&fixture).await, []);
+    fixture.check().await;
+}
+
+#[tokio::test]
 async fn letters_are_counted_by_queue() {
     let fixture = Fixture::open().await;
     let one = fixture.queue("one", 1).await;

@@ -11,7 +11,7 @@ use portcullis_store::StoreError;
 use portcullis_store::chain::{ChainAdvance, ConsumedSlot, Inclusion, StoredHeader};
 use portcullis_store::lease::Lease;
 use portcullis_store::send::SendResult;
-use portcullis_store::slot::{NewAttempt, NewSlot};
+use portcullis_store::slot::{NewAttempt, NewSlot, OpenSlot};
 use portcullis_store::withdrawal::WithdrawalRecord;
 
 use crate::fixture::{CHAIN, Fixture, START_MS, address_of};
@@ -113,6 +113,20 @@ pub(crate) fn inclusion(new: &NewSlot, attempt: &SignedAttempt, block: BlockRef)
         },
         gas_used: 51_234,
         effective_gas_price_wei: 30_000_000_000,
+    }
+}
+
+/// An open slot as it was bound, but for what is not read again.
+pub(crate) fn bound(open: &OpenSlot) -> NewSlot {
+    NewSlot {
+        id: open.id,
+        slot: open.slot,
+        purpose: open.purpose,
+        rail: open.rail,
+        payload_digest: open.payload_digest,
+        payments: open.payments.iter().map(|record| record.id).collect(),
+        gas_estimated: None,
+        why: None,
     }
 }
 

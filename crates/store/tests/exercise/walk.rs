@@ -1,7 +1,7 @@
 //! A random walk of the roles over one database: each step reads what there is, decides, and writes
 //! once. Steps may be cut off anywhere; the next one starts from what the database says.
 
-use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
+use portcullis_core::slot::{AttemptKind, ItemOutcome, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{State, StateCode};
 use portcullis_store::StoreError;
 use portcullis_store::chain::{ChainAdvance, Inclusion};
@@ -9,12 +9,12 @@ use portcullis_store::command::CommandKind;
 use portcullis_store::intake::Submission;
 use portcullis_store::lease::Lease;
 use portcullis_store::send::SendResult;
-use portcullis_store::slot::{NewAttempt, NewSlot, OpenSlot};
+use portcullis_store::slot::{NewAttempt, OpenSlot};
 use portcullis_testkit::SeededEntropy;
 
 use crate::fixture::{CHAIN, Fixture, PATIENCE_MS, pass};
 use crate::polls::drop_after;
-use crate::rail::{LEASE_MS, block_at, header, inclusion, sender, signed, slot_at};
+use crate::rail::{LEASE_MS, block_at, bound, header, inclusion, sender, signed, slot_at};
 
 /// Whether steps run to their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,18 +271,8 @@ impl Walk {
         let index = self.entropy.below(open.attempts.len() as u64);
         let attempt = &open.attempts[usize::try_from(index).expect("few")];
         let ordinal = u32::try_from(index).expect("few") + 1;
-        let new = NewSlot {
-            id: open.id,
-            slot: open.slot,
-            purpose: Purpose::Pay,
-            rail: Rail::Direct,
-            payload_digest: open.payload_digest,
-            payments: open.payments.iter().map(|record| record.id).collect(),
-            gas_estimated: None,
-            why: None,
-        };
         let bytes = signed(open.slot, attempt.kind, ordinal);
-        let mut inclusion = inclusion(&new, &bytes, crate::rail::block(0, 0));
+        let mut inclusion = inclusion(&bound(open), &bytes, crate::rail::block(0, 0));
         inclusion.hash = attempt.hash;
         if inclusion.outcome == SlotOutcome::Paid && self.entropy.chance(1, 6) {
             inclusion.outcome = SlotOutcome::Reverted;

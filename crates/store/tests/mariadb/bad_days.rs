@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use portcullis_core::slot::{AttemptKind, Purpose, Rail, SlotStage};
+use portcullis_core::slot::{AttemptKind, SlotStage};
 use portcullis_core::withdrawal::StateCode;
 use portcullis_store::cancel::CancelOutcome;
 use portcullis_store::intake::{Intake, IntakeError, Submission, Submitted};
@@ -18,7 +18,9 @@ use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use crate::fixture::{CHAIN, Fixture, PATIENCE_MS, pass};
-use crate::rail::{LEASE_MS, NONCE_FIRST, block, blocks, inclusion, sender, signed, slot_at};
+use crate::rail::{
+    LEASE_MS, NONCE_FIRST, block, blocks, bound, inclusion, sender, signed, slot_at,
+};
 
 const PAYMENTS: usize = 1_000;
 const SENDERS: u8 = 3;
@@ -166,17 +168,7 @@ async fn include_some(store: &Store, lease: &Lease) -> Result<(), StoreError> {
 }
 
 fn seen_of(open: &OpenSlot) -> portcullis_store::chain::Inclusion {
-    let new = NewSlot {
-        id: open.id,
-        slot: open.slot,
-        purpose: Purpose::Pay,
-        rail: Rail::Direct,
-        payload_digest: open.payload_digest,
-        payments: open.payments.iter().map(|record| record.id).collect(),
-        gas_estimated: None,
-        why: None,
-    };
-    inclusion(&new, &signed(open.slot, AttemptKind::Payload, 1), block(101, 0))
+    inclusion(&bound(open), &signed(open.slot, AttemptKind::Payload, 1), block(101, 0))
 }
 
 async fn finalize_some(store: &Store, lease: &Lease) -> Result<(), StoreError> {

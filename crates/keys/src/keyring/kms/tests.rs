@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use alloy_primitives::B256;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 
 use super::*;
 use crate::fixtures::CHAIN;
 use crate::keyring::AwsAccess;
+use crate::keyring::asks::{are_signed, asked};
 use crate::servers::moto::{Moto, access, quick};
 use crate::servers::proxy::{HttpProxy, Mood};
 
@@ -17,26 +17,6 @@ fn options(ids: &[String]) -> KmsOptions {
     KmsOptions { keys: ids.iter().map(|id| key(id)).collect(), concurrency: 8 }
 }
 
-fn asked(keys: &KmsKeys, count: u8) -> Vec<Ask> {
-    let senders: Vec<(u64, Address)> = keys.addresses().collect();
-    (0..count)
-        .map(|byte| Ask {
-            key: senders[usize::from(byte) % senders.len()],
-            digest: B256::repeat_byte(byte.wrapping_add(1)),
-        })
-        .collect()
-}
-
-fn are_signed(asked: &[Ask], signed: &[Signed]) {
-    assert_eq!(asked.len(), signed.len());
-    for (ask, signature) in asked.iter().zip(signed) {
-        let signature = signature.as_ref().expect("KMS signs");
-        assert_eq!(signature.normalize_s(), None, "nodes refuse the upper half");
-        let signer = signature.recover_address_from_prehash(&ask.digest).expect("recoverable");
-        assert_eq!(signer, ask.key.1);
-    }
-}
-
 #[tokio::test]
 async fn a_set_is_signed_so_many_at_once() {
     let moto = Moto::start();
@@ -45,7 +25,7 @@ async fn a_set_is_signed_so_many_at_once() {
     let keys = KmsKeys::open(&access(proxy.port, &quick()), options(&ids)).await.expect("found");
     assert_eq!(proxy.seen().requests, 2, "each public key is asked for once");
     proxy.forget_seen();
-    let asked = asked(&keys, 60);
+    let asked = asked(keys.addresses(), 60);
     are_signed(&asked, &keys.sign(asked.clone()).await);
     let seen = proxy.seen();
     assert_eq!(seen.requests, 60, "one request a signature");
@@ -78,7 +58,7 @@ async fn a_throttled_request_is_made_again_and_then_given_up_as_passing() {
     let proxy = HttpProxy::before(moto.port).await;
     let ids = [moto.new_signing_key().await];
     let keys = KmsKeys::open(&access(proxy.port, &quick()), options(&ids)).await.expect("found");
-    let asked = asked(&keys, 1);
+    let asked = asked(keys.addresses(), 1);
     proxy.set(Mood::Refusing("ThrottlingException", 1));
     are_signed(&asked, &keys.sign(asked.clone()).await);
     for (code, is_retryable) in [
@@ -110,7 +90,7 @@ async fn no_answer_and_nobody_there_are_passing() {
         ..quick()
     };
     let keys = KmsKeys::open(&moto.access(), options(&ids)).await.expect("found");
-    let asked = asked(&keys, 3);
+    let asked = asked(keys.addresses(), 3);
     let client = Client::new(&access(proxy.port, &hasty));
     let keys = KmsKeys { client, ..keys };
     proxy.set(Mood::Silent);
@@ -140,7 +120,7 @@ async fn another_keys_signature_never_leaves() {
         swapped.insert(*key, Known { arn, public: known.public });
     }
     let swapped = KmsKeys { keys: Arc::new(swapped), ..keys };
-    for signed in swapped.sign(asked(&swapped, 4)).await {
+    for signed in swapped.sign(asked(swapped.addresses(), 4)).await {
         assert!(matches!(signed, Err(KeyError::Answer { .. })), "{signed:?}");
     }
 }

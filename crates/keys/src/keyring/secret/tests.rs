@@ -1,10 +1,10 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use alloy_primitives::B256;
 use zeroize::Zeroizing;
 
 use super::*;
 use crate::fixtures::{CHAIN, NOW, deployment, second_secret};
+use crate::keyring::asks::{are_signed, asked};
 use crate::servers::moto::{Moto, access, quick};
 use crate::servers::proxy::{HttpProxy, Mood};
 
@@ -42,20 +42,6 @@ async fn opened(store: &SecretStore, clock: &Arc<Hand>) -> SecretKeys {
     SecretKeys::open(store.clone(), KEPT, clock).await.expect("the secret opens")
 }
 
-fn asked(keys: &SecretKeys) -> Vec<Ask> {
-    let digest = B256::repeat_byte(5);
-    keys.addresses().map(|key| Ask { key, digest }).collect()
-}
-
-fn are_signed(asked: &[Ask], signed: &[Signed]) {
-    assert_eq!(asked.len(), signed.len());
-    for (ask, signature) in asked.iter().zip(signed) {
-        let signature = signature.as_ref().expect("the key signs");
-        let signer = signature.recover_address_from_prehash(&ask.digest).expect("recoverable");
-        assert_eq!(signer, ask.key.1);
-    }
-}
-
 #[tokio::test]
 async fn each_wrapping_keeps_keys_and_gives_them_back() {
     let moto = Moto::start();
@@ -77,8 +63,7 @@ async fn each_wrapping_keeps_keys_and_gives_them_back() {
         let listed = store.list().await.expect("readable");
         assert_eq!(listed.iter().map(|it| it.address).collect::<Vec<_>>(), [first, second]);
         let keys = opened(&store, &Hand::new()).await;
-        let asked = asked(&keys);
-        assert_eq!(asked.len(), 2);
+        let asked = asked(keys.addresses(), 2);
         are_signed(&asked, &keys.sign(asked.clone()).await);
         assert_eq!(format!("{keys:?}"), format!("SecretKeys(portcullis/hot-{at}, 2 keys)"));
     }
@@ -122,7 +107,7 @@ async fn keys_are_kept_no_longer_than_configured() {
     store.add(CHAIN, private_key(3), None, NOW).await.expect("made");
     let clock = Hand::new();
     let keys = opened(&store, &clock).await;
-    let asked = asked(&keys);
+    let asked = asked(keys.addresses(), 1);
     proxy.forget_seen();
     for _ in 0..3 {
         are_signed(&asked, &keys.sign(asked.clone()).await);
@@ -155,7 +140,7 @@ async fn keys_that_are_not_to_be_kept_are_not() {
     store.add(CHAIN, private_key(3), None, NOW).await.expect("made");
     let keys = SecretKeys::open(store, Duration::ZERO, Hand::new()).await.expect("it opens");
     assert!(!keys.holds_keys());
-    let asked = asked(&keys);
+    let asked = asked(keys.addresses(), 1);
     are_signed(&asked, &keys.sign(asked.clone()).await);
     assert!(!keys.holds_keys());
 }
@@ -170,7 +155,7 @@ async fn a_secret_is_rotated_while_signing() {
     store.add(CHAIN, private_key(3), None, NOW).await.expect("made");
     // Each call fetches: so that every moment of a rotation is met.
     let keys = SecretKeys::open(store.clone(), Duration::ZERO, Hand::new()).await.expect("opens");
-    let asked = asked(&keys);
+    let asked = asked(keys.addresses(), 1);
     let rotating = tokio::spawn(async move {
         for _ in 0..8 {
             store.rotate().await.expect("rotated");
@@ -192,7 +177,7 @@ async fn what_a_rotation_left_out_or_spoiled_signs_from_the_version_before() {
     let clock = Hand::new();
     store.add(CHAIN, private_key(3), None, NOW).await.expect("made");
     let before = opened(&store, &clock).await;
-    let asked = asked(&before);
+    let asked = asked(before.addresses(), 1);
     // Somebody puts a version in force that another key of the operator wraps.
     let secrets = aws_sdk_secretsmanager::Client::new(&moto.access());
     let other =

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use super::*;
 use crate::fixtures::CHAIN;
+use crate::keyring::asks::{are_signed, asked};
 use crate::servers::softhsm::{
     P256, PIN, SECP256K1, TOKEN, in_own_process, module, new_pair, on_token, tokens,
 };
@@ -29,26 +30,6 @@ fn wait<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().expect("a runtime").block_on(work)
 }
 
-fn asked(keys: &TokenKeys, count: u8) -> Vec<Ask> {
-    let senders: Vec<(u64, Address)> = keys.addresses().collect();
-    (0..count)
-        .map(|byte| Ask {
-            key: senders[usize::from(byte) % senders.len()],
-            digest: B256::repeat_byte(byte.wrapping_add(1)),
-        })
-        .collect()
-}
-
-fn are_signed(asked: &[Ask], signed: &[Signed]) {
-    assert_eq!(asked.len(), signed.len());
-    for (ask, signature) in asked.iter().zip(signed) {
-        let signature = signature.as_ref().expect("the token signs");
-        assert_eq!(signature.normalize_s(), None, "nodes refuse the upper half");
-        let signer = signature.recover_address_from_prehash(&ask.digest).expect("recoverable");
-        assert_eq!(signer, ask.key.1);
-    }
-}
-
 #[test]
 fn a_set_is_signed_over_several_sessions() {
     in_own_process("keyring::token::tests::a_set_is_signed_over_several_sessions", |_| {
@@ -57,7 +38,7 @@ fn a_set_is_signed_over_several_sessions() {
             .expect("the token opens");
         assert_eq!(keys.addresses().count(), 3);
         for count in [0, 1, 3, 200] {
-            let asked = asked(&keys, count);
+            let asked = asked(keys.addresses(), count);
             are_signed(&asked, &wait(keys.sign(asked.clone())));
         }
         let stranger = Ask { key: (CHAIN, Address::ZERO), digest: B256::ZERO };
@@ -100,7 +81,7 @@ fn a_wrong_pin_is_told_and_not_shown_twice() {
 
         // Somebody changes it while the signer runs, and the token is pulled out and put back.
         let keys = TokenKeys::open(options(vec![key("hot")])).expect("the token opens");
-        let asked = asked(&keys, 1);
+        let asked = asked(keys.addresses(), 1);
         pull_out(home);
         let signed = wait(keys.sign(asked.clone()));
         assert!(matches!(signed[..], [Err(KeyError::Unavailable { .. })]), "{signed:?}");
@@ -129,7 +110,7 @@ fn a_token_that_was_away_signs_when_it_is_back() {
         with_pairs(&["hot-1", "hot-2"]);
         let keys =
             TokenKeys::open(options(vec![key("hot-1"), key("hot-2")])).expect("the token opens");
-        let asked = asked(&keys, 40);
+        let asked = asked(keys.addresses(), 40);
         are_signed(&asked, &wait(keys.sign(asked.clone())));
         for _ in 0..3 {
             pull_out(home);
@@ -148,7 +129,7 @@ fn sessions_that_the_token_closed_are_opened_anew() {
     in_own_process("keyring::token::tests::sessions_that_the_token_closed_are_opened_anew", |_| {
         with_pairs(&["hot"]);
         let keys = TokenKeys::open(options(vec![key("hot")])).expect("the token opens");
-        let asked = asked(&keys, 40);
+        let asked = asked(keys.addresses(), 40);
         // Somebody else in this process stops the library: every handle is void.
         cryptoki::context::Pkcs11::new(module())
             .and_then(cryptoki::context::Pkcs11::finalize)
@@ -162,7 +143,7 @@ fn another_token_of_the_same_label_is_not_used() {
     in_own_process("keyring::token::tests::another_token_of_the_same_label_is_not_used", |home| {
         with_pairs(&["hot"]);
         let keys = TokenKeys::open(options(vec![key("hot")])).expect("the token opens");
-        let asked = asked(&keys, 1);
+        let asked = asked(keys.addresses(), 1);
         on_token_again(|session| {
             let all = session.find_objects(&[]).expect("its objects");
             for object in all {
