@@ -174,7 +174,7 @@ async fn ask_for_cancel(
     let key = slot_id.to_bytes().to_vec();
     let row = tx
         .inner
-        .holding(slot::Entity::find_by_id(key.clone()))
+        .holding_named(slot::Entity::find_by_id(key.clone()))
         .one(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;

@@ -12,6 +12,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use crate::command::finish_commands;
 use crate::convert::Place;
 use crate::db::Transaction;
+use crate::dialect::{BY_KEY, by_index};
 use crate::entity::{attempt, slot};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
@@ -76,7 +77,7 @@ async fn unsigned_slots(
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
         let mut trip = Trip::default();
         let rows = slot::Entity::find().filter(slot::Column::Id.is_in(slot_keys(ids)));
-        let rows = trip.ask(rows.lock_exclusive());
+        let rows = trip.ask(by_index(rows, BY_KEY).lock_exclusive());
         let attempts = attempts_in_short().filter(attempt::Column::SlotId.is_in(slot_keys(ids)));
         let attempts = trip.ask(attempts);
         let mut answers = trip.go(tx).await?;

@@ -38,6 +38,9 @@ const SILENCE_MAX_SECONDS: u64 = 20;
 /// When the pool closes an idle connection by itself: before the server does.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
+/// How long a connection is used without asking whether the server still knows it: a trip less for whoever uses it.
+const FRESH_FOR: Duration = Duration::from_millis(500);
+
 /// Rows that a connection to a file reads ahead.
 const ROWS_BUFFERED: usize = 512;
 
@@ -190,8 +193,17 @@ fn mysql_pool(options: &StoreOptions, connections_max: u32, session: Session) ->
         .max_connections(connections_max.max(1))
         .acquire_timeout(Duration::from_millis(options.busy_timeout_ms))
         .idle_timeout(Some(IDLE_MAX))
-        // A server that was restarted has forgotten the connection.
-        .test_before_acquire(true)
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            // A server that was restarted has forgotten the connection. One that answered a moment ago has not been.
+            let is_fresh = about.idle_for < FRESH_FOR;
+            Box::pin(async move {
+                if !is_fresh {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(move |connection, _| {
             let setup = setup.clone();
             Box::pin(async move { connection.execute(AssertSqlSafe(setup)).await.map(|_| ()) })

@@ -131,7 +131,7 @@ pub(crate) fn numbers() -> Select<deployment::Entity> {
 
 /// Takes the next `count` payout numbers; returns the epoch and the first sequence.
 pub(crate) async fn take_numbers(tx: &Transaction, count: u64) -> Result<(u64, u64), StoreError> {
-    let query = tx.inner.holding(numbers());
+    let query = tx.inner.holding_named(numbers());
     let row = query.one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
     let (taken, write) = numbers_write(row.as_ref(), count)?;
     tx.write_together(vec![write]).await?;

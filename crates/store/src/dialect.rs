@@ -1,7 +1,8 @@
 //! What the two databases do differently: the pool behind the connections, whose clock it is, and the one statement that
 //! SeaORM writes in words that MariaDB does not know.
 
-use sea_orm::{ConnectionTrait, DbErr, Statement};
+use sea_orm::sea_query::extension::mysql::{IndexHintScope, MySqlSelectStatementExt};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QueryTrait, Select, Statement};
 use sqlx::MySqlPool;
 use sqlx::sqlite::SqlitePool;
 
@@ -37,6 +38,17 @@ pub enum TimeSource {
     Database,
     /// The process's own, whatever the database: where time is told from outside.
     Process,
+}
+
+/// The index of a table's key, as a server calls it.
+pub(crate) const BY_KEY: &str = "PRIMARY";
+
+/// The query, answered by this index of a server's. A small table it would rather read as a whole, and where it locks what it
+/// reads it waits for whoever has any row of it
+/// (<https://dev.mysql.com/doc/refman/8.4/en/innodb-locks-set.html>). A file has no locks of rows, and takes no advice here.
+pub(crate) fn by_index<E: EntityTrait>(mut query: Select<E>, index: &'static str) -> Select<E> {
+    QueryTrait::query(&mut query).force_index(index, IndexHintScope::All);
+    query
 }
 
 /// The row that whoever raises a halt changes places with whoever obeys them: those read it, that one locks it. Only a

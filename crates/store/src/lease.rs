@@ -8,6 +8,7 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use crate::convert::{Place, bigint};
 use crate::db::{Store, Transaction, transaction};
+use crate::dialect::{BY_KEY, by_index};
 use crate::entity::lease;
 use crate::error::StoreError;
 
@@ -114,8 +115,8 @@ async fn load(
     tx: &Transaction,
     names: &[String],
 ) -> Result<BTreeMap<String, lease::Model>, StoreError> {
-    let rows = lease::Entity::find()
-        .filter(lease::Column::Name.is_in(names.iter().cloned()))
+    let query = lease::Entity::find().filter(lease::Column::Name.is_in(names.iter().cloned()));
+    let rows = by_index(query, BY_KEY)
         .lock_exclusive()
         .all(&tx.inner)
         .await

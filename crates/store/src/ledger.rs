@@ -14,6 +14,7 @@ use sea_orm::{
 
 use crate::convert::Place;
 use crate::db::{Store, Transaction};
+use crate::dialect::by_index;
 use crate::entity::{account, balance, posting};
 use crate::error::StoreError;
 use crate::trip::{Write, in_steps};
@@ -252,10 +253,10 @@ pub(crate) fn balances_of<'a>(
         accounts.sort_unstable();
         accounts.dedup();
         selects.extend(accounts.chunks(ROWS_PER_STATEMENT).map(|accounts| {
-            balance::Entity::find()
+            let query = balance::Entity::find()
                 .filter(balance::Column::TenantId.eq(tenant.to_bytes().to_vec()))
-                .filter(balance::Column::AccountId.is_in(in_steps(accounts.to_vec())))
-                .lock_exclusive()
+                .filter(balance::Column::AccountId.is_in(in_steps(accounts.to_vec())));
+            by_index(query, "balances_by_account").lock_exclusive()
         }));
     }
     selects

@@ -8,10 +8,11 @@ use portcullis_core::slot::{Slot, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::{Event, State};
 use sea_orm::sea_query::{Expr, ExprTrait, Func, LockBehavior, LockType, Query, SimpleExpr};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use crate::convert::{Place, bigint};
 use crate::db::{Source, Store, Transaction, transaction};
+use crate::dialect::{BY_KEY, by_index};
 use crate::entity::{attempt, slot};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
@@ -132,7 +133,7 @@ const SENDABLE: [&str; 3] =
 
 /// Slots that are due to be sent. One whose only attempts were found on the chain has no bytes of ours to send: it is
 /// never due, or it would stand in the way of those that are.
-fn due(chain_id: u64, now: Timestamp) -> sea_orm::Select<slot::Entity> {
+fn due(chain_id: u64, now: Timestamp) -> Select<slot::Entity> {
     let own_bytes = Query::select()
         .expr(Expr::val(1))
         .from(attempt::Entity)
@@ -142,8 +143,12 @@ fn due(chain_id: u64, now: Timestamp) -> sea_orm::Select<slot::Entity> {
         )
         .and_where(attempt::Column::Raw.ne(Vec::<u8>::new()))
         .take();
+    of_due_stage(chain_id, now).filter(Expr::exists(own_bytes))
+}
+
+/// Slots that are due by what their own rows say.
+fn of_due_stage(chain_id: u64, now: Timestamp) -> Select<slot::Entity> {
     slot::Entity::find()
-        .filter(Expr::exists(own_bytes))
         .filter(slot::Column::Stage.is_in(SENDABLE))
         .filter(slot::Column::ChainId.eq(bigint(chain_id)))
         .filter(slot::Column::DueAt.lte(now.as_millis()))
@@ -153,6 +158,54 @@ fn due(chain_id: u64, now: Timestamp) -> sea_orm::Select<slot::Entity> {
 /// What a claim needs to know of a slot: id, sender, nonce, stage and receives.
 type DueSlot = (Vec<u8>, Vec<u8>, i64, String, i32);
 
+const DUE_SLOT: [slot::Column; 5] = [
+    slot::Column::Id,
+    slot::Column::Sender,
+    slot::Column::Nonce,
+    slot::Column::Stage,
+    slot::Column::Receives,
+];
+
+/// How many sets of due slots a claim on a server looks at, for one: others are claiming the same backlog.
+const SETS_SEEN: u64 = 4;
+
+/// The slots that are due first and that nobody else is claiming, up to a limit. A server locks whatever it sorts, the whole backlog:
+/// there the set is chosen first, and its rows alone are locked.
+async fn take_due(tx: &Transaction, chain_id: u64, limit: u64) -> Result<Vec<DueSlot>, StoreError> {
+    let first = |columns: &[slot::Column], limit: u64| {
+        due(chain_id, tx.now)
+            .select_only()
+            .columns(columns.iter().copied())
+            .order_by_asc(slot::Column::DueAt)
+            .order_by_asc(slot::Column::Nonce)
+            .limit(limit)
+    };
+    let failed = |error| tx.failed(&error);
+    if tx.is_alone() {
+        return first(&DUE_SLOT, limit).into_tuple().all(&tx.inner).await.map_err(failed);
+    }
+    let seen = first(&[slot::Column::Id], limit.saturating_mul(SETS_SEEN));
+    let seen: Vec<Vec<u8>> = seen.into_tuple().all(&tx.inner).await.map_err(failed)?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut taken, mut rest) = (Vec::new(), seen.as_slice());
+    while !rest.is_empty() && taken.len() < limit {
+        let missing = limit.saturating_sub(taken.len()).min(ROWS_PER_STATEMENT);
+        let (set, others) = rest.split_at(missing.min(rest.len()));
+        let rows: Vec<DueSlot> = by_index(of_due_stage(chain_id, tx.now), BY_KEY)
+            .select_only()
+            .columns(DUE_SLOT)
+            .filter(slot::Column::Id.is_in(set.iter().cloned()))
+            .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+            .into_tuple()
+            .all(&tx.inner)
+            .await
+            .map_err(failed)?;
+        taken.extend(rows);
+        rest = others;
+    }
+    Ok(taken)
+}
+
 async fn claim_in(
     tx: &Transaction,
     chain_id: u64,
@@ -160,23 +213,7 @@ async fn claim_in(
     limit: u64,
     claim_ms: i64,
 ) -> Result<Vec<Sendable>, StoreError> {
-    let rows: Vec<DueSlot> = due(chain_id, tx.now)
-        .select_only()
-        .columns([
-            slot::Column::Id,
-            slot::Column::Sender,
-            slot::Column::Nonce,
-            slot::Column::Stage,
-            slot::Column::Receives,
-        ])
-        .order_by_asc(slot::Column::DueAt)
-        .order_by_asc(slot::Column::Nonce)
-        .limit(limit)
-        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
-        .into_tuple()
-        .all(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
+    let rows = take_due(tx, chain_id, limit).await?;
     let mut bytes = bytes_to_send(tx, &rows).await?;
     let mut sendable = Vec::with_capacity(rows.len());
     let (mut first, mut again) = (Vec::new(), Vec::new());
@@ -363,7 +400,7 @@ async fn held_slots(
             .filter(slot::Column::Id.is_in(slot_keys(ids)));
         let rows: Vec<(Vec<u8>, String, Option<String>)> = tx
             .inner
-            .holding(query)
+            .holding_named(query)
             .into_tuple()
             .all(&tx.inner)
             .await

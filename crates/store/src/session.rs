@@ -15,12 +15,18 @@ use sea_orm::{
     TransactionTrait,
 };
 
+use crate::dialect::{BY_KEY, by_index};
 use crate::statements::DURING;
 
 /// Where rows are read from: a connection, a picture, or a transaction that goes on to write by what it reads.
 pub(crate) trait Source: ConnectionTrait {
     /// The query, whose rows nobody else changes before the transaction ends, where it is one that writes.
     fn holding<E: EntityTrait>(&self, query: Select<E>) -> Select<E> {
+        query
+    }
+
+    /// The same of a query that names its rows by their keys: nobody waits for any other row.
+    fn holding_named<E: EntityTrait>(&self, query: Select<E>) -> Select<E> {
         query
     }
 }
@@ -135,6 +141,10 @@ impl Source for Writing {
     /// On a database where one transaction writes at a time this changes nothing.
     fn holding<E: EntityTrait>(&self, query: Select<E>) -> Select<E> {
         query.lock_exclusive()
+    }
+
+    fn holding_named<E: EntityTrait>(&self, query: Select<E>) -> Select<E> {
+        by_index(query, BY_KEY).lock_exclusive()
     }
 }
 

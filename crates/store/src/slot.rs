@@ -271,7 +271,7 @@ async fn expect_at_signer(
             .filter(work::Column::Stage.eq(Stage::Sign.as_str()));
         let ready: Vec<Vec<u8>> = tx
             .inner
-            .holding(query)
+            .holding_named(query)
             .into_tuple()
             .all(&tx.inner)
             .await
@@ -319,7 +319,7 @@ pub(crate) async fn open_slots_by_id<C: Source>(
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
         let query = slot::Entity::find().filter(slot::Column::Id.is_in(slot_keys(ids)));
         let rows = connection
-            .holding(query)
+            .holding_named(query)
             .all(connection)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;

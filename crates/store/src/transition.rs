@@ -208,7 +208,7 @@ pub(crate) async fn move_carried(
     for slots in slots.chunks(ROWS_PER_STATEMENT) {
         let keys: Vec<Vec<u8>> = tx
             .inner
-            .holding(carried_query(slots, group.from))
+            .holding_named(carried_query(slots, group.from))
             .into_tuple()
             .all(&tx.inner)
             .await

@@ -10,6 +10,7 @@ use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use crate::convert::Place;
 use crate::db::Transaction;
+use crate::dialect::{BY_KEY, by_index};
 use crate::entity::window;
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
@@ -46,11 +47,12 @@ impl Windows {
             let accounts: Vec<&str> = accounts.into_iter().collect();
             for accounts in accounts.chunks(ROWS_PER_STATEMENT) {
                 // The whole key, so that the days before are not read.
-                let rows = window::Entity::find()
+                let query = window::Entity::find()
                     .filter(window::Column::TenantId.eq(tenant.to_bytes().to_vec()))
                     .filter(window::Column::AccountId.is_in(accounts.iter().copied()))
                     .filter(window::Column::AssetId.eq(asset.to_bytes().to_vec()))
-                    .filter(window::Column::UtcDay.eq(utc_day))
+                    .filter(window::Column::UtcDay.eq(utc_day));
+                let rows = by_index(query, BY_KEY)
                     .lock_exclusive()
                     .all(&tx.inner)
                     .await

@@ -201,7 +201,7 @@ impl Index {
         self.payments.keys().copied()
     }
 
-    pub(super) const fn audit_head(&self) -> Option<AuditHead> {
+    pub(crate) const fn audit_head(&self) -> Option<AuditHead> {
         self.audit_head
     }
 

@@ -36,7 +36,7 @@ pub(super) async fn states_of(
             .column(withdrawal::Column::State);
         let rows: Vec<(Vec<u8>, Vec<u8>, String)> = tx
             .inner
-            .holding(query)
+            .holding_named(query)
             .into_tuple()
             .all(&tx.inner)
             .await
@@ -69,7 +69,7 @@ pub(super) async fn stakes_of(
             .column(withdrawal::Column::Amount);
         let rows: Vec<Row> = tx
             .inner
-            .holding(query)
+            .holding_named(query)
             .into_tuple()
             .all(&tx.inner)
             .await
@@ -96,7 +96,8 @@ pub(super) async fn sound_ones(
     slots: &[SlotId],
 ) -> Result<Vec<SlotId>, StoreError> {
     let query = slot::Entity::find().filter(slot::Column::Id.is_in(slot_keys(slots)));
-    let rows = tx.inner.holding(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+    let rows =
+        tx.inner.holding_named(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
     let sound = read_sound_slots(&tx.inner, tx.name, &rows).await?.noted(&tx.damage);
     Ok(sound.iter().map(|open| open.id).collect())
 }

@@ -82,7 +82,7 @@ async fn still(
     ]);
     let rows: Vec<Row> = tx
         .inner
-        .holding(query)
+        .holding_named(query)
         .into_tuple()
         .all(&tx.inner)
         .await
@@ -311,8 +311,12 @@ pub(super) async fn expect_consumed_so(
         let query = slot::Entity::find()
             .filter(slot::Column::Id.is_in(slot_keys(&ids)))
             .filter(slot::Column::Stage.eq(SlotStage::Confirmed.as_str()));
-        let rows =
-            tx.inner.holding(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+        let rows = tx
+            .inner
+            .holding_named(query)
+            .all(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
         let mut unchanged = 0;
         for row in &rows {
             let seen = read_consumption(row)?;

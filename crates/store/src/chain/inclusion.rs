@@ -72,7 +72,7 @@ async fn slots_in_short(
         .columns([slot::Column::Id, slot::Column::ChainId, slot::Column::Rail])
         .filter(slot::Column::Id.is_in(keys()));
     let rows: Vec<(Vec<u8>, i64, String)> =
-        tx.inner.holding(query).into_tuple().all(&tx.inner).await.map_err(failed)?;
+        tx.inner.holding_named(query).into_tuple().all(&tx.inner).await.map_err(failed)?;
     let left: Vec<Vec<u8>> = binding::Entity::find()
         .select_only()
         .column(binding::Column::SlotId)

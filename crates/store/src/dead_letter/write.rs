@@ -36,8 +36,12 @@ pub(super) async fn fail_requests_in(
         let key = failed.withdrawal.to_bytes().to_vec();
         let query = work::Entity::find_by_id(key.clone())
             .filter(work::Column::Stage.is_in([Stage::Validate.as_str(), Stage::Sign.as_str()]));
-        let row =
-            tx.inner.holding(query).one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+        let row = tx
+            .inner
+            .holding_named(query)
+            .one(&tx.inner)
+            .await
+            .map_err(|error| tx.failed(&error))?;
         // One that moved on meanwhile has not failed.
         let Some(row) = row.filter(|row| row.due_at != NEVER_MS) else { continue };
         let receives = row.receives.saturating_add(1);

@@ -12,6 +12,7 @@ use super::turns::{self, Lines};
 use crate::audit;
 use crate::db::Transaction;
 use crate::deployment::{self, hold_off_halts, refuse_restored};
+use crate::dialect::by_index;
 use crate::entity::{self, balance, line, withdrawal, work};
 use crate::error::StoreError;
 use crate::ledger::{BalanceRow, Purse, ROWS_PER_STATEMENT, balances_of, read_balance};
@@ -119,10 +120,10 @@ fn ask_known(trip: &mut Trip, submissions: &[&Submission]) -> Vec<Asked<withdraw
 
 fn withdrawals_of(tenant: TenantId, ids: &[&ExternalId]) -> Select<withdrawal::Entity> {
     let ids = in_steps(ids.iter().map(|id| id.as_str()).collect());
-    withdrawal::Entity::find()
+    let query = withdrawal::Entity::find()
         .filter(withdrawal::Column::TenantId.eq(tenant.to_bytes().to_vec()))
-        .filter(withdrawal::Column::ExternalId.is_in(ids))
-        .lock_exclusive()
+        .filter(withdrawal::Column::ExternalId.is_in(ids));
+    by_index(query, "withdrawals_by_request").lock_exclusive()
 }
 
 fn ask_chains(

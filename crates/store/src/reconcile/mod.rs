@@ -274,7 +274,7 @@ fn read_next_number(row: Option<deployment::Model>) -> Result<PayoutNumber, Stor
 async fn open_epoch_in(tx: &Transaction, above: u64, actor: &str) -> Result<u64, StoreError> {
     let row = tx
         .inner
-        .holding(deployment::Entity::find_by_id(1))
+        .holding_named(deployment::Entity::find_by_id(1))
         .one(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;

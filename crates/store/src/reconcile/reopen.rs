@@ -32,7 +32,8 @@ async fn reopen_in(tx: &Transaction, id: SlotId, actor: &str) -> Result<(), Stor
     let detail = "its final block left the chain";
     let query = slot::Entity::find_by_id(id.to_bytes().to_vec())
         .filter(slot::Column::Stage.eq(SlotStage::Final.as_str()));
-    let row = tx.inner.holding(query).one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
+    let row =
+        tx.inner.holding_named(query).one(&tx.inner).await.map_err(|error| tx.failed(&error))?;
     let Some(row) = row else {
         return Err(StoreError::Conflict { during: tx.name, expected: 1, found: 0 });
     };

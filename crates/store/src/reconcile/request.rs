@@ -178,7 +178,7 @@ pub(crate) async fn revive_in(
     let key = forgotten.slot.to_bytes();
     let row = tx
         .inner
-        .holding(slot::Entity::find_by_id(key.to_vec()))
+        .holding_named(slot::Entity::find_by_id(key.to_vec()))
         .one(&tx.inner)
         .await
         .map_err(|error| tx.failed(&error))?;

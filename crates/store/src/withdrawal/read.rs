@@ -44,7 +44,7 @@ pub(crate) async fn withdrawals_by_id<C: Source>(
         let query = without_timelines()
             .filter(withdrawal::Column::Id.is_in(ids.iter().map(|id| id.to_bytes().to_vec())));
         let rows = connection
-            .holding(query)
+            .holding_named(query)
             .all(connection)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
@@ -109,7 +109,7 @@ async fn withdrawals_carried<C: Source>(
         let query = without_timelines()
             .filter(withdrawal::Column::Id.is_in(keys.iter().map(|key| (*key).clone())));
         let rows = connection
-            .holding(query)
+            .holding_named(query)
             .all(connection)
             .await
             .map_err(|error| StoreError::of_statement(during, &error))?;
