@@ -6,16 +6,18 @@ mod back_ends;
 mod cargo_deny;
 mod servers;
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::{contracts, tidy, toolchain};
+use crate::{cargo_build, contracts, tidy, toolchain};
 
 /// What of it runs.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -103,10 +105,20 @@ fn steps(root: &Path, options: TestOptions) -> Vec<Step<'_>> {
         "clippy",
         &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
     ));
-    // The end-to-end tests start this executable.
-    steps.push(cargo_step("the binary", &["build", "--locked", "--package", "portcullis"]));
+    // The end-to-end tests start the executable that is built with them.
+    let binary = Rc::new(OnceCell::new());
+    let built = Rc::clone(&binary);
+    steps.push(Step::new("build of the tests", move || {
+        built.set(cargo_build::build_tests(root)?).ok().context("the tests were built before")?;
+        Ok(Outcome::Passed)
+    }));
     steps.push(name_back_ends);
-    steps.push(cargo_step("tests", &["test", "--locked", "--workspace"]));
+    steps.push(Step::new("tests", move || {
+        let binary: &PathBuf = binary.get().context("the tests have not been built")?;
+        let mut command = Command::new(cargo_program());
+        command.args(["test", "--locked", "--workspace"]).env(cargo_build::BUILT, binary);
+        pass_through(command.current_dir(root)).map(|()| Outcome::Passed)
+    }));
     steps
 }
 

@@ -5,9 +5,10 @@
 
 use std::marker::PhantomData;
 
+use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryResult, QueryTrait, Select,
-    Statement, StatementBuilder, Value, Values,
+    Condition, ConnectionTrait, DbBackend, DbErr, DeleteMany, EntityTrait, FromQueryResult,
+    QueryFilter, QueryResult, QueryTrait, Select, Statement, StatementBuilder, Value, Values,
 };
 
 use crate::db::Transaction;
@@ -28,6 +29,16 @@ pub(crate) struct Trip {
 enum Part {
     Ask(Unbuilt),
     Clear(Unbuilt),
+    ClearWithout(Box<Clearing>),
+}
+
+/// What is cleared where questions that were asked before have found nothing.
+struct Clearing {
+    /// With the questions in it.
+    in_file: Unbuilt,
+    on_server: Unbuilt,
+    /// Which parts they are.
+    questions: Vec<usize>,
 }
 
 /// A question of a [`Trip`].
@@ -58,6 +69,25 @@ impl Trip {
         self.parts.push(Part::Clear(Box::new(statement.into_query())));
     }
 
+    /// Does what nobody counts, where none of the questions has found a row. A file sees to that in the statement itself. A server
+    /// would lock what a statement reads that writes, and keep whoever works on those rows waiting: there the answers decide.
+    pub(crate) fn clear_without<E: EntityTrait, Q: EntityTrait, const N: usize>(
+        &mut self,
+        clearing: DeleteMany<E>,
+        questions: [(&Asked<Q::Model>, Select<Q>); N],
+    ) {
+        let parts = questions.iter().map(|(asked, _)| asked.part).collect();
+        let none = questions
+            .into_iter()
+            .map(|(_, select)| Expr::not_exists(select.into_query()))
+            .fold(Condition::all(), Condition::add);
+        self.parts.push(Part::ClearWithout(Box::new(Clearing {
+            in_file: Box::new(clearing.clone().filter(none).into_query()),
+            on_server: Box::new(clearing.into_query()),
+            questions: parts,
+        })));
+    }
+
     /// Goes there and back.
     pub(crate) async fn go(self, tx: &Transaction) -> Result<Answers, StoreError> {
         let parts = match tx.inner.get_database_backend() {
@@ -72,6 +102,7 @@ impl Trip {
         parts.resize_with(self.parts.len(), Vec::new);
         let statements = self.parts.iter().enumerate().map(|(part, asked)| match asked {
             Part::Clear(statement) => statement.build(&DbBackend::Sqlite),
+            Part::ClearWithout(clearing) => clearing.in_file.build(&DbBackend::Sqlite),
             Part::Ask(select) => {
                 let mut asked = select.build(&DbBackend::Sqlite);
                 asked.sql = format!("SELECT {part} AS {PART}, told.* FROM ({}) AS told", asked.sql);
@@ -98,18 +129,32 @@ impl Trip {
         tx: &Transaction,
         server: DbBackend,
     ) -> Result<Vec<Vec<QueryResult>>, StoreError> {
-        let mut parts = Vec::with_capacity(self.parts.len());
+        let mut parts: Vec<Vec<QueryResult>> = Vec::with_capacity(self.parts.len());
         for part in self.parts {
-            let rows = match part {
+            let done = match part {
                 Part::Ask(select) => tx.inner.query_all_raw(select.build(&server)).await,
-                Part::Clear(statement) => {
-                    tx.inner.execute_raw(statement.build(&server)).await.map(|_| Vec::new())
+                Part::Clear(statement) => clear(tx, &statement, server).await,
+                Part::ClearWithout(clearing) => {
+                    let has_none = |part: &usize| parts.get(*part).is_none_or(Vec::is_empty);
+                    if clearing.questions.iter().all(has_none) {
+                        clear(tx, &clearing.on_server, server).await
+                    } else {
+                        Ok(Vec::new())
+                    }
                 }
             };
-            parts.push(rows.map_err(|error| tx.failed(&error))?);
+            parts.push(done.map_err(|error| tx.failed(&error))?);
         }
         Ok(parts)
     }
+}
+
+async fn clear(
+    tx: &Transaction,
+    statement: &Unbuilt,
+    server: DbBackend,
+) -> Result<Vec<QueryResult>, DbErr> {
+    tx.inner.execute_raw(statement.build(&server)).await.map(|_| Vec::new())
 }
 
 impl Answers {

@@ -138,8 +138,8 @@ fn ask_chains(
     }
     let mut chains = BTreeMap::new();
     for (chain_id, tenants) in accounts {
-        turns::clear_lines(trip, chain_id, tenants.keys().copied(), now);
         let due = turns::due(chain_id, now).map(|select| trip.ask(select));
+        turns::clear_lines(trip, chain_id, tenants.keys().copied(), now, &due);
         let mut lines = Vec::with_capacity(tenants.len());
         for (tenant, names) in tenants {
             let selects = turns::lines_of(chain_id, tenant, names);

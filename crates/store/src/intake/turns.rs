@@ -7,10 +7,8 @@ use portcullis_core::id::TenantId;
 use portcullis_core::time::Timestamp;
 use portcullis_core::turn::{ACCOUNTS_COUNTED_MAX, Line, TenantLine, front};
 use portcullis_core::withdrawal::Priority;
-use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait, Select,
+    ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 use super::Submission;
@@ -21,7 +19,7 @@ use crate::entity::{line, work};
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
 use crate::transition::Stage;
-use crate::trip::{Trip, Write, in_steps};
+use crate::trip::{Asked, Trip, Write, in_steps};
 
 /// The line of a tenant's accounts themselves. No account has an empty id.
 const ACCOUNTS: &str = "";
@@ -80,20 +78,18 @@ pub(super) fn place_of(row: &work::Model) -> Result<(Timestamp, Priority), Store
     Ok((Timestamp::from_millis(row.turn_at), priority))
 }
 
-/// Clears away lines that ended before now, and all of a chain where nothing is due.
+/// Clears away lines that ended before now, and all of a chain where nothing is due, as was asked before.
 pub(super) fn clear_lines(
     trip: &mut Trip,
     chain_id: u64,
     tenants: impl Iterator<Item = TenantId>,
     now: Timestamp,
+    [to_sign, to_validate]: &[Asked<work::Model>; 2],
 ) {
-    let is_due = due(chain_id, now)
-        .map(|select| Expr::not_exists(select.into_query()))
-        .into_iter()
-        .fold(Condition::all(), Condition::add);
     let of_chain =
         || line::Entity::delete_many().filter(line::Column::ChainId.eq(bigint(chain_id)));
-    trip.clear(of_chain().filter(is_due));
+    let [signing, validating] = due(chain_id, now);
+    trip.clear_without(of_chain(), [(to_sign, signing), (to_validate, validating)]);
     for tenant in tenants {
         let ended = of_chain()
             .filter(line::Column::TenantId.eq(tenant.to_bytes().to_vec()))
