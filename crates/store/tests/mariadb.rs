@@ -54,6 +54,8 @@ mod lease;
 mod ledger;
 #[path = "exercise/life.rs"]
 mod life;
+#[path = "mariadb/locks.rs"]
+mod locks;
 #[path = "exercise/migrations.rs"]
 mod migrations;
 #[path = "exercise/oracle.rs"]

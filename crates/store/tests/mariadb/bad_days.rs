@@ -294,13 +294,13 @@ async fn a_commit_whose_answer_is_lost_is_told_as_that_and_found_by_the_next_try
     fixture.check().await;
 }
 
-async fn session(fixture: &Fixture) -> MySqlConnection {
+pub(crate) async fn session(fixture: &Fixture) -> MySqlConnection {
     let mut session = MySqlConnection::connect(fixture.url()).await.expect("connects");
     session.execute("BEGIN").await.expect("begins");
     session
 }
 
-async fn run(session: &mut MySqlConnection, statement: &str) {
+pub(crate) async fn run(session: &mut MySqlConnection, statement: &str) {
     let outcome = session.execute(AssertSqlSafe(statement.to_owned())).await;
     outcome.unwrap_or_else(|error| panic!("{statement}: {error}"));
 }
