@@ -7,12 +7,11 @@ use alloy_primitives::B256;
 use portcullis_core::id::SlotId;
 use portcullis_core::intent::SignedAttempt;
 use portcullis_core::slot::{AttemptKind, Slot, SlotStage};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use crate::command::finish_commands;
 use crate::convert::Place;
-use crate::db::Transaction;
-use crate::dialect::{BY_KEY, by_index};
+use crate::db::{Source, Transaction};
 use crate::entity::{attempt, slot};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
@@ -77,7 +76,7 @@ async fn unsigned_slots(
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
         let mut trip = Trip::default();
         let rows = slot::Entity::find().filter(slot::Column::Id.is_in(slot_keys(ids)));
-        let rows = trip.ask(by_index(rows, BY_KEY).lock_exclusive());
+        let rows = trip.ask(tx.inner.holding_named(rows));
         let attempts = attempts_in_short().filter(attempt::Column::SlotId.is_in(slot_keys(ids)));
         let attempts = trip.ask(attempts);
         let mut answers = trip.go(tx).await?;

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use portcullis_core::time::Timestamp;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
 use crate::convert::{Place, bigint};
-use crate::db::{Store, Transaction, transaction};
-use crate::dialect::{BY_KEY, by_index};
+use crate::db::{Source, Store, Transaction, transaction};
 use crate::entity::lease;
 use crate::error::StoreError;
 
@@ -116,11 +115,8 @@ async fn load(
     names: &[String],
 ) -> Result<BTreeMap<String, lease::Model>, StoreError> {
     let query = lease::Entity::find().filter(lease::Column::Name.is_in(names.iter().cloned()));
-    let rows = by_index(query, BY_KEY)
-        .lock_exclusive()
-        .all(&tx.inner)
-        .await
-        .map_err(|error| tx.failed(&error))?;
+    let rows =
+        tx.inner.holding_named(query).all(&tx.inner).await.map_err(|error| tx.failed(&error))?;
     Ok(rows.into_iter().map(|row| (row.name.clone(), row)).collect())
 }
 

@@ -6,11 +6,10 @@ use portcullis_core::amount::Amount;
 use portcullis_core::id::{AccountId, AssetId, TenantId};
 use portcullis_core::policy::{Rule, Verdict};
 use portcullis_core::withdrawal::State;
-use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter};
 
 use crate::convert::Place;
-use crate::db::Transaction;
-use crate::dialect::{BY_KEY, by_index};
+use crate::db::{Source, Transaction};
 use crate::entity::window;
 use crate::error::StoreError;
 use crate::ledger::ROWS_PER_STATEMENT;
@@ -52,8 +51,9 @@ impl Windows {
                     .filter(window::Column::AccountId.is_in(accounts.iter().copied()))
                     .filter(window::Column::AssetId.eq(asset.to_bytes().to_vec()))
                     .filter(window::Column::UtcDay.eq(utc_day));
-                let rows = by_index(query, BY_KEY)
-                    .lock_exclusive()
+                let rows = tx
+                    .inner
+                    .holding_named(query)
                     .all(&tx.inner)
                     .await
                     .map_err(|error| tx.failed(&error))?;
