@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use portcullis_core::id::WithdrawalId;
 use portcullis_core::recovery::ran_out_of_gas;
 use portcullis_core::slot::{Rail, SlotOutcome, SlotStage};
-use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef};
+use sea_orm::{ColumnTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, RelationDef, Select};
 
 use crate::convert::Place;
 use crate::db::{Source, Store};
@@ -37,19 +37,7 @@ pub(crate) async fn dry_rides<C: Source>(
 ) -> Result<BTreeMap<WithdrawalId, u32>, StoreError> {
     let mut rides = BTreeMap::new();
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let rows: Vec<(Vec<u8>, Option<i64>, i64)> = binding::Entity::find()
-            .select_only()
-            .column(binding::Column::WithdrawalId)
-            .column(attempt::Column::GasUsed)
-            .column(attempt::Column::GasLimit)
-            .join(JoinType::InnerJoin, binding_to_slot())
-            .join(JoinType::InnerJoin, slot_to_attempt())
-            .filter(
-                binding::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())),
-            )
-            .filter(slot::Column::Stage.is_in(stages.iter().map(|stage| stage.as_str())))
-            .filter(slot::Column::Rail.eq(Rail::Direct.as_str()))
-            .filter(slot::Column::Outcome.eq(SlotOutcome::Reverted.as_str()))
+        let rows: Vec<(Vec<u8>, Option<i64>, i64)> = reverted_query(ids, stages)
             .into_tuple()
             .all(connection)
             .await
@@ -65,6 +53,24 @@ pub(crate) async fn dry_rides<C: Source>(
         }
     }
     Ok(rides)
+}
+
+/// The reverted transactions that these withdrawals rode, in slots of these stages.
+pub(crate) fn reverted_query(
+    ids: &[WithdrawalId],
+    stages: &[SlotStage],
+) -> Select<binding::Entity> {
+    binding::Entity::find()
+        .select_only()
+        .column(binding::Column::WithdrawalId)
+        .column(attempt::Column::GasUsed)
+        .column(attempt::Column::GasLimit)
+        .join(JoinType::InnerJoin, binding_to_slot())
+        .join(JoinType::InnerJoin, slot_to_attempt())
+        .filter(binding::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
+        .filter(slot::Column::Stage.is_in(stages.iter().map(|stage| stage.as_str())))
+        .filter(slot::Column::Rail.eq(Rail::Direct.as_str()))
+        .filter(slot::Column::Outcome.eq(SlotOutcome::Reverted.as_str()))
 }
 
 pub(crate) fn binding_to_slot() -> RelationDef {

@@ -13,10 +13,11 @@ use sea_orm::{
 use crate::alarm::held_senders;
 use crate::convert::{Place, bigint};
 use crate::db::{Source, Store, Transaction, transaction};
-use crate::entity::{binding, sender, slot, withdrawal};
+use crate::entity::{attempt, binding, sender, slot, withdrawal};
 use crate::error::StoreError;
+use crate::ledger::ROWS_PER_STATEMENT;
 use crate::session::Picture;
-use crate::trip::Write;
+use crate::trip::{Write, in_steps};
 
 /// A sender and what it has under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,11 +75,15 @@ impl Store {
         senders_of(&self.reader, "senders", chain_id).await
     }
 
-    /// The senders of a chain with what they have in flight.
+    /// The senders of a chain that have fewer slots in flight than so many, with what they have promised.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn sender_loads(&self, chain_id: u64) -> Result<Vec<SenderLoad>, StoreError> {
+    pub async fn sender_loads(
+        &self,
+        chain_id: u64,
+        in_flight_below: u64,
+    ) -> Result<Vec<SenderLoad>, StoreError> {
         let picture = self.snapshot("sender_loads").await?;
         let senders = senders_of(&picture, "sender_loads", chain_id).await?;
         let mut loads: BTreeMap<Address, SenderLoad> = senders
@@ -101,8 +106,14 @@ impl Store {
             }
         }
         count_unmined(&picture, chain_id, &mut loads).await?;
-        sum_promised(&picture, chain_id, &mut loads).await?;
-        sum_gas(&picture, chain_id, &mut loads).await?;
+        loads.retain(|_, load| load.in_flight < in_flight_below);
+        // Whoever has nothing in flight has promised nothing.
+        let busy: Vec<Address> =
+            loads.values().filter(|load| load.in_flight > 0).map(|load| load.address).collect();
+        for busy in busy.chunks(ROWS_PER_STATEMENT) {
+            sum_promised(&picture, chain_id, busy, &mut loads).await?;
+            sum_gas(&picture, chain_id, busy, &mut loads).await?;
+        }
         Ok(loads.into_values().collect())
     }
 }
@@ -186,25 +197,53 @@ pub(crate) fn unmined_query(chain_id: u64) -> Select<slot::Entity> {
         .group_by(slot::Column::Sender)
 }
 
-async fn sum_promised(
-    picture: &Picture,
-    chain_id: u64,
-    loads: &mut BTreeMap<Address, SenderLoad>,
-) -> Result<(), StoreError> {
-    // One row for each sender and token: what is in flight is many, and the signer asks before every set.
-    let payments: Vec<(Vec<u8>, Vec<u8>, String, i64)> = slot::Entity::find()
+/// Slots of these senders that no block consumed. The database finds them by chain, stage and sender, not by the senders' nonces: of
+/// those it would read all that ever were.
+fn unmined_of(chain_id: u64, senders: &[Address]) -> Select<slot::Entity> {
+    let senders = in_steps(senders.iter().map(|sender| sender.to_vec()).collect());
+    slot::Entity::find()
         .select_only()
         .column(slot::Column::Sender)
+        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
+        .filter(slot::Column::Stage.is_in(UNMINED))
+        .filter(slot::Column::Sender.is_in(senders))
+        .group_by(slot::Column::Sender)
+}
+
+/// What these senders will pay from their own money: one row for each of them and token. What is in flight is many, and the
+/// signer asks before every set.
+pub(crate) fn promised_query(chain_id: u64, senders: &[Address]) -> Select<slot::Entity> {
+    unmined_of(chain_id, senders)
         .column(withdrawal::Column::Token)
         .column_as(listed(withdrawal::Column::Amount.into_expr()), "amounts")
         .column_as(withdrawal::Column::Id.count(), "listed")
         .join(JoinType::InnerJoin, slot_to_binding())
         .join(JoinType::InnerJoin, binding_to_withdrawal())
-        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-        .filter(slot::Column::Stage.is_in(UNMINED))
         .filter(slot::Column::Rail.eq(Rail::Direct.as_str()))
-        .group_by(slot::Column::Sender)
         .group_by(withdrawal::Column::Token)
+}
+
+/// What the attempts of these senders cost at most, with the slot of each: one row for each sender.
+pub(crate) fn costs_query(chain_id: u64, senders: &[Address]) -> Select<slot::Entity> {
+    let cost = Func::cust("CONCAT")
+        .arg(Func::cust("HEX").arg(slot::Column::Id.into_expr()))
+        .arg(" ")
+        .arg(attempt::Column::MaxFeePerGasWei.into_expr())
+        .arg(" ")
+        .arg(attempt::Column::GasLimit.into_expr());
+    unmined_of(chain_id, senders)
+        .column_as(listed(cost.into()), "costs")
+        .column_as(attempt::Column::Hash.count(), "listed")
+        .join(JoinType::InnerJoin, slot_to_attempt())
+}
+
+async fn sum_promised(
+    picture: &Picture,
+    chain_id: u64,
+    senders: &[Address],
+    loads: &mut BTreeMap<Address, SenderLoad>,
+) -> Result<(), StoreError> {
+    let payments: Vec<(Vec<u8>, Vec<u8>, String, i64)> = promised_query(chain_id, senders)
         .into_tuple()
         .all(picture)
         .await
@@ -243,24 +282,10 @@ fn is_whole(list: &str, values: i64) -> bool {
 async fn sum_gas(
     picture: &Picture,
     chain_id: u64,
+    senders: &[Address],
     loads: &mut BTreeMap<Address, SenderLoad>,
 ) -> Result<(), StoreError> {
-    use crate::entity::attempt;
-    let cost = Func::cust("CONCAT")
-        .arg(Func::cust("HEX").arg(slot::Column::Id.into_expr()))
-        .arg(" ")
-        .arg(attempt::Column::MaxFeePerGasWei.into_expr())
-        .arg(" ")
-        .arg(attempt::Column::GasLimit.into_expr());
-    let costs: Vec<(Vec<u8>, String, i64)> = slot::Entity::find()
-        .select_only()
-        .column(slot::Column::Sender)
-        .column_as(listed(cost.into()), "costs")
-        .column_as(attempt::Column::Hash.count(), "listed")
-        .join(JoinType::InnerJoin, slot_to_attempt())
-        .filter(slot::Column::ChainId.eq(bigint(chain_id)))
-        .filter(slot::Column::Stage.is_in(UNMINED))
-        .group_by(slot::Column::Sender)
+    let costs: Vec<(Vec<u8>, String, i64)> = costs_query(chain_id, senders)
         .into_tuple()
         .all(picture)
         .await
@@ -302,7 +327,6 @@ pub(crate) fn slot_to_binding() -> sea_orm::RelationDef {
 }
 
 fn slot_to_attempt() -> sea_orm::RelationDef {
-    use crate::entity::attempt;
     slot::Entity::belongs_to(attempt::Entity)
         .from(slot::Column::Id)
         .to(attempt::Column::SlotId)

@@ -263,15 +263,9 @@ async fn expect_at_signer(
     ids: &[WithdrawalId],
 ) -> Result<(), StoreError> {
     for ids in ids.chunks(ROWS_PER_STATEMENT) {
-        let query = work::Entity::find()
-            .select_only()
-            .column(work::Column::WithdrawalId)
-            .filter(work::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
-            .filter(work::Column::ChainId.eq(bigint(chain_id)))
-            .filter(work::Column::Stage.eq(Stage::Sign.as_str()));
         let ready: Vec<Vec<u8>> = tx
             .inner
-            .holding_named(query)
+            .holding_named(at_signer_query(chain_id, ids))
             .into_tuple()
             .all(&tx.inner)
             .await
@@ -279,6 +273,15 @@ async fn expect_at_signer(
         tx.expect_rows(ready.len() as u64, ids.len())?;
     }
     Ok(())
+}
+
+pub(crate) fn at_signer_query(chain_id: u64, ids: &[WithdrawalId]) -> Select<work::Entity> {
+    work::Entity::find()
+        .select_only()
+        .column(work::Column::WithdrawalId)
+        .filter(work::Column::WithdrawalId.is_in(ids.iter().map(|id| id.to_bytes().to_vec())))
+        .filter(work::Column::ChainId.eq(bigint(chain_id)))
+        .filter(work::Column::Stage.eq(Stage::Sign.as_str()))
 }
 
 /// Every slot that carried what is to be voided must be over for good (invariant 14).

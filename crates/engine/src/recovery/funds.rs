@@ -24,7 +24,7 @@ impl Recovery {
         }
         let senders: Vec<Address> = alarms.values().map(|alarm| alarm.sender).collect();
         let balances = chain.pool.native_balances(&senders, BlockTag::Latest).await?;
-        let loads = self.store.sender_loads(spec.chain_id).await?;
+        let loads = self.store.sender_loads(spec.chain_id, u64::MAX).await?;
         let mut changes = AlarmChanges::default();
         for ((subject, alarm), balance) in alarms.into_iter().zip(balances) {
             let load = loads.iter().find(|load| load.address == alarm.sender);

@@ -89,8 +89,8 @@ impl SignerRole {
         if !self.store.has_work(Stage::Sign).await? {
             return Ok(Progress::Idle);
         }
-        let mut loads = self.loads(chain_id, held).await?;
-        let most = self.settings.in_flight_max.min(chain.spec().in_flight_max);
+        let most = self.in_flight_max(chain);
+        let loads = self.loads(chain, held).await?;
         let free: u64 = loads.iter().map(|load| most.saturating_sub(load.in_flight)).sum();
         if free == 0 {
             return Ok(Progress::Idle);
@@ -114,8 +114,6 @@ impl SignerRole {
             Some(_) => self.store.vault_promised(chain_id).await?,
             None => BTreeMap::new(),
         };
-        // What the others have need not be asked.
-        loads.retain(|load| load.in_flight < most);
         let means = self.means(chain, &loads, &queued).await?;
         let Some(fees) = self.first_price_at(chain, &means.head).await else {
             let ids: Vec<WithdrawalId> = queued.iter().map(|record| record.id).collect();
@@ -160,12 +158,19 @@ impl SignerRole {
         }
     }
 
+    /// Slots that a sender may have in flight.
+    pub(super) fn in_flight_max(&self, chain: &SignerChain) -> u64 {
+        self.settings.in_flight_max.min(chain.spec().in_flight_max)
+    }
+
+    /// The senders that may open a slot, with what they have promised. What the others have need not be asked.
     pub(super) async fn loads(
         &self,
-        chain_id: u64,
+        chain: &SignerChain,
         held: &[Held],
     ) -> Result<Vec<SenderLoad>, EngineError> {
-        let mut loads = self.store.sender_loads(chain_id).await?;
+        let (chain_id, most) = (chain.spec().chain_id, self.in_flight_max(chain));
+        let mut loads = self.store.sender_loads(chain_id, most).await?;
         loads.retain(|load| !load.is_held && held.iter().any(|held| held.address == load.address));
         Ok(loads)
     }

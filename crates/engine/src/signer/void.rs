@@ -8,6 +8,7 @@ use portcullis_core::number::PayoutNumber;
 use portcullis_core::slot::{AttemptKind, Purpose, Rail, Slot};
 use portcullis_core::vault::vault_void;
 use portcullis_evm::CallRequest;
+use portcullis_store::sender::SenderLoad;
 use portcullis_store::withdrawal::WithdrawalRecord;
 
 use super::pay::{Ride, earlier_ride};
@@ -36,9 +37,8 @@ impl SignerRole {
         if records.is_empty() {
             return Ok(ended);
         }
-        let loads = self.loads(chain_id, held).await?;
-        let most = self.settings.in_flight_max.min(chain.spec().in_flight_max);
-        let Some(sender) = freest(&loads, most) else { return Ok(ended) };
+        let loads = self.loads(chain, held).await?;
+        let Some(sender) = freest(&loads) else { return Ok(ended) };
         let Some(fees) = self.first_price(chain).await? else { return Ok(ended) };
         let slot = Slot { chain_id, sender, nonce: u64::MAX };
         let records = self.finally_unpaid(chain, slot, fees, records).await?;
@@ -127,8 +127,7 @@ impl SignerRole {
     }
 }
 
-fn freest(loads: &[portcullis_store::sender::SenderLoad], in_flight_max: u64) -> Option<Address> {
-    let free = |load: &&portcullis_store::sender::SenderLoad| load.in_flight < in_flight_max;
-    let freest = loads.iter().filter(free).min_by_key(|load| (load.in_flight, load.address))?;
+fn freest(loads: &[SenderLoad]) -> Option<Address> {
+    let freest = loads.iter().min_by_key(|load| (load.in_flight, load.address))?;
     Some(freest.address)
 }

@@ -75,14 +75,9 @@ async fn still(
     ids: &[Vec<u8>],
 ) -> Result<BTreeMap<SlotId, BlockRef>, StoreError> {
     type Row = (Vec<u8>, Option<i64>, Option<Vec<u8>>);
-    let query = query.filter(slot::Column::Id.is_in(ids.iter().cloned())).select_only().columns([
-        slot::Column::Id,
-        slot::Column::BlockNumber,
-        slot::Column::BlockHash,
-    ]);
     let rows: Vec<Row> = tx
         .inner
-        .holding_named(query)
+        .holding_named(still_query(query, ids))
         .into_tuple()
         .all(&tx.inner)
         .await
@@ -97,6 +92,17 @@ async fn still(
         Ok((SlotId::from_bytes(place.id("id", id)?), block))
     };
     rows.iter().map(read).collect()
+}
+
+pub(super) fn still_query(
+    query: sea_orm::Select<slot::Entity>,
+    ids: &[Vec<u8>],
+) -> sea_orm::Select<slot::Entity> {
+    query.filter(slot::Column::Id.is_in(ids.iter().cloned())).select_only().columns([
+        slot::Column::Id,
+        slot::Column::BlockNumber,
+        slot::Column::BlockHash,
+    ])
 }
 
 /// What the slots carry, with its money. Slots that cannot be read are noted, left out, and wait.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_core::time::{Clock, Timestamp};
-use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, QueryTrait, Select, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, QueryTrait, Statement};
 use tempfile::TempDir;
 
 use super::{chain_query, depth_query, due_query};
@@ -19,7 +19,7 @@ impl Clock for Still {
     }
 }
 
-pub(crate) async fn plan_of<E: EntityTrait>(store: &Store, query: Select<E>) -> Vec<String> {
+pub(crate) async fn plan_of(store: &Store, query: impl QueryTrait) -> Vec<String> {
     let mut statement = query.build(DbBackend::Sqlite);
     statement.sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
     let rows = store.reader.query_all_raw(Statement::clone(&statement)).await.expect("explains");

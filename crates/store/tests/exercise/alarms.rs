@@ -52,7 +52,7 @@ async fn a_sender_without_gas_or_with_a_damaged_slot_opens_no_new_slots() {
     {
         fixture.store.raise_alarm(kind, CHAIN, &alarm(index, "x")).await.expect("raises");
     }
-    let loads = fixture.store.sender_loads(CHAIN).await.expect("reads");
+    let loads = fixture.store.sender_loads(CHAIN, u64::MAX).await.expect("reads");
     for (index, is_held) in [(0, false), (1, true), (2, true)] {
         let load = loads.iter().find(|load| load.address == sender(index)).expect("is there");
         assert_eq!(load.is_held, is_held, "sender {index}");

@@ -38,7 +38,7 @@ async fn a_damaged_payment_sets_its_slot_aside_and_the_others_are_paid() {
     );
     assert!(damage.problem.contains("column amount"), "{}", damage.problem);
     assert_eq!(fixture.store.take_damage(), [], "told once a look");
-    let loads = fixture.store.sender_loads(CHAIN).await.expect("reads");
+    let loads = fixture.store.sender_loads(CHAIN, u64::MAX).await.expect("reads");
     assert!(loads[0].is_held, "what it has promised is not known");
     for new in [&bad_slot, &good_slot] {
         let kind = portcullis_core::slot::AttemptKind::Payload;

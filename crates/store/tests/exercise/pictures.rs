@@ -67,7 +67,7 @@ async fn one_reader_is_enough() {
     let (record, new, attempt) = fixture.sent("w").await;
     fixture.include(inclusion(&new, &attempt, block(101, 0))).await.expect("includes");
     fixture.advance(blocks(103, 103)).await.expect("advances");
-    fixture.store.sender_loads(CHAIN).await.expect("reads");
+    fixture.store.sender_loads(CHAIN, u64::MAX).await.expect("reads");
     fixture.store.rides(&[record.id]).await.expect("reads");
     fixture.store.consumed_slots(CHAIN, &[], 9).await.expect("reads");
     fixture.store.waiting_heads(CHAIN, fixture.now()).await.expect("reads");

@@ -113,7 +113,7 @@ async fn a_sender_counts_what_no_block_has_consumed() {
     let lease = fixture.sender_lease(0).await;
     fixture.store.bind(&[lease], &[filler]).await.expect("binds");
     fixture.include(inclusion(&new, &attempt, block(100, 0))).await.expect("includes");
-    let mut loads = fixture.store.sender_loads(CHAIN).await.expect("reads");
+    let mut loads = fixture.store.sender_loads(CHAIN, u64::MAX).await.expect("reads");
     loads.sort_by_key(|load| load.address == sender(1));
     let busy = SenderLoad {
         address: sender(0),

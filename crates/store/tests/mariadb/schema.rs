@@ -39,7 +39,7 @@ async fn rows(behind: &Behind, sqlite: &str, mysql: &str) -> BTreeSet<(String, S
 async fn tables_have_the_same_columns_of_the_same_kinds_and_nulls() {
     let sqlite = "SELECT t.name || '.' || c.name, c.type || CASE c.\"notnull\" WHEN 1 THEN '' ELSE ' NULL' END \
                   FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c \
-                  WHERE t.type = 'table' AND t.name <> '_sqlx_migrations'";
+                  WHERE t.type = 'table' AND t.name NOT IN ('_sqlx_migrations', 'sqlite_stat1', 'sqlite_stat4')";
     let mysql = "SELECT table_name || '.' || column_name, CASE \
                    WHEN data_type IN ('bigint', 'int') THEN 'INTEGER' \
                    WHEN data_type IN ('varchar', 'text', 'mediumtext') THEN 'TEXT' \
