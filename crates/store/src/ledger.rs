@@ -7,7 +7,7 @@ use portcullis_core::amount::Amount;
 use portcullis_core::id::{AccountId, AssetId, TenantId};
 use portcullis_core::ledger::{Bucket, PostingKind};
 use portcullis_core::time::Timestamp;
-use sea_orm::sea_query::{CaseStatement, Expr};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
@@ -17,6 +17,7 @@ use crate::db::{Store, Transaction};
 use crate::dialect::by_index;
 use crate::entity::{account, balance, posting};
 use crate::error::StoreError;
+use crate::lookup::value_of_key;
 use crate::trip::{Write, in_steps};
 
 /// Rows a statement: as many as a set has, so that a set takes the same few statements whatever its size. 25 columns of
@@ -341,21 +342,20 @@ pub(crate) fn posting_writes(
         .collect();
     let changed: Vec<BalanceRow> =
         balances.into_values().filter(|row| before.get(&row.id) != Some(&row.balance)).collect();
-    writes.extend(changed.chunks(ROWS_PER_STATEMENT / 4).map(balances_write));
+    writes.extend(changed.chunks(ROWS_PER_STATEMENT).map(balances_write));
     Ok(writes)
 }
 
 fn balances_write(rows: &[BalanceRow]) -> Write {
-    let case = |value: fn(&Balance) -> Amount| {
-        rows.iter().fold(CaseStatement::new(), |case, row| {
-            case.case(balance::Column::Id.eq(row.id), Expr::value(value(&row.balance).to_string()))
-        })
+    let by_id = |value: fn(&Balance) -> Amount| {
+        let values = rows.iter().map(|row| (row.id, Expr::value(value(&row.balance).to_string())));
+        value_of_key(balance::Column::Id, values.collect(), None)
     };
     let written = balance::Entity::update_many()
-        .col_expr(balance::Column::Outside, case(|balance| balance.deposited).into())
-        .col_expr(balance::Column::Available, case(|balance| balance.available).into())
-        .col_expr(balance::Column::Held, case(|balance| balance.held).into())
-        .col_expr(balance::Column::Paid, case(|balance| balance.paid).into())
+        .col_expr(balance::Column::Outside, by_id(|balance| balance.deposited))
+        .col_expr(balance::Column::Available, by_id(|balance| balance.available))
+        .col_expr(balance::Column::Held, by_id(|balance| balance.held))
+        .col_expr(balance::Column::Paid, by_id(|balance| balance.paid))
         .filter(balance::Column::Id.is_in(rows.iter().map(|row| row.id)));
     Write::new(written, rows.len())
 }

@@ -27,6 +27,7 @@ mod gas;
 pub mod intake;
 pub mod lease;
 pub mod ledger;
+mod lookup;
 mod migrate;
 mod quarantine;
 pub mod reconcile;

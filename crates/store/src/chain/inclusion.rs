@@ -6,7 +6,7 @@ use alloy_primitives::B256;
 use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::slot::{ItemOutcome, Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{BlockRef, Event, HoldReason, State, StateCode, decide};
-use sea_orm::sea_query::{CaseStatement, Expr, SimpleExpr};
+use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::carried::states_of;
@@ -17,15 +17,13 @@ use crate::entity::{attempt, binding, header, slot};
 use crate::error::StoreError;
 use crate::lease::{Lease, check_leases};
 use crate::ledger::ROWS_PER_STATEMENT;
+use crate::lookup::value_of_key;
 use crate::sender::UNMINED;
 use crate::slot::{OpenSlot, open_slots_by_id, sign_slots};
 use crate::slot_moves::slot_keys;
 use crate::transition::{alike_writes, apply};
 use crate::trip::Write;
 use crate::withdrawal::WithdrawalRecord;
-
-/// Rows of a statement with a value for each row: the database looks through the cases for every one of them.
-const ROWS_PER_CASE: usize = ROWS_PER_STATEMENT / 4;
 
 pub(super) async fn include_in(
     tx: &Transaction,
@@ -307,7 +305,7 @@ fn inclusion_writes(tx: &Transaction, inclusions: &[Inclusion]) -> Vec<Write> {
     for inclusion in inclusions {
         alike.entry((inclusion.block, inclusion.outcome.as_str())).or_default().push(inclusion);
     }
-    let sets = alike.values().flat_map(|set| set.chunks(ROWS_PER_CASE));
+    let sets = alike.values().flat_map(|set| set.chunks(ROWS_PER_STATEMENT));
     sets.flat_map(|set| slots_write(tx, set).into_iter().chain([gas_write(set)])).collect()
 }
 
@@ -315,10 +313,10 @@ fn inclusion_writes(tx: &Transaction, inclusions: &[Inclusion]) -> Vec<Write> {
 fn slots_write(tx: &Transaction, set: &[&Inclusion]) -> Option<Write> {
     let any = set.first()?;
     let ids: Vec<SlotId> = set.iter().map(|inclusion| inclusion.slot_id).collect();
-    let hash = case_of(set, |inclusion| {
-        let id = inclusion.slot_id.to_bytes().to_vec();
-        (slot::Column::Id.eq(id), Expr::value(inclusion.hash.to_vec()))
+    let hashes = set.iter().map(|inclusion| {
+        (inclusion.slot_id.to_bytes().to_vec(), Expr::value(inclusion.hash.to_vec()))
     });
+    let hash = value_of_key(slot::Column::Id, hashes.collect(), None);
     let written = slot::Entity::update_many()
         .col_expr(slot::Column::Stage, Expr::value(SlotStage::Included.as_str()))
         .col_expr(slot::Column::Outcome, Expr::value(any.outcome.as_str()))
@@ -334,29 +332,18 @@ fn slots_write(tx: &Transaction, set: &[&Inclusion]) -> Option<Write> {
 }
 
 fn gas_write(set: &[&Inclusion]) -> Write {
-    let of_attempt = |inclusion: &Inclusion| attempt::Column::Hash.eq(inclusion.hash.to_vec());
-    let gas =
-        case_of(set, |inclusion| (of_attempt(inclusion), Expr::value(bigint(inclusion.gas_used))));
-    let price = case_of(set, |inclusion| {
-        (of_attempt(inclusion), Expr::value(wei_bigint(inclusion.effective_gas_price_wei)))
-    });
+    let by_hash = |value: fn(&Inclusion) -> i64| {
+        let values =
+            set.iter().map(|inclusion| (inclusion.hash.to_vec(), Expr::value(value(inclusion))));
+        value_of_key(attempt::Column::Hash, values.collect(), None)
+    };
+    let gas = by_hash(|inclusion| bigint(inclusion.gas_used));
+    let price = by_hash(|inclusion| wei_bigint(inclusion.effective_gas_price_wei));
     let written = attempt::Entity::update_many()
         .col_expr(attempt::Column::GasUsed, gas)
         .col_expr(attempt::Column::EffectiveGasPriceWei, price)
         .filter(attempt::Column::Hash.is_in(set.iter().map(|inclusion| inclusion.hash.to_vec())));
     Write::new(written, set.len())
-}
-
-/// A value for each row of one statement.
-fn case_of(
-    set: &[&Inclusion],
-    value: impl Fn(&Inclusion) -> (SimpleExpr, SimpleExpr),
-) -> SimpleExpr {
-    let cases = set.iter().fold(CaseStatement::new(), |cases, inclusion| {
-        let (row, value) = value(inclusion);
-        cases.case(row, value)
-    });
-    cases.into()
 }
 
 pub(super) async fn adopt_in(

@@ -13,7 +13,7 @@ use portcullis_core::id::{SlotId, WithdrawalId};
 use portcullis_core::slot::{AttemptKind, ItemOutcome, Purpose, SlotOutcome, SlotStage};
 use portcullis_core::time::Timestamp;
 use portcullis_core::withdrawal::BlockRef;
-use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, SimpleExpr};
+use sea_orm::sea_query::{Expr, ExprTrait, SimpleExpr};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
 use crate::convert::bigint;
@@ -22,6 +22,7 @@ use crate::db::{Store, transaction};
 use crate::entity::{header, slot};
 use crate::error::StoreError;
 use crate::lease::Lease;
+use crate::lookup::value_of_key;
 use crate::sender::UNMINED;
 use crate::slot::OpenSlot;
 
@@ -281,30 +282,16 @@ impl Store {
 
 /// The oldest first. Sorted by sender and nonce it would be read from the index of all slots that ever were.
 fn consumed_query(chain_id: u64, counts: &[(Address, u64)]) -> Select<slot::Entity> {
-    let mut counts = counts.to_vec();
-    counts.sort_unstable();
+    let counts: Vec<(Vec<u8>, SimpleExpr)> = counts
+        .iter()
+        .map(|(sender, count)| (sender.to_vec(), Expr::value(bigint(*count))))
+        .collect();
+    // A sender that has none has no slot below it.
+    let count = value_of_key(slot::Column::Sender, counts, Some(&Expr::value(0)));
     slot::Entity::find()
         .filter(slot::Column::ChainId.eq(bigint(chain_id)))
         .filter(slot::Column::Stage.is_in(UNMINED))
-        .filter(Expr::col(slot::Column::Nonce).lt(count_of_sender(&counts)))
+        .filter(Expr::col(slot::Column::Nonce).lt(count))
         .order_by_asc(slot::Column::OpenedAt)
         .order_by_asc(slot::Column::Nonce)
-}
-
-/// The count of a row's sender, and zero of one that has none: a search tree, since hundreds of senders in a row would be
-/// compared with each of thousands of slots.
-fn count_of_sender(counts: &[(Address, u64)]) -> SimpleExpr {
-    let (lower, upper) = counts.split_at(counts.len() / 2);
-    match (lower, upper) {
-        ([], []) => Expr::value(0),
-        ([], [(sender, count), ..]) => CaseStatement::new()
-            .case(slot::Column::Sender.eq(sender.to_vec()), Expr::value(bigint(*count)))
-            .finally(Expr::value(0))
-            .into(),
-        (_, [(first, _), ..]) => CaseStatement::new()
-            .case(slot::Column::Sender.lt(first.to_vec()), count_of_sender(lower))
-            .finally(count_of_sender(upper))
-            .into(),
-        (_, []) => count_of_sender(lower),
-    }
 }
