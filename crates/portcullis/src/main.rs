@@ -44,6 +44,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const RECONCILE_LOG: &str = "warn,portcullis_engine::reconcile=info";
 
 fn main() -> ExitCode {
+    keep_pages_small();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
@@ -53,6 +54,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(as_json),
     }
+}
+
+/// Asks the kernel for pages of their ordinary size: a set of payments frees what it took, the allocator gives it back, and the next set
+/// had it cleared in pieces of 2 MiB, a tenth of all processor time. Without the kernel's consent it is slower and larger, and no more.
+fn keep_pages_small() {
+    #[cfg(target_os = "linux")]
+    let _refused = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Tells what is wrong with the command line. `--json` cannot be read from it then, and is looked for among
