@@ -32,7 +32,7 @@ const HEADERS_SPARE: u64 = 200;
 const SLOTS_MAX: u64 = 500;
 
 /// Slots that one transaction of the database records: requests of clients wait for their commits behind it.
-const SLOTS_PER_COMMIT: u64 = 200;
+const SLOTS_PER_COMMIT: u64 = 250;
 
 /// The same where a slot carries dozens of payments.
 const CALLS_PER_COMMIT: u64 = 5;
