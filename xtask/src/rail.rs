@@ -16,6 +16,17 @@ pub enum Rail {
     Vault,
 }
 
+impl Rail {
+    /// How many hot wallets a benchmark has where nobody says: enough that they are not what it measures.
+    #[must_use]
+    pub const fn wallets(self) -> u16 {
+        match self {
+            Self::Direct => 160,
+            Self::Vault => 16,
+        }
+    }
+}
+
 impl fmt::Display for Rail {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

@@ -80,10 +80,9 @@ impl PayoutsArgs {
     /// How many hot wallets pay.
     #[must_use]
     pub const fn wallets(&self) -> u16 {
-        match (self.wallets, self.rail) {
-            (Some(wallets), _) => wallets,
-            (None, Rail::Vault) => 16,
-            (None, Rail::Direct) => 160,
+        match self.wallets {
+            Some(wallets) => wallets,
+            None => self.rail.wallets(),
         }
     }
 }

@@ -30,8 +30,6 @@ const UNITS: u64 = 15_000;
 const DEPOSIT: &str = "1000000";
 /// Withdrawals that wait or travel at once.
 const AHEAD: usize = 8_000;
-/// Hot wallets while the table grows.
-const WALLETS: u16 = 16;
 /// What these have sent before, so that old rows have nonces: more than enough for every copy.
 const NONCE_FIRST: u64 = 100_000_000;
 /// Finished withdrawals in the table before a burst; the first burst finds none.
@@ -56,11 +54,12 @@ const CALM_LIMIT: Duration = Duration::from_secs(30);
 Examples:
   cargo xtask bench scale --json
   cargo xtask bench scale --long --no-senders --json
+  cargo xtask bench scale --rail direct --no-senders --json
 
-First one installation on the vault rail with 16 wallets: a burst of N payments into an empty table, then one after it has
-100,000 finished withdrawals, and one after 1,000,000 (with --long also 5,000,000). Old rows are copies of those of
-the first burst in every table that a finished withdrawal leaves rows in, with ids, times, nonces, numbers and hashes of their own, put into
-the database of the stopped engine; each burst has a new process. Then four installations on the direct rail with 1, 4, 16
+First one installation on the vault rail with 16 wallets, or on the direct one with 160: a burst of N payments into an
+empty table, then one after it has 100,000 finished withdrawals, and one after 1,000,000 (with --long also 5,000,000). Old
+rows are copies of those of the first burst in every table that a finished withdrawal leaves rows in, with ids, times,
+nonces, numbers and hashes of their own, put into the database of the stopped engine; each burst has a new process. Then four installations on the direct rail with 1, 4, 16
 and 64 wallets, each with as many payments as its wallets make in 20 blocks, N at most.
 
   throughput_ratio    payments a second with the most old rows / with none; at least 0.9
@@ -74,6 +73,9 @@ pub struct ScaleArgs {
     /// How many payments a burst has
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1_000..=100_000))]
     pub count: u32,
+    /// How the payments travel while the table grows
+    #[arg(long, value_enum, default_value_t, value_name = "RAIL")]
+    pub rail: Rail,
     /// Go on to five million old rows
     #[arg(long)]
     pub long: bool,
@@ -94,7 +96,7 @@ pub struct ScaleArgs {
 /// Something could not be set up, a request failed, or the payments stopped.
 pub async fn run(arguments: &ScaleArgs) -> Result<ScaleReport> {
     let count = usize::try_from(arguments.count)?;
-    let mut stage = Stage::set_up(arguments.dev, WALLETS, Rail::Vault).await?;
+    let mut stage = Stage::set_up(arguments.dev, arguments.rail.wallets(), arguments.rail).await?;
     let outcome = grow_table(&stage, count, arguments.long).await;
     if outcome.is_err() {
         stage.keep_files();
@@ -112,7 +114,7 @@ pub async fn run(arguments: &ScaleArgs) -> Result<ScaleReport> {
         senders.push(SendersPoint { wallets, burst: outcome? });
         stage.anvil.stop().await?;
     }
-    Ok(ScaleReport { profile: profile_name(arguments.dev), tables, senders })
+    Ok(ScaleReport { profile: profile_name(arguments.dev), rail: arguments.rail, tables, senders })
 }
 
 /// What so many wallets pay in the blocks that they are given.

@@ -10,6 +10,7 @@ use crate::bench::pace::Steady;
 use crate::bench::points::BlockPoint;
 use crate::bench::run::{Judged, Run};
 use crate::latency::Latencies;
+use crate::rail::Rail;
 
 /// Throughput may fall by a tenth.
 const THROUGHPUT_RATIO_MIN: f64 = 0.9;
@@ -48,6 +49,8 @@ pub(super) struct SendersPoint {
 #[derive(Debug)]
 pub struct ScaleReport {
     pub(super) profile: &'static str,
+    /// How the payments travelled while the table grew.
+    pub(super) rail: Rail,
     pub(super) tables: Vec<TablePoint>,
     pub(super) senders: Vec<SendersPoint>,
 }
@@ -183,6 +186,7 @@ impl Serialize for ScaleReport {
             "bytes_per_row": rounded(ratios.bytes_per_row, 0),
             "flat": ratios.are_flat(),
             "profile": self.profile,
+            "rail": self.rail,
             "machine": machine(),
         })
         .serialize(serializer)
