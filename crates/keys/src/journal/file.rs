@@ -50,6 +50,15 @@ struct End {
     hash: B256,
 }
 
+/// By name, not by closing it: a program that this process is just starting has a copy of the open file for a moment, and would
+/// hold the lock so long.
+impl Drop for JournalFile {
+    fn drop(&mut self) {
+        // Closed, it is unlocked all the same.
+        let _closed = self.file.unlock();
+    }
+}
+
 impl JournalFile {
     /// Opens and locks the file, making it where `create` allows. Hands every line to `each`, in order.
     /// A last line without its newline is the trace of a crash in the middle of an append: it was never
@@ -385,5 +394,18 @@ mod tests {
             .expect("ours");
         let mended = file.mend();
         assert!(matches!(mended, Err(JournalError::ChangedUnderneath { .. })), "{mended:?}");
+    }
+
+    #[test]
+    fn the_lock_ends_with_the_journal_whoever_has_a_copy_of_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal");
+        let open = |create| JournalFile::open(&path, create, |_record| {});
+        let journal = open(true).expect("opens");
+        let copy = journal.file.try_clone().expect("a copy");
+        assert!(matches!(open(false), Err(JournalError::Locked { .. })), "it is held");
+        drop(journal);
+        open(false).expect("nobody holds it");
+        drop(copy);
     }
 }

@@ -39,10 +39,10 @@ fn a_schema_that_is_not_ours_is_refused_and_brought_up_to_date_by_hand() {
     }
 }
 
-/// A deposit while somebody has the table.
+/// A deposit while somebody has the table, for less than a request waits.
 fn wait_on_a_table(server: &Server, secret: &str) {
     let holding = std::thread::spawn(|| {
-        let hold = "LOCK TABLES deposits WRITE; DO SLEEP(2); UNLOCK TABLES";
+        let hold = "LOCK TABLES deposits WRITE; DO SLEEP(1); UNLOCK TABLES";
         MariaDb::shared().execute("taken_in", hold)
     });
     let asleep = "SELECT count(*) FROM information_schema.processlist \
