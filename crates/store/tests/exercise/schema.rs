@@ -72,6 +72,34 @@ async fn every_table_is_strict() {
     assert_eq!(fixture.number(loose).await, 0);
 }
 
+/// Without them the planner takes an index for better than the key of a row (ADR 0011).
+#[tokio::test]
+async fn every_index_of_a_table_with_statistics_has_some() {
+    let fixture = Fixture::open().await;
+    let without = "SELECT m.name, i.name FROM sqlite_master AS m JOIN pragma_index_list(m.name) AS i \
+                   WHERE m.type = 'table' AND m.name IN (SELECT tbl FROM sqlite_stat1) \
+                   AND i.name NOT IN (SELECT idx FROM sqlite_stat1)";
+    assert_eq!(fixture.pairs(without).await, []);
+    let with = "SELECT count(DISTINCT tbl) FROM sqlite_stat1";
+    assert_eq!(fixture.number(with).await, 5);
+}
+
+#[tokio::test]
+async fn statistics_that_somebody_gathered_are_replaced_with_their_samples() {
+    let fixture = Fixture::open().await;
+    let fixed = "SELECT idx, stat FROM sqlite_stat1 ORDER BY idx";
+    let expected = fixture.pairs(fixed).await;
+    fixture.queue("analysed", 1).await;
+    fixture.sql("ANALYZE").await;
+    let samples = "SELECT count(*) FROM sqlite_stat4";
+    assert_ne!(fixture.number(samples).await, 0, "there is something to sample");
+    assert_ne!(fixture.pairs(fixed).await, expected);
+    fixture.sql("DELETE FROM _sqlx_migrations WHERE version = 34").await;
+    fixture.store.migrate().await.expect("migrates");
+    assert_eq!(fixture.number(samples).await, 0, "they do not fit");
+    assert_eq!(fixture.pairs(fixed).await, expected);
+}
+
 #[tokio::test]
 async fn readers_do_not_wait_for_the_writer() {
     let fixture = Fixture::open().await;
