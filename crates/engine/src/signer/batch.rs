@@ -38,6 +38,8 @@ pub(super) struct Learned {
     pub(super) lacks_funds: bool,
     /// Senders that the vault does not know, and until when they are left out.
     pub(super) shunned: BTreeMap<Address, Timestamp>,
+    /// Up to which withdrawal those that are to be voided were looked at, where there are more.
+    pub(super) voidable_after: Option<WithdrawalId>,
 }
 
 /// What a step may do on the vault rail, and with what.

@@ -1,5 +1,7 @@
 //! Voids: numbers of payments that are not to be made any more are used up in the vault, so that the money can go back.
 
+use std::sync::PoisonError;
+
 use alloy_primitives::Address;
 use portcullis_core::batching::with_headroom;
 use portcullis_core::fee::Fees;
@@ -18,7 +20,7 @@ use crate::error::EngineError;
 use crate::given_up::can_pay_no_more;
 
 /// Numbers that one call voids.
-const VOIDS_MAX: u64 = 100;
+const VOIDS_MAX: usize = 100;
 
 impl SignerRole {
     /// Voids what is held for it and whose rides are all over for good, in one call. What has another payment's number
@@ -30,7 +32,7 @@ impl SignerRole {
     ) -> Result<Progress, EngineError> {
         let chain_id = chain.spec().chain_id;
         let Some(vault) = chain.vault else { return Ok(Progress::Idle) };
-        let records = self.store.voidable(chain_id, VOIDS_MAX).await?;
+        let records = self.next_voidable(chain).await?;
         let (records, others): (Vec<_>, Vec<_>) =
             records.into_iter().partition(|record| self.has_its_own_number(record));
         let ended = self.end_refunds(&others).await?;
@@ -69,6 +71,21 @@ impl SignerRole {
         };
         self.bind_and_sign(chain_id, held, &loads, vec![ride], fees).await?;
         Ok(Progress::Worked)
+    }
+
+    /// The next of those that are to be voided, the first ones again after the last: some may wait for long, and others stand behind
+    /// them.
+    async fn next_voidable(
+        &self,
+        chain: &SignerChain,
+    ) -> Result<Vec<WithdrawalRecord>, EngineError> {
+        let learned = || chain.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = learned().voidable_after;
+        let chain_id = chain.spec().chain_id;
+        let records = self.store.voidable(chain_id, after, VOIDS_MAX as u64).await?;
+        let full = records.last().filter(|_| records.len() == VOIDS_MAX);
+        learned().voidable_after = full.map(|last| last.id);
+        Ok(records)
     }
 
     /// Those that the signer would void: of each ride the journal has to know the proof that it did not pay. What rides

@@ -63,10 +63,14 @@ async fn open_slots_are_found_without_a_look_at_the_final_ones() {
 #[tokio::test]
 async fn what_is_to_be_voided_is_found_without_a_look_at_what_was_paid() {
     let (_directory, store) = migrated().await;
-    let plan = plan_of(&store, voidable_query(CHAIN)).await;
-    assert!(plan[0].starts_with("SEARCH withdrawals") && plan[0].contains("(id=?)"), "{plan:?}");
-    let held = "SEARCH work USING COVERING INDEX work_by_turn (stage=? AND chain_id=?)";
-    assert!(plan.iter().any(|line| line == held), "{plan:?}");
+    for after in [None, Some(WithdrawalId::from_bytes([1; 16]))] {
+        let plan = plan_of(&store, voidable_query(CHAIN, after)).await;
+        let named = plan[0].starts_with("SEARCH withdrawals") && plan[0].contains("(id=?)");
+        assert!(named, "{plan:?}");
+        let held = "SEARCH work USING COVERING INDEX work_by_turn (stage=? AND chain_id=?)";
+        assert!(plan.iter().any(|line| line == held), "{plan:?}");
+        assert!(!plan.iter().any(|line| line.starts_with("SCAN")), "{plan:?}");
+    }
 }
 
 /// Its first line names rows of this table by their key.

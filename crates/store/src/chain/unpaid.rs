@@ -6,6 +6,7 @@ use portcullis_core::id::WithdrawalId;
 use portcullis_core::number::PayoutNumber;
 use portcullis_core::slot::{ItemOutcome, Purpose, Rail, SlotOutcome, SlotStage};
 use portcullis_core::withdrawal::{Event, HoldReason, ReleaseCause, StateCode};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect,
     QueryTrait, Select,
@@ -93,19 +94,20 @@ impl Store {
         transaction!(self, "release_unpaid", |tx| release_in(&tx, lease, slots))
     }
 
-    /// Withdrawals whose numbers are to be voided: held for it, carried by nothing, and every slot that ever carried
-    /// them is over for good.
+    /// Withdrawals whose numbers are to be voided, the first of them after one: held for it, carried by nothing, and every slot
+    /// that ever carried them is over for good.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn voidable(
         &self,
         chain_id: u64,
+        after: Option<WithdrawalId>,
         limit: u64,
     ) -> Result<Vec<WithdrawalRecord>, StoreError> {
         let during = "voidable";
         let picture = self.snapshot(during).await?;
-        let rows = voidable_query(chain_id)
+        let rows = voidable_query(chain_id, after)
             .limit(limit)
             .all(&picture)
             .await
@@ -152,7 +154,10 @@ impl Store {
 }
 
 /// What is held has a row of work: a look at all withdrawals that ever were would find no others.
-pub(super) fn voidable_query(chain_id: u64) -> Select<withdrawal::Entity> {
+pub(super) fn voidable_query(
+    chain_id: u64,
+    after: Option<WithdrawalId>,
+) -> Select<withdrawal::Entity> {
     let held = work::Entity::find()
         .select_only()
         .column(work::Column::WithdrawalId)
@@ -164,7 +169,10 @@ pub(super) fn voidable_query(chain_id: u64) -> Select<withdrawal::Entity> {
         .filter(withdrawal::Column::ChainId.eq(bigint(chain_id)))
         .filter(withdrawal::Column::State.eq(StateCode::Held.as_str()))
         .filter(withdrawal::Column::Reason.eq(HoldReason::Voiding.as_str()))
-        .filter(withdrawal::Column::Id.not_in_subquery(unfinished_rides()))
+        .filter(Expr::not_exists(unfinished_rides()))
+        .apply_if(after, |query, after| {
+            query.filter(withdrawal::Column::Id.gt(after.to_bytes().to_vec()))
+        })
         .order_by_asc(withdrawal::Column::Id)
 }
 
@@ -180,15 +188,17 @@ pub(super) fn skips_query(chain_id: u64) -> Select<slot::Entity> {
         .distinct()
 }
 
-/// The withdrawals that some slot carries still, or that some slot carried which is not over for good.
+/// The slots that carry a withdrawal of the query around this one still, or carried it and are not over for good. Of each by itself: all
+/// such withdrawals together are all that were ever paid.
 fn unfinished_rides() -> sea_orm::sea_query::SelectStatement {
     let open = Condition::any()
         .add(binding::Column::ReleasedAt.eq(0))
         .add(slot::Column::Stage.ne(SlotStage::Final.as_str()));
     slot::Entity::find()
         .select_only()
-        .column(binding::Column::WithdrawalId)
+        .column(binding::Column::SlotId)
         .join(JoinType::InnerJoin, slot_to_binding())
+        .filter(binding::Column::WithdrawalId.into_expr().eq(withdrawal::Column::Id.into_expr()))
         .filter(open)
         .into_query()
 }

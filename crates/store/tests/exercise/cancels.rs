@@ -108,7 +108,7 @@ async fn a_payment_that_rode_the_vault_is_voided_before_its_money_is_free() {
     assert_eq!((held.state, held.cancel_requested), (voiding, true));
     let again = cancel(&fixture, &record).await;
     assert_eq!(again, CancelOutcome::Refused(StateCode::Held), "under way already");
-    let voidable = fixture.store.voidable(CHAIN, 9).await.expect("reads");
+    let voidable = fixture.store.voidable(CHAIN, None, 9).await.expect("reads");
     assert_eq!(voidable.len(), 1);
     assert_eq!(fixture.buckets("alice").await, (units(0), units(100), units(0)));
 }

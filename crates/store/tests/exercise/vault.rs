@@ -210,7 +210,7 @@ async fn a_refund_needs_every_ride_final_and_the_number_voided_for_good() {
     fixture.confirm(101).await;
     release(&fixture).await;
     fixture.store.hold(&[one.id], HoldReason::Voiding, "given up").await.expect("holds");
-    assert_eq!(fixture.store.voidable(CHAIN, 9).await, Ok(vec![]), "its ride is not final");
+    assert_eq!(fixture.store.voidable(CHAIN, None, 9).await, Ok(vec![]), "its ride is not final");
     let early = NewSlot {
         purpose: Purpose::Void,
         rail: Rail::Vault,
@@ -220,10 +220,11 @@ async fn a_refund_needs_every_ride_final_and_the_number_voided_for_good() {
     let bound = fixture.store.bind(&[lease], &[early]).await;
     assert!(matches!(bound, Err(StoreError::Conflict { .. })), "{bound:?}");
     assert_eq!(fixture.finalize(101).await, 1);
-    let voidable = fixture.store.voidable(CHAIN, 9).await.expect("reads");
+    let voidable = fixture.store.voidable(CHAIN, None, 9).await.expect("reads");
     assert_eq!(voidable.iter().map(|record| record.id).collect::<Vec<_>>(), [one.id]);
+    assert_eq!(fixture.store.voidable(CHAIN, Some(one.id), 9).await, Ok(vec![]), "none behind it");
     let (void, attempt) = ride(&fixture, NONCE_FIRST + 1, &[&one], Purpose::Void).await;
-    assert_eq!(fixture.store.voidable(CHAIN, 9).await, Ok(vec![]), "under way");
+    assert_eq!(fixture.store.voidable(CHAIN, None, 9).await, Ok(vec![]), "under way");
     let voided = Inclusion {
         outcome: SlotOutcome::Voided,
         ..outcomes(&void, &attempt, (103, 0), &[Voided])
