@@ -59,9 +59,9 @@ mod tests {
         let all: Vec<(Address, u64)> =
             (1..=40_u8).map(|byte| (Address::repeat_byte(byte), u64::from(byte))).collect();
         store.register_senders(CHAIN, &all).await.expect("registers");
-        for known in [1, 2, 3, 7, 32, 40] {
+        for known in [1_u8, 2, 3, 7, 32, 40] {
             // In no order.
-            let values: Vec<(Vec<u8>, SimpleExpr)> = all[..known]
+            let values: Vec<(Vec<u8>, SimpleExpr)> = all[..usize::from(known)]
                 .iter()
                 .rev()
                 .map(|(address, count)| (address.to_vec(), Expr::value(bigint(*count))))
@@ -78,13 +78,13 @@ mod tests {
                 .await
                 .expect("reads");
             let expected: Vec<i64> =
-                (1..=40).map(|value| if value <= known as i64 { value } else { -1 }).collect();
+                (1..=40).map(|value| if value <= i64::from(known) { value } else { -1 }).collect();
             assert_eq!(found, expected, "{known} known");
-            let last = all[known - 1].0.to_vec();
+            let last = all[usize::from(known) - 1].0.to_vec();
             let named = nonces().filter(sender::Column::Address.lte(last));
             let found: Vec<i64> =
                 named.expr_as(only, "value").into_tuple().all(&store.reader).await.expect("reads");
-            assert_eq!(found, expected[..known], "{known} named");
+            assert_eq!(found, expected[..usize::from(known)], "{known} named");
         }
     }
 }

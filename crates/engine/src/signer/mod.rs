@@ -16,6 +16,7 @@ mod release;
 mod resume;
 mod standstill;
 mod transfer_gas;
+mod uncommitted;
 mod void;
 mod watch;
 
@@ -37,6 +38,7 @@ use portcullis_store::transition::Stage;
 
 use self::batch::Learned;
 use self::standstill::Standstill;
+use self::uncommitted::Uncommitted;
 use crate::concerns::{Component, Concerns};
 use crate::damage::contained;
 use crate::doorbell::{Bell, Doorbells};
@@ -59,6 +61,7 @@ pub struct SignerRole {
     doorbells: Doorbells,
     concerns: Concerns,
     standstill: Standstill,
+    uncommitted: Uncommitted,
 }
 
 /// Who reads the journal, for the concerns.
@@ -126,6 +129,7 @@ impl SignerRole {
             doorbells,
             concerns,
             standstill,
+            uncommitted: Uncommitted::default(),
         }
     }
 
@@ -308,10 +312,25 @@ impl SignerRole {
             }
         }
         let commands = if refused.is_empty() { commands } else { &[] };
-        if !attempts.is_empty() || !commands.is_empty() {
-            self.store.commit_attempts(leases, &attempts, commands).await?;
-        }
+        self.commit(leases, attempts, commands).await?;
         Ok(refused)
+    }
+
+    /// Commits what was signed; what could not be is kept for the next step.
+    async fn commit(
+        &self,
+        leases: &[Lease],
+        attempts: Vec<NewAttempt>,
+        commands: &[(i64, String)],
+    ) -> Result<(), EngineError> {
+        if attempts.is_empty() && commands.is_empty() {
+            return Ok(());
+        }
+        let committed = self.store.commit_attempts(leases, &attempts, commands).await;
+        if committed.is_err() {
+            self.uncommitted.keep(attempts);
+        }
+        Ok(committed?)
     }
 
     async fn report(&self, refusal: &SigningRefusal) -> Result<(), EngineError> {

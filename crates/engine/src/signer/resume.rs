@@ -40,15 +40,18 @@ impl SignerRole {
             }
         }
         self.standstill.tried(&mut open, |slot| slot.slot);
+        let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
+        let signed = self.uncommitted.take(chain_id, &mut open);
+        let committed = Progress::of(!signed.is_empty());
+        self.commit(&leases, signed, &[]).await?;
         if open.is_empty() {
-            return Ok(Progress::Idle);
+            return Ok(committed);
         }
-        let Some(fees) = self.first_price(chain).await? else { return Ok(Progress::Idle) };
+        let Some(fees) = self.first_price(chain).await? else { return Ok(committed) };
         let mut asked = Vec::with_capacity(open.len());
         for slot in &open {
             asked.push((slot.id, self.first_intent(chain, slot, fees).await?));
         }
-        let leases: Vec<Lease> = held.iter().map(|held| held.lease.clone()).collect();
         let refused = self.sign_and_commit(&leases, asked, &[]).await?;
         let canceled = refused
             .iter()
@@ -63,7 +66,7 @@ impl SignerRole {
             );
             self.sign_and_commit(&leases, canceled, &[]).await?;
         }
-        Ok(Progress::of(refused.len() < open.len()))
+        Ok(committed.or(Progress::of(refused.len() < open.len())))
     }
 
     async fn first_intent(

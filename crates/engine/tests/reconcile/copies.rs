@@ -26,7 +26,7 @@ async fn go_on(house: &House, machine: &Machine) {
 
 /// The copy of before, put back with a new epoch, as `portcullis restore` does.
 async fn restore(house: &House, machine: Machine, copy: &std::path::Path) -> Machine {
-    let machine = house.put_back(machine, copy).await;
+    let machine = Box::pin(house.put_back(machine, copy)).await;
     machine.store.raise_halt("restore", "a test").await.expect("halts");
     machine.store.open_epoch_above(1, "test").await.expect("an epoch");
     machine
