@@ -159,7 +159,7 @@ impl SignerRole {
     }
 
     /// Slots that a sender may have in flight.
-    pub(super) fn in_flight_max(&self, chain: &SignerChain) -> u64 {
+    fn in_flight_max(&self, chain: &SignerChain) -> u64 {
         self.settings.in_flight_max.min(chain.spec().in_flight_max)
     }
 

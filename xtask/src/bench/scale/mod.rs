@@ -59,8 +59,9 @@ Examples:
 First one installation on the vault rail with 16 wallets, or on the direct one with 160: a burst of N payments into an
 empty table, then one after it has 100,000 finished withdrawals, and one after 1,000,000 (with --long also 5,000,000). Old
 rows are copies of those of the first burst in every table that a finished withdrawal leaves rows in, with ids, times,
-nonces, numbers and hashes of their own, put into the database of the stopped engine; each burst has a new process. Then four installations on the direct rail with 1, 4, 16
-and 64 wallets, each with as many payments as its wallets make in 20 blocks, N at most.
+nonces, numbers and hashes of their own, put into the database of the stopped engine; each burst has a new process. Then
+four installations on the direct rail with 1, 4, 16 and 64 wallets, each with as many payments as its wallets make in 20
+blocks, N at most.
 
   throughput_ratio    payments a second with the most old rows / with none; at least 0.9
   cpu_ratio           user and system time of our process a payment, likewise; at most 1.25
